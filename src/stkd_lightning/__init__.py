@@ -1,0 +1,21 @@
+"""Similarity-based knowledge distillation in PyTorch Lightning.
+
+Names are loaded when they are first used: the command line must not wait for torch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from stkd_lightning.mixup import Mixup
+    from stkd_lightning.module import DistillationModule
+    from stkd_lightning.outputs import Batch, MixedTarget, ModelOutput, StepContext
+
+__all__ = ["Batch", "DistillationModule", "MixedTarget", "Mixup", "ModelOutput", "StepContext"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    inner = {"DistillationModule": "module", "Mixup": "mixup"}.get(name, "outputs")
+    return getattr(import_module(f"{__name__}.{inner}"), name)

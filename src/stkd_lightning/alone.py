@@ -1,0 +1,171 @@
+"""Networks trained without a teacher, once, and kept: the teacher where no checkpoint is given, and the baseline."""
+
+import dataclasses
+import json
+import os
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+from hydra.utils import instantiate
+from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.plugins.environments import LightningEnvironment
+from omegaconf import DictConfig, OmegaConf
+
+from stkd_lightning.building import build_network
+from stkd_lightning.cache import key_of
+from stkd_lightning.callbacks import ProgressBar, Provenance, Throughput
+from stkd_lightning.data.module import ArrayDataModule
+from stkd_lightning.fitting import Fitted, checkpoints, fit_and_test
+from stkd_lightning.losses.cross_entropy import CrossEntropyLoss
+from stkd_lightning.module import DistillationModule
+from stkd_lightning.reporting.console import process_rank, say
+
+RECIPE = 1  # raised when a change of the code changes what the same settings train
+# Options of the trainer that say where or how visibly it runs, not what comes out.
+INCIDENTAL = {"accelerator", "devices", "num_nodes", "strategy", "log_every_n_steps", "default_root_dir", "logger",
+              "callbacks", "enable_progress_bar", "enable_model_summary", "num_sanity_val_steps"}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that shapes a network trained alone.
+
+    Attributes:
+        role: ``teacher`` or ``baseline``, for what is printed.
+        network: node with ``_target_``.
+        dataset: node with ``_target_``.
+        optimizer: node with ``_target_`` and ``_partial_``.
+        scheduler: node with ``_target_``.
+        trainer: node with ``_target_``.
+        seed: of first weights, order and augmentation.
+    """
+
+    role: str
+    network: DictConfig
+    dataset: DictConfig
+    optimizer: DictConfig
+    scheduler: DictConfig
+    trainer: DictConfig
+    seed: int
+
+    def key(self, data: ArrayDataModule) -> str:
+        """Return what stands for the result: equal settings on equal data give equal keys."""
+        plain = {
+            f.name: OmegaConf.to_container(getattr(self, f.name), resolve=True)
+            for f in dataclasses.fields(self)
+            if f.name not in ("role", "seed")
+        }
+        plain["trainer"] = {k: v for k, v in plain["trainer"].items() if k not in INCIDENTAL}
+        elsewhere = ("data_dir", "cache_dir", "download", "url", "md5", "seed")
+        plain["dataset"] = {k: v for k, v in plain["dataset"].items() if k not in elsewhere}
+        return key_of([RECIPE, plain, self.seed, data.arrays.digest])
+
+
+@dataclass(frozen=True)
+class Alone:
+    """A network trained alone: its checkpoint, its figures, and whether this process has just trained it."""
+
+    checkpoint: Path
+    fitted: Fitted
+    key: str
+    fresh: bool
+
+
+def find(recipe: Recipe, data: ArrayDataModule, cache: Path) -> Alone | None:
+    """Return the network of a recipe if it has been trained before."""
+    folder = cache / recipe.key(data)
+    if not folder.is_dir():
+        return None
+    figures = json.loads((folder / "figures.json").read_text())
+    return Alone(folder / "last.ckpt", Fitted(**figures), folder.name, fresh=False)
+
+
+def train_once(recipe: Recipe, data: ArrayDataModule, cache: Path) -> Alone:
+    """Return the network of a recipe, trained now if it never was.
+
+    The first rank trains on one device under a lock, so that parallel jobs of a sweep share the result; other ranks
+    wait for it without the lock.
+
+    Args:
+        recipe: what to train.
+        data: prepared.
+        cache: holds a folder for each recipe.
+    """
+    found = find(recipe, data, cache)
+    if found:
+        say(f"{recipe.role}: trained before, reused from {found.checkpoint.parent}")
+        return found
+    if process_rank() > 0:
+        return _wait(recipe, data, cache)
+    cache.mkdir(parents=True, exist_ok=True)
+    folder = cache / recipe.key(data)
+    with FileLock(folder.with_suffix(".lock")):
+        found = find(recipe, data, cache)
+        if found:
+            return found
+        partial = folder.with_name(f"{folder.name}.partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        fitted = _train(recipe, data, partial)
+        (partial / "figures.json").write_text(json.dumps(dataclasses.asdict(fitted), indent=1))
+        os.replace(partial, folder)
+    return Alone(folder / "last.ckpt", fitted, folder.name, fresh=True)
+
+
+def _wait(recipe: Recipe, data: ArrayDataModule, cache: Path) -> Alone:
+    start, told = time.monotonic(), False
+    while (found := find(recipe, data, cache)) is None:
+        if not told and time.monotonic() - start > 60:
+            print(f"rank {process_rank()} waits for the first rank's {recipe.role} in {cache}", flush=True)
+            told = True
+        time.sleep(0.5)
+    return found
+
+
+def _train(recipe: Recipe, data: ArrayDataModule, folder: Path) -> Fitted:
+    config = OmegaConf.merge(recipe.dataset, {"seed": recipe.seed})
+    own: ArrayDataModule = instantiate(config)
+    network = build_network(recipe.network, own, seed=recipe.seed)
+    module = DistillationModule(
+        network, CrossEntropyLoss(), optimizer=instantiate(recipe.optimizer), schedule=instantiate(recipe.scheduler)
+    )
+    say(f"{recipe.role}: training {describe(recipe.network)} on {own.name} for {recipe.trainer.max_epochs} epochs")
+    facts = {"config": {"student": plain(recipe.network), "dataset": plain(recipe.dataset)}, "data": data_facts(own)}
+    callbacks = [Throughput(), ProgressBar(), Provenance(facts), *checkpoints(folder, select=own.has_validation)]
+    # One device, and no process group, even inside a distributed job.
+    trainer = instantiate(
+        recipe.trainer,
+        devices=1,
+        num_nodes=1,
+        strategy="auto",
+        plugins=[LightningEnvironment()],
+        callbacks=callbacks,
+        logger=CSVLogger(folder, name="", version=""),
+        default_root_dir=str(folder),
+    )
+    return fit_and_test(module, own, trainer)
+
+
+def plain(config: DictConfig) -> Any:
+    """Return a resolved node as plain containers."""
+    return OmegaConf.to_container(config, resolve=True)
+
+
+def data_facts(data: ArrayDataModule) -> dict[str, Any]:
+    """Return what a checkpoint says of the data it was trained on."""
+    return {
+        "name": data.name,
+        "num_classes": data.num_classes,
+        "class_names": list(data.class_names),
+        "mean": list(data.mean),
+        "std": list(data.std),
+        "image_size": data.image_size,
+    }
+
+
+def describe(network: DictConfig) -> str:
+    """Return a network's name for people: its ``name``, else its class."""
+    return str(network.get("name") or network.get("_target_", "network")).rsplit(".", 1)[-1]

@@ -1,0 +1,23 @@
+"""What a checkpoint says of itself, so that it can be evaluated with nothing beside it."""
+
+from typing import Any
+
+import lightning as L
+
+KEY = "stkd_lightning"
+
+
+class Provenance(L.Callback):
+    """Writes plain facts into every checkpoint under ``"stkd_lightning"``; ``weights_only=True`` reads them.
+
+    Args:
+        facts: plain containers: the resolved configuration, and the data's classes and normalization.
+    """
+
+    def __init__(self, facts: dict[str, Any]) -> None:
+        self.facts = facts
+
+    def on_save_checkpoint(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        checkpoint[KEY] = self.facts

@@ -1,0 +1,39 @@
+"""Images per second of training."""
+
+import time
+from typing import Any
+
+import lightning as L
+
+
+class Throughput(L.Callback):
+    """Counts training images and the time spent on them; validation and checkpoints are not counted.
+
+    Attributes:
+        images: seen so far, over all ranks.
+        seconds: between the start of each epoch's first and the end of its last batch.
+    """
+
+    def __init__(self) -> None:
+        self.images = 0
+        self.seconds = 0.0
+        self._since = 0.0
+
+    @property
+    def images_per_second(self) -> float:
+        """Mean over the run so far; 0 before the first batch."""
+        return self.images / self.seconds if self.seconds else 0.0
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._since = time.perf_counter()
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        now = time.perf_counter()
+        self.images += len(batch[0]) * trainer.world_size
+        self.seconds += now - self._since
+        self._since = now
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._since = time.perf_counter()

@@ -1,0 +1,101 @@
+"""What a composed configuration shows to be wrong before torch is loaded."""
+
+import os
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, ListConfig, OmegaConf
+
+from stkd_lightning import ranges
+from stkd_lightning.cache import cache_root
+from stkd_lightning.cli.compose import options
+from stkd_lightning.errors import InputError
+
+Check = Callable[[str, Any], object]
+
+# An option's name means the same range wherever it stands in its part of the configuration.
+RANGES: dict[str, dict[str, Check]] = {
+    "loss": {
+        "alpha": ranges.unit_interval,
+        "temperature": ranges.positive,
+        "incorrect_weight": ranges.optional_non_negative,
+    },
+    "mixup": {
+        "alpha": ranges.positive,
+        "k": partial(ranges.whole, minimum=2),
+        "probability": ranges.unit_interval,
+        "fraction": ranges.unit_interval,
+    },
+    "dataset": {"batch_size": partial(ranges.whole, minimum=1), "validation_fraction": ranges.unit_interval},
+    "trainer": {"max_epochs": partial(ranges.whole, minimum=1)},
+    "optimizer": {"lr": ranges.positive},
+}
+
+
+def check(config: DictConfig) -> None:
+    """Refuse a configuration that cannot run.
+
+    Raises:
+        InputError: an option without a value, outside its range, or a folder that cannot be written.
+    """
+    _check_values(config)
+    for part, checks in RANGES.items():
+        for name, node in _ours(config.get(part), part):
+            for option, check_range in checks.items():
+                if option in node:
+                    check_range(f"{name}.{option}", node[option])
+    if "seed" in config:
+        ranges.whole("seed", config.seed)
+    for folder in output_folders(config):
+        check_writable(folder)
+
+
+def _check_values(config: DictConfig) -> None:
+    later = {"num_classes"}
+    for name in options(config):
+        if name not in later and not name.startswith("hydra.") and OmegaConf.is_missing(*_place(config, name)):
+            raise InputError(f"option {name!r} has no value; set it: {name}=VALUE")
+
+
+def _place(config: DictConfig, name: str) -> tuple[DictConfig, str]:
+    parent, _, key = name.rpartition(".")
+    return (OmegaConf.select(config, parent) if parent else config), key
+
+
+def _ours(node: Any, name: str) -> Iterator[tuple[str, DictConfig]]:
+    """Yield the nodes that build something of this project or of a library it configures, with their names."""
+    if isinstance(node, DictConfig):
+        target = str(node.get("_target_", ""))
+        if target.startswith(("stkd_lightning.", "lightning.", "torch.")):
+            yield name, node
+        for key in node:
+            if not OmegaConf.is_missing(node, key) and not OmegaConf.is_interpolation(node, key):
+                yield from _ours(node[key], f"{name}.{key}")
+    elif isinstance(node, ListConfig):
+        for i, child in enumerate(node):
+            yield from _ours(child, f"{name}[{i}]")
+
+
+def output_folders(config: DictConfig) -> list[Path]:
+    """Return the folders that a job writes to: Hydra's, and the cache."""
+    hydra = config.hydra
+    multirun = hydra.mode is not None and hydra.mode.name == "MULTIRUN"
+    folders = [Path(hydra.sweep.dir if multirun else hydra.run.dir)]
+    return [*folders, cache_root(config.cache_dir)] if "cache_dir" in config else folders
+
+
+def check_writable(folder: Path) -> None:
+    """Refuse a folder that cannot be made or written.
+
+    Raises:
+        InputError: names the part of the path that is in the way.
+    """
+    existing = folder.absolute()
+    while not existing.exists():
+        existing = existing.parent
+    if not existing.is_dir():
+        raise InputError(f"output folder {folder}: cannot be made, {existing} is a file")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise InputError(f"output folder {folder}: cannot be written, no permission for {existing}")

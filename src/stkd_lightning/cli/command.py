@@ -1,0 +1,128 @@
+"""Running a command: check, then Hydra, then the job; a user's mistake is one line and exit code 2."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra._internal.utils import get_args_parser
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig
+
+from stkd_lightning.cli.checks import check, output_folders
+from stkd_lightning.cli.compose import composed, composing, conf_dir, jobs
+from stkd_lightning.errors import InputError
+
+EXIT_MISTAKE = 2
+EXIT_INTERRUPTED = 130
+
+
+def command(config_name: str, job: str) -> None:
+    """Run a command of the project.
+
+    Args:
+        config_name: the configuration that it composes, for example ``train``.
+        job: ``module:function`` of one job, imported only when its configuration is found right.
+    """
+    new: set[Path] = set()
+    try:
+        arguments = get_args_parser().parse_args()
+        if not (arguments.hydra_help or arguments.info or arguments.shell_completion):
+            new = _check_all(arguments, config_name)
+        # Faults reach this handler instead of Hydra's own, which prints several lines and exits with 1.
+        os.environ["HYDRA_FULL_ERROR"] = "1"
+        hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=config_name)(_job(job))()
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(EXIT_INTERRUPTED)
+    except Exception as error:
+        mistake = _mistake(error)
+        if mistake is None:
+            raise
+        _remove_empty(new)
+        print(f"error: {mistake}", file=sys.stderr)
+        sys.exit(EXIT_MISTAKE)
+
+
+def _check_all(arguments: Any, config_name: str) -> set[Path]:
+    """Compose and check every job; return the output folders that are not there yet."""
+    name = arguments.config_name or config_name
+    with composing(arguments.config_path):
+        swept: dict[str, str] = {}
+        # The first values of a sweep from the command line tell whether the configuration brings a sweep of its own.
+        first = composed(name, jobs(arguments.overrides, {})[0], arguments.config_dir)
+        multirun = arguments.multirun or first.hydra.mode == RunMode.MULTIRUN
+        if multirun:
+            swept = {k: str(v) for k, v in (first.hydra.sweeper.get("params") or {}).items()}
+        for overrides in jobs(arguments.overrides, swept) if multirun else [arguments.overrides]:
+            config = composed(name, overrides, arguments.config_dir)
+            if not (arguments.help or arguments.cfg):
+                check(config)
+        if arguments.help or arguments.cfg:
+            return set()
+        if multirun:
+            config.hydra.mode = RunMode.MULTIRUN
+        return {p for folder in output_folders(config) for p in _chain(folder) if not p.exists()}
+
+
+def _chain(folder: Path) -> Iterator[Path]:
+    yield folder.absolute()
+    yield from folder.absolute().parents
+
+
+def _job(job: str) -> Callable[[DictConfig], Any]:
+    def run(config: DictConfig) -> Any:
+        if _sweeps_over_processes(config):
+            return _in_own_process()
+        module, function = job.split(":")
+        return getattr(import_module(module), function)(config)
+
+    return run
+
+
+def _sweeps_over_processes(config: DictConfig) -> bool:
+    """Return whether a job of a sweep will start further processes, which would start the whole sweep again."""
+    trainer = config.get("trainer") or {}
+    several = trainer.get("strategy") not in (None, "auto") or trainer.get("devices") not in (None, 1, "1")
+    return HydraConfig.get().mode == RunMode.MULTIRUN and several and "LOCAL_RANK" not in os.environ
+
+
+def _in_own_process() -> None:
+    """Run one job of a sweep as a command of its own, with that job's overrides only."""
+    settings = HydraConfig.get()
+    module = sys.modules["__main__"].__spec__
+    name = module.name if module else "stkd_lightning.train"
+    folder = settings.runtime.output_dir
+    overrides = [*settings.overrides.task, f"hydra.run.dir='{folder}'", "hydra.mode=RUN"]
+    done = subprocess.run([sys.executable, "-m", name, *overrides])
+    if done.returncode == EXIT_MISTAKE:
+        raise InputError(f"job {settings.job.num} of the sweep: refused, see above")
+    if done.returncode:
+        raise RuntimeError(f"job {settings.job.num} of the sweep failed with exit code {done.returncode}: {folder}")
+
+
+def _mistake(error: BaseException | None) -> str | None:
+    """Return what a user can mend in an exception or in what caused it."""
+    while error is not None:
+        if isinstance(error, InputError):
+            return " ".join(str(error).split())
+        if isinstance(error, TypeError) and "unexpected keyword argument" in str(error):
+            return f"configuration: {error}"
+        if isinstance(error, HydraException) and "Error locating target" in str(error):
+            return " ".join(str(error).split())
+        error = error.__cause__
+    return None
+
+
+def _remove_empty(new: set[Path]) -> None:
+    """Remove the output folders that this command made and left empty, the innermost first."""
+    made = {p for folder in new if folder.is_dir() for p in (folder, *folder.rglob("*"))}
+    for folder in sorted(made, key=lambda p: len(p.parts), reverse=True):
+        if folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()

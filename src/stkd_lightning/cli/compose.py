@@ -1,0 +1,144 @@
+"""Composing a configuration, with mistakes told in one line."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from difflib import get_close_matches
+from pathlib import Path
+
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException, MissingConfigException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from stkd_lightning.errors import InputError, unknown
+
+
+def conf_dir() -> Path:
+    """Return the folder of the shipped configuration: in the package, or beside ``src`` in a checkout."""
+    shipped = Path(__file__).parents[1] / "conf"
+    return shipped if shipped.is_dir() else Path(__file__).parents[3] / "conf"
+
+
+@contextmanager
+def composing(config_path: str | None = None) -> Iterator[None]:
+    """Have ``composed`` look in a folder of configuration; the shipped one by default."""
+    GlobalHydra.instance().clear()
+    folder = Path(config_path).absolute() if config_path else conf_dir()
+    if not folder.is_dir():
+        raise InputError(f"--config-path {config_path}: no such folder")
+    with initialize_config_dir(str(folder), version_base="1.3"):
+        yield
+
+
+def composed(config_name: str, overrides: list[str], config_dir: str | None = None) -> DictConfig:
+    """Compose one job's configuration, with Hydra's own part.
+
+    Args:
+        config_name: for example ``train``.
+        overrides: as on the command line, one value each.
+        config_dir: a user's folder of further configuration.
+
+    Raises:
+        InputError: an option or a name that is not there, with the nearest that are.
+    """
+    extra = []
+    if config_dir is not None:
+        if not Path(config_dir).is_dir():
+            raise InputError(f"--config-dir {config_dir}: no such folder")
+        extra = [f"hydra.searchpath=['file://{Path(config_dir).absolute()}']"]
+    try:
+        return compose(config_name, [*overrides, *extra], return_hydra_config=True)
+    except MissingConfigException as error:
+        raise _missing(error) from error
+    except (HydraException, OmegaConfBaseException, ValueError) as error:
+        raise _unknown_option(error, config_name, overrides, extra) from error
+
+
+def _missing(error: MissingConfigException) -> InputError:
+    """Name a choice of a group that is not there, or the group itself."""
+    group, _, name = (error.missing_cfg_file or "").rpartition("/")
+    options = [o for o in error.options or () if not o.startswith("_")]
+    if not options:
+        first = str(error).splitlines()[0]
+        return InputError(f"{first}: no such configuration")
+    return unknown(group, name, options)
+
+
+def _unknown_option(error: Exception, config_name: str, overrides: list[str], extra: list[str]) -> InputError:
+    """Name an option that is not there; any other mistake in Hydra's own words, in one line."""
+    words = " ".join(" ".join(str(e) for e in (error, error.__cause__) if e).split())
+    found = re.search(r"Could not override '([^']+)'", words) or re.search(r"Could not append to config[^']*'", words)
+    if not found or not found.groups():
+        return InputError(words)
+    name = found.group(1)
+    own = {o: re.split(r"[=@]", o.lstrip("+~"), maxsplit=1)[0] for o in overrides}
+    rest = [o for o in overrides if own[o] != name]
+    if len(rest) == len(overrides):
+        return InputError(words)
+    known = options(compose(config_name, [*rest, *extra]))
+    parent = name
+    while parent and parent not in known:
+        parent = parent.rpartition(".")[0]
+    siblings = [k for k in known if k.rpartition(".")[0] == parent]
+    # An option that is right but for where it stands ("alpha=0.5") is near its full name.
+    near = get_close_matches(name, known, n=2, cutoff=0.6)
+    near += [k for k in known if k.rpartition(".")[2] in get_close_matches(name.rpartition(".")[2], [k.rpartition(".")[2]])]
+    hint = f"did you mean {' or '.join(dict.fromkeys(near[:4]))}? " if near else ""
+    return InputError(f"option {name!r}: unknown; {hint}all{f' of {parent}' if parent else ''}: {', '.join(siblings)}")
+
+
+def options(config: DictConfig, prefix: str = "") -> list[str]:
+    """Return the dotted names of all options and of what holds them."""
+    names = []
+    for key in config:
+        name = f"{prefix}{key}"
+        names.append(name)
+        if OmegaConf.is_missing(config, key) or OmegaConf.is_interpolation(config, key):
+            continue
+        if isinstance(config[key], DictConfig):
+            names += options(config[key], f"{name}.")
+    return names
+
+
+def jobs(overrides: list[str], swept: dict[str, str]) -> list[list[str]]:
+    """Return overrides of single jobs that together show every value of a sweep at least once.
+
+    Not the product: a value is right or wrong whatever the others are, so as many jobs as the longest list.
+
+    Args:
+        overrides: as on the command line.
+        swept: those that the configuration's own sweeper adds.
+
+    Raises:
+        InputError: an override that cannot be read.
+    """
+    try:
+        parsed = OverridesParser.create().parse_overrides([*(f"{k}={v}" for k, v in swept.items()), *overrides])
+    except HydraException as error:
+        raise InputError(" ".join(str(error).split())) from error
+    values: list[list[str]] = []
+    for one in parsed:
+        if not one.is_sweep_override():
+            values.append([one.input_line or ""])
+        elif one.is_discrete_sweep() and not one.is_range_sweep():
+            prefix = f"{one.get_key_element()}="
+            values.append([prefix + v for v in _discrete(one)])
+        # Ranges and intervals of a sweeper are left to it.
+    length = max(map(len, values), default=1)
+    return [[v[min(i, len(v) - 1)] for v in values] for i in range(length)]
+
+
+def _discrete(override: object) -> list[str]:
+    from hydra._internal.config_repository import ConfigRepository
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.core.override_parser.types import Glob, Override
+
+    assert isinstance(override, Override)
+    swept = override.value()
+    if isinstance(swept, Glob):
+        repository = ConfigRepository(GlobalHydra.instance().config_loader().get_search_path())
+        return swept.filter([o for o in repository.get_groupoptions(override.key_or_group) if not o.startswith("_")])
+    return [str(v) for v in override.sweep_string_iterator()]

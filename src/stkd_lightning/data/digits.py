@@ -1,0 +1,54 @@
+"""Real handwritten digits that come with scikit-learn: Alpaydin and Kaynak 1998, UCI "Optical Recognition of
+Handwritten Digits" (its test part, 1,797 images at 8x8)."""
+
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from stkd_lightning.data.arrays import RawData, RawSplit
+from stkd_lightning.data.module import ArrayDataModule, hold_out
+
+TEST_FRACTION = 0.25
+
+
+class DigitsDataModule(ArrayDataModule):
+    """Digits 0 to 9 at 8x8 in three equal channels; a quarter of each class is the test set. Never flipped.
+
+    Args:
+        data_dir: not read: the images come with scikit-learn.
+        flip: false; a mirrored digit is another sign.
+        options: those of ``ArrayDataModule``.
+    """
+
+    name = "digits"
+
+    def __init__(self, data_dir: str | Path = "data", *, flip: bool = False, **options: Any) -> None:
+        super().__init__(data_dir, flip=flip, **options)
+
+    def options(self) -> dict[str, object]:
+        """Return the version of scikit-learn, which owns the images."""
+        return {"scikit-learn": version("scikit-learn")}
+
+    def locate(self) -> Path:
+        """Return the folder of the cache; there is nothing to find."""
+        return self.cache
+
+    def stamps(self, folder: Path) -> list[Path]:
+        """Return nothing: the images cannot change."""
+        return []
+
+    def read(self, folder: Path) -> RawData:
+        """Read the images from scikit-learn, which holds 17 levels, as bytes."""
+        from sklearn.datasets import load_digits
+
+        digits = load_digits()
+        gray = np.round(digits.images * (255 / 16)).astype(np.uint8)
+        images = np.repeat(gray[:, None], 3, axis=1)
+        train, test = hold_out(digits.target, TEST_FRACTION, seed=0)
+        splits = {
+            name: RawSplit(digits.target[own].tolist(), [images[own]], (3, 8, 8))
+            for name, own in (("train", train), ("test", test))
+        }
+        return RawData(splits, [str(n) for n in digits.target_names])

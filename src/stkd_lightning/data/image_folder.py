@@ -1,0 +1,80 @@
+"""A user's own images: folders of class folders."""
+
+from pathlib import Path
+from typing import Any
+
+from stkd_lightning import ranges
+from stkd_lightning.data.arrays import RawData
+from stkd_lightning.data.folders import read_folder
+from stkd_lightning.data.images import class_folders
+from stkd_lightning.data.module import ArrayDataModule
+from stkd_lightning.errors import InputError
+
+
+class ImageFolderDataModule(ArrayDataModule):
+    """Images of any size in ``data_dir/{train,val,test}/{class}/``.
+
+    Images are resized to cover ``image_size`` and cropped centrally once, on preparation. Without a validation
+    folder, validation images are held out of the training images.
+
+    Args:
+        data_dir: holds the splits.
+        image_size: side in pixels.
+        train_folder: name of the training folder.
+        val_folder: name of the validation folder, which may be missing.
+        test_folder: name of the test folder.
+        options: those of ``ArrayDataModule``.
+
+    Raises:
+        InputError: a missing folder, classes that differ between the splits, an image that cannot be read.
+    """
+
+    name = "image_folder"
+
+    def __init__(
+        self,
+        data_dir: str | Path = "data",
+        *,
+        image_size: int = 64,
+        train_folder: str = "train",
+        val_folder: str = "val",
+        test_folder: str = "test",
+        **options: Any,
+    ) -> None:
+        super().__init__(data_dir, **options)
+        self.size = ranges.whole("dataset.image_size", image_size, minimum=8)
+        self.folders = {"train": train_folder, "val": val_folder, "test": test_folder}
+
+    def options(self) -> dict[str, object]:
+        """Return the image size and the names of the folders."""
+        return {"size": self.size, "folders": self.folders}
+
+    def _split_folders(self) -> dict[str, Path]:
+        folders = {split: self.data_dir / name for split, name in self.folders.items()}
+        optional = folders["val"]
+        if self.folders["val"] == self.folders["test"] or not optional.is_dir():
+            del folders["val"]
+        return folders
+
+    def locate(self) -> Path:
+        """Return the folder of the splits."""
+        for split, folder in self._split_folders().items():
+            if not folder.is_dir():
+                raise InputError(
+                    f"dataset image_folder: {folder} is missing; expected {self.data_dir}/{{train,val,test}}/CLASS/IMAGE "
+                    f"(val may be left out; another name of this one: dataset.{split}_folder=NAME)"
+                )
+        return self.data_dir
+
+    def stamps(self, folder: Path) -> list[Path]:
+        """Return the folders of images, whose times change with the files in them."""
+        return [p for split in self._split_folders().values() for p in sorted(split.rglob("*")) if p.is_dir()]
+
+    def read(self, folder: Path) -> RawData:
+        """Read the splits; classes in alphabetical order."""
+        folders = self._split_folders()
+        names = class_folders(folders["train"])
+        if len(names) < 2:
+            raise InputError(f"{folders['train']}: needs a folder for each of at least 2 classes, has {len(names)}")
+        splits = {s: read_folder(p, names, self.size, f"{s} images") for s, p in folders.items()}
+        return RawData(splits, names)

@@ -1,0 +1,181 @@
+"""What all data modules share: arrays prepared once, a stratified hold-out, loaders."""
+
+from abc import abstractmethod
+from functools import cached_property
+from pathlib import Path
+
+import lightning as L
+import numpy as np
+from numpy.typing import NDArray
+
+from stkd_lightning import ranges
+from stkd_lightning.cache import cache_root, key_of
+from stkd_lightning.data.arrays import FORMAT, Arrays, RawData, prepare
+from stkd_lightning.data.loader import EvalLoader, Normalize, TrainLoader
+from stkd_lightning.errors import InputError
+
+
+def hold_out(labels: NDArray[np.int64], fraction: float, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Split positions into two, class by class.
+
+    Args:
+        labels: ``(N,)``.
+        fraction: share in [0, 1) of each class that is held out, rounded to whole samples.
+        seed: >= 0.
+
+    Returns:
+        Positions that stay and positions held out, each sorted.
+    """
+    random = np.random.default_rng(seed)
+    held = np.zeros(len(labels), dtype=bool)
+    for label in np.unique(labels):
+        members = random.permutation(np.flatnonzero(labels == label))
+        held[members[: round(fraction * len(members))]] = True
+    return np.flatnonzero(~held), np.flatnonzero(held)
+
+
+class ArrayDataModule(L.LightningDataModule):
+    """Base of the data modules: images of one size, prepared once into memory-mapped arrays.
+
+    Args:
+        data_dir: folder that holds the official folders.
+        batch_size: samples of a training batch over all ranks.
+        validation_fraction: share in [0, 1) of the training images that is held out where the data set has no
+            validation split of its own; 0 trains on all of them.
+        split_seed: seed of the hold-out, apart from ``seed`` so that runs of several seeds share one validation set.
+        seed: of order and augmentation.
+        padding: pixels of the random shift; ``None``: an eighth of the image's side.
+        flip: mirror half of the training images.
+        cache_dir: where prepared arrays are kept; see ``cache_root``.
+
+    Raises:
+        InputError: an argument outside its range; on preparation, data that are missing or damaged.
+    """
+
+    def __init__(
+        self,
+        data_dir: str | Path = "data",
+        *,
+        batch_size: int = 64,
+        validation_fraction: float = 0.1,
+        split_seed: int = 0,
+        seed: int = 0,
+        padding: int | None = None,
+        flip: bool = True,
+        cache_dir: str | Path | None = None,
+    ) -> None:
+        super().__init__()
+        self.data_dir = Path(data_dir).expanduser()
+        self.batch_size = ranges.whole("dataset.batch_size", batch_size, minimum=1)
+        self.validation_fraction = ranges.unit_interval("dataset.validation_fraction", validation_fraction)
+        if validation_fraction == 1:
+            raise InputError("dataset.validation_fraction=1: leaves nothing to train on; 0.1 is usual")
+        self.split_seed = ranges.whole("dataset.split_seed", split_seed)
+        self.seed = ranges.whole("seed", seed)
+        self.padding = padding if padding is None else ranges.whole("dataset.padding", padding)
+        self.flip = flip
+        self.cache = cache_root(cache_dir) / "data"
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """Short name, for the cache's folders."""
+
+    @abstractmethod
+    def locate(self) -> Path:
+        """Return the folder of the official files, getting them where they are not there."""
+
+    @abstractmethod
+    def stamps(self, folder: Path) -> list[Path]:
+        """Return the files and folders whose size or time changes when the data change."""
+
+    @abstractmethod
+    def read(self, folder: Path) -> RawData:
+        """Read the official files."""
+
+    def options(self) -> dict[str, object]:
+        """Return the options that change the prepared arrays."""
+        return {}
+
+    @cached_property
+    def arrays(self) -> Arrays:
+        """The prepared data, prepared now if need be."""
+        folder = self.locate()
+        stats = [(str(p.relative_to(folder)), p.stat()) for p in self.stamps(folder)]
+        stamp = [[p, s.st_size, s.st_mtime_ns] for p, s in stats]
+        key = key_of([FORMAT, self.name, str(folder.resolve()), stamp, self.options()])
+        return prepare(self.cache / f"{self.name}-{key}", lambda: self.read(folder))
+
+    def prepare_data(self) -> None:
+        """Download and prepare what is not there yet; Lightning calls it on one process of a machine."""
+        self.arrays  # noqa: B018
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names in the order of the labels."""
+        return self.arrays.class_names
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes."""
+        return len(self.arrays.class_names)
+
+    @property
+    def mean(self) -> tuple[float, ...]:
+        """Mean of each channel of the training images, in units of 1."""
+        return self.arrays.mean
+
+    @property
+    def std(self) -> tuple[float, ...]:
+        """Standard deviation of each channel of the training images, in units of 1."""
+        return self.arrays.std
+
+    @property
+    def image_size(self) -> int:
+        """Side of the images in pixels."""
+        return self.arrays.splits["train"].images.shape[-1]
+
+    @property
+    def has_validation(self) -> bool:
+        """Whether there are images to select on."""
+        return "val" in self.arrays.splits or self.validation_fraction > 0
+
+    @cached_property
+    def _train_and_held_out(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        labels = self.arrays.splits["train"].labels
+        fraction = 0.0 if "val" in self.arrays.splits else self.validation_fraction
+        return hold_out(labels, fraction, self.split_seed)
+
+    def train_dataloader(self) -> TrainLoader:
+        """Return augmented training batches."""
+        split = self.arrays.splits["train"]
+        return TrainLoader(
+            split,
+            self._train_and_held_out[0],
+            batch_size=self.batch_size,
+            normalize=Normalize(self.mean, self.std),
+            padding=self.image_size // 8 if self.padding is None else self.padding,
+            flip=self.flip,
+            seed=self.seed,
+        )
+
+    def _evaluate(self, split: str, indices: NDArray[np.int64] | None = None) -> EvalLoader:
+        data = self.arrays.splits[split]
+        positions = np.arange(len(data.labels)) if indices is None else indices
+        return EvalLoader(data, positions, batch_size=max(self.batch_size, 256), normalize=Normalize(self.mean, self.std))
+
+    def val_dataloader(self) -> EvalLoader | list[EvalLoader]:
+        """Return the validation images, without augmentation; an empty list where none are held out."""
+        if not self.has_validation:
+            return []
+        if "val" in self.arrays.splits:
+            return self._evaluate("val")
+        return self._evaluate("train", self._train_and_held_out[1])
+
+    def test_dataloader(self) -> EvalLoader:
+        """Return the test images, without augmentation."""
+        return self._evaluate("test")
+
+    def plain_train_dataloader(self) -> EvalLoader:
+        """Return the training images without augmentation."""
+        return self._evaluate("train", self._train_and_held_out[0])

@@ -1,0 +1,56 @@
+"""Data sets that come as one official archive: what is there is used, what is not is downloaded."""
+
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from stkd_lightning.data.download import Archive, extract, fetch
+from stkd_lightning.data.module import ArrayDataModule
+from stkd_lightning.errors import InputError
+
+
+class OfficialDataModule(ArrayDataModule):
+    """A data module over an archive.
+
+    Args:
+        data_dir: as in ``ArrayDataModule``.
+        download: whether missing data may be downloaded.
+        url: another place of the archive.
+        md5: of the archive there; ``None`` keeps the official one, ``""`` skips the check.
+        options: those of ``ArrayDataModule``.
+
+    Raises:
+        InputError: data that are missing and may not or cannot be downloaded, with the command that gets them.
+    """
+
+    archive: Archive
+
+    def __init__(
+        self,
+        data_dir: str | Path = "data",
+        *,
+        download: bool = True,
+        url: str | None = None,
+        md5: str | None = None,
+        **options: Any,
+    ) -> None:
+        super().__init__(data_dir, **options)
+        self.download = download
+        official = type(self).archive
+        self.archive = Archive(url or official.url, official.md5 if md5 is None else md5, official.folder)
+
+    def locate(self) -> Path:
+        """Return the official folder, downloaded and unpacked if it is missing."""
+        folder = self.data_dir / self.archive.folder
+        if folder.is_dir():
+            return folder
+        if not self.download and not (self.data_dir / self.archive.name).exists():
+            raise InputError(
+                f"dataset {self.name}: {folder} is missing; get it with: {self.archive.command(self.data_dir)}"
+            )
+        self.cache.mkdir(parents=True, exist_ok=True)
+        with FileLock(self.cache / f"{self.name}-download.lock"):
+            if not folder.is_dir():
+                extract(fetch(self.archive, self.data_dir), folder)
+        return folder

@@ -1,0 +1,22 @@
+"""The little that losses and mixing need to know of other ranks."""
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+
+def world() -> tuple[int, int]:
+    """Return this process's rank and the number of ranks; ``(0, 1)`` outside distributed training."""
+    if dist.is_available() and dist.is_initialized():
+        return dist.get_rank(), dist.get_world_size()
+    return 0, 1
+
+
+def gather(tensor: Tensor) -> Tensor:
+    """Return the global batch: every rank's ``(B, ...)`` tensor in the order of ranks, without gradients."""
+    _, ranks = world()
+    if ranks == 1:
+        return tensor
+    parts = [torch.empty_like(tensor) for _ in range(ranks)]
+    dist.all_gather(parts, tensor.contiguous())
+    return torch.cat(parts)

@@ -1,0 +1,30 @@
+"""The one exception that a user can mend, and the words that help to mend it."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class InputError(ValueError):
+    """A mistake in an option, a file or a combination of them; its text is one line that a user can act on."""
+
+
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """Name the nearest known names, then all of them.
+
+    Args:
+        name: what was asked for.
+        known: every name that would have been right.
+
+    Returns:
+        ``"did you mean a or b? all: a, b, c"``; without a near name only the list.
+    """
+    names = sorted(set(known))
+    by_folded = {n.lower(): n for n in names}
+    near = [by_folded[n] for n in get_close_matches(name.lower(), by_folded, n=3, cutoff=0.6)]
+    hint = f"did you mean {' or '.join(near)}? " if near else ""
+    return f"{hint}all: {', '.join(names)}"
+
+
+def unknown(kind: str, name: str, known: Iterable[str]) -> InputError:
+    """Build the error for a name that is none of the known ones, for example ``student 'resnet8x5'``."""
+    return InputError(f"{kind} {name!r}: unknown; {suggestion(name, known)}")

@@ -1,0 +1,12 @@
+"""``python -m stkd_lightning.evaluate checkpoint=...``: measure a distilled student."""
+
+from stkd_lightning.cli import command
+
+
+def main() -> None:
+    """Run the command."""
+    command("evaluate", "stkd_lightning.measure:evaluate")
+
+
+if __name__ == "__main__":
+    main()

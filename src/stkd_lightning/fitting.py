@@ -1,0 +1,114 @@
+"""One training run from first step to test figures, the same for teachers, baselines and students."""
+
+import logging
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.loggers import Logger
+
+from stkd_lightning.callbacks.throughput import Throughput
+from stkd_lightning.module import DistillationModule
+from stkd_lightning.weights import read_checkpoint
+
+Figures = dict[str, float]
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What a training run ended with.
+
+    Attributes:
+        test: figures of the ``last`` and of the ``selected`` student on the test images.
+        validation: figures of the last student on the validation images; empty where there are none.
+        selected_epoch: epoch, counted from 0, of the student with the best validation accuracy.
+        images_per_second: of training.
+        seconds: of training, without validation.
+    """
+
+    test: dict[str, Figures]
+    validation: Figures
+    selected_epoch: int
+    images_per_second: float
+    seconds: float
+
+
+def quiet() -> None:
+    """Keep Lightning's hints about things that are as they are on purpose from the terminal."""
+    for name in ("lightning.pytorch.utilities.rank_zero", "lightning.pytorch.accelerators.cuda", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    for text in (
+        ".*does not have many workers.*",
+        ".*log_every_n_steps.*",
+        ".*exists and is not empty.*",
+        ".*Experiment logs directory.*",
+        ".*GPU available but not used.*",
+        ".*LeafSpec.*",
+        ".*DataLoader with `drop_last`.*",
+        ".*Using `DistributedSampler`.*",
+        ".*isinstance.treespec, LeafSpec.*",
+    ):
+        warnings.filterwarnings("ignore", message=text)
+
+
+def checkpoints(folder: Path, *, select: bool) -> list[ModelCheckpoint]:
+    """Return callbacks that keep ``last.ckpt`` and, where there are validation images, ``best.ckpt``."""
+    last = ModelCheckpoint(folder, "last", save_on_train_epoch_end=True, enable_version_counter=False)
+    if not select:
+        return [last]
+    best = ModelCheckpoint(folder, "best", monitor="val/accuracy", mode="max", enable_version_counter=False)
+    return [best, last]
+
+
+def fit_and_test(module: DistillationModule, data: L.LightningDataModule, trainer: L.Trainer) -> Fitted:
+    """Train, then test once with the last and once with the selected student.
+
+    Args:
+        module: trained in place; ends with the last weights.
+        data: gives training, test and perhaps validation batches.
+        trainer: carries the callbacks of ``checkpoints`` and a ``Throughput``.
+    """
+    trainer.fit(module, data)
+    if trainer.interrupted:
+        raise KeyboardInterrupt
+    validation = _named(trainer.callback_metrics, "val/")
+    callbacks: Sequence[L.Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    speed = next(c for c in callbacks if isinstance(c, Throughput))
+    selecting = [c for c in callbacks if isinstance(c, ModelCheckpoint) and c.monitor]
+    epoch = trainer.current_epoch - 1
+    test = {"last": _test(module, data, trainer)}
+    test["selected"] = test["last"]
+    if selecting and selecting[0].best_model_path:
+        best = read_checkpoint(selecting[0].best_model_path)
+        if best["epoch"] != epoch:
+            epoch = int(best["epoch"])
+            last = {k: v.clone() for k, v in module.state_dict().items()}
+            module.load_state_dict(best["state_dict"])
+            test["selected"] = _test(module, data, trainer)
+            module.load_state_dict(last)
+    return Fitted(test, validation, epoch, speed.images_per_second, speed.seconds)
+
+
+def _named(metrics: Mapping[str, Any], prefix: str) -> Figures:
+    return {k.removeprefix(prefix): float(v) for k, v in metrics.items() if k.startswith(prefix)}
+
+
+def _test(module: DistillationModule, data: L.LightningDataModule, trainer: L.Trainer) -> Figures:
+    """Test without the loggers, which get both results together at the end."""
+    loggers: list[Logger] = trainer.loggers
+    trainer.loggers = []
+    try:
+        return _named(trainer.test(module, data, verbose=False)[0], "test/")
+    finally:
+        trainer.loggers = loggers
+
+
+def seeded(seed: int) -> None:
+    """Seed the global generators, from which networks draw their first weights."""
+    L.seed_everything(seed, verbose=False)
+    torch.use_deterministic_algorithms(False)

@@ -1,0 +1,38 @@
+"""The hard-label criterion on mixed labels: mixup training, Zhang et al. 2018 (arXiv:1710.09412), Sec. 2."""
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from stkd_lightning.losses.base import Loss, Terms, at_least_float32
+from stkd_lightning.outputs import MixedTarget, ModelOutput, StepContext
+
+
+def mixed_cross_entropy(student: Tensor, target: MixedTarget) -> Tensor:
+    """``sum_k w_k CE(y_k)``, averaged over the batch.
+
+    Args:
+        student: logits ``(B, K)``.
+        target: mixed labels ``(B, k)`` with weights that sum to 1.
+
+    Returns:
+        Scalar, nats per example.
+    """
+    log_probability = F.log_softmax(at_least_float32(student), dim=1)
+    picked = log_probability.gather(1, target.labels)
+    return -(target.weights.to(picked.dtype) * picked).sum(1).mean()
+
+
+class CrossEntropyLoss(Loss):
+    """Cross-entropy with the (mixed) label alone; term ``cross_entropy``."""
+
+    needs_teacher = False
+
+    def forward(
+        self,
+        student: ModelOutput,
+        teacher: ModelOutput | None,
+        target: MixedTarget,
+        context: StepContext | None = None,
+    ) -> Terms:
+        """Return ``{"cross_entropy"}`` of logits ``(B, K)``; the teacher is not read."""
+        return {"cross_entropy": mixed_cross_entropy(student.logits, target)}

@@ -1,0 +1,61 @@
+"""Softened-logit distillation: Hinton et al. 2015, Sec. 2 (arXiv:1503.02531)."""
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from stkd_lightning import ranges
+from stkd_lightning.losses.base import Loss, Terms, at_least_float32, check_logits, require_teacher
+from stkd_lightning.losses.cross_entropy import mixed_cross_entropy
+from stkd_lightning.outputs import MixedTarget, ModelOutput, StepContext
+
+
+def softened_kl(student: Tensor, teacher: Tensor, *, temperature: float = 4.0) -> Tensor:
+    """``T**2 * KL(teacher || student)`` between softmaxes at temperature T.
+
+    Args:
+        student: logits ``(B, K)``; carries the gradient.
+        teacher: logits ``(B, K)``; treated as a constant.
+        temperature: T > 0, dimensionless.
+
+    Returns:
+        Scalar, T**2 * nats per example: summed over classes, averaged over the batch.
+
+    Raises:
+        ValueError: not two equal ``(B, K)`` shapes.
+    """
+    check_logits(student, teacher)
+    log_student = F.log_softmax(at_least_float32(student) / temperature, dim=1)
+    log_teacher = F.log_softmax(at_least_float32(teacher.detach()) / temperature, dim=1)
+    # "batchmean" sums over K; "mean" would also divide by K.
+    return temperature**2 * F.kl_div(log_student, log_teacher, reduction="batchmean", log_target=True)
+
+
+class KDLoss(Loss):
+    """``(1 - alpha) CE(y, p_s) + alpha T**2 KL(p_t || p_s)``; terms ``cross_entropy`` and ``kd``.
+
+    Args:
+        alpha: share of the distillation term, in [0, 1].
+        temperature: T > 0.
+
+    Raises:
+        InputError: an argument outside its range.
+    """
+
+    def __init__(self, *, alpha: float = 0.9, temperature: float = 4.0) -> None:
+        super().__init__()
+        self.alpha = ranges.unit_interval("loss.alpha", alpha)
+        self.temperature = ranges.positive("loss.temperature", temperature)
+
+    def forward(
+        self,
+        student: ModelOutput,
+        teacher: ModelOutput | None,
+        target: MixedTarget,
+        context: StepContext | None = None,
+    ) -> Terms:
+        """Return both weighted terms of logits ``(B, K)``."""
+        teacher = require_teacher(teacher, self)
+        return {
+            "cross_entropy": (1 - self.alpha) * mixed_cross_entropy(student.logits, target),
+            "kd": self.alpha * softened_kl(student.logits, teacher.logits, temperature=self.temperature),
+        }

@@ -1,0 +1,61 @@
+"""Objectives made of several losses."""
+
+from collections.abc import Mapping
+
+from torch import nn
+
+from stkd_lightning import ranges
+from stkd_lightning.errors import InputError, unknown
+from stkd_lightning.losses.base import Features, Loss, Terms
+from stkd_lightning.outputs import MixedTarget, ModelOutput, StepContext
+
+
+def _paths(losses: list[nn.Module], network: str) -> tuple[str, ...]:
+    """Collect what the losses read of one network, each path once, in the order of the losses."""
+    return tuple(dict.fromkeys(p for loss in losses for p in getattr(getattr(loss, "features", None), network, ())))
+
+
+class WeightedSum(Loss):
+    """The terms of several losses, each multiplied by its loss's weight.
+
+    Args:
+        losses: losses by name; a weight of 0 does not leave a loss out.
+        weights: factor >= 0 by name; 1 for those not named.
+
+    Raises:
+        InputError: no loss, a weight for a loss that is not there, or a negative one.
+    """
+
+    def __init__(self, losses: Mapping[str, nn.Module], weights: Mapping[str, float] | None = None) -> None:
+        super().__init__()
+        if not losses:
+            raise InputError("loss.losses: a weighted sum needs at least one loss")
+        weights = weights or {}
+        for name in weights:
+            if name not in losses:
+                raise unknown("loss.weights", name, losses)
+        self.losses = nn.ModuleDict(dict(losses))
+        self.weights = {n: ranges.non_negative(f"loss.weights.{n}", weights.get(n, 1.0)) for n in losses}
+        parts = list(self.losses.values())
+        self.needs_teacher = any(getattr(loss, "needs_teacher", True) for loss in parts)
+        self.features = Features(_paths(parts, "student"), _paths(parts, "teacher"))
+
+    def forward(
+        self,
+        student: ModelOutput,
+        teacher: ModelOutput | None,
+        target: MixedTarget,
+        context: StepContext | None = None,
+    ) -> Terms:
+        """Return every loss's terms.
+
+        Raises:
+            InputError: two losses that return a term of the same name, which would be counted twice.
+        """
+        total: Terms = {}
+        for name, loss in self.losses.items():
+            for term, value in loss(student, teacher, target, context).items():
+                if term in total:
+                    raise InputError(f"loss {name!r} returns the term {term!r}, which another loss of the sum has too")
+                total[term] = self.weights[name] * value
+        return total

@@ -1,0 +1,92 @@
+"""Virtual samples: convex combinations of the samples of a batch. mixup, Zhang et al. 2018 (arXiv:1710.09412), Eq. 1."""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from stkd_lightning import ranges
+from stkd_lightning.distributed import gather, world
+from stkd_lightning.errors import InputError
+from stkd_lightning.outputs import MixedTarget, StepContext, VirtualBatch
+from stkd_lightning.randomness import generator
+
+
+class Mixup(nn.Module):
+    """Mix each sample with k - 1 others of the global batch.
+
+    Partners and weights are a function of (seed, epoch, batch), so a sweep over losses sees the same virtual
+    samples in every run. Over several ranks the partners come from the global batch, which is gathered.
+
+    Args:
+        alpha: parameter a > 0 of Beta(a, a) for k = 2, of the symmetric Dirichlet for k > 2.
+        k: samples in one combination, >= 2.
+        per_sample: draw weights for each sample instead of once for the batch.
+        probability: chance in [0, 1] that a batch is mixed at all.
+        fraction: share in [0, 1] of a mixed batch's samples that are mixed; the others stay as they are.
+        seed: >= 0.
+
+    Raises:
+        InputError: an argument outside its range.
+    """
+
+    def __init__(
+        self,
+        alpha: float = 1.0,
+        *,
+        k: int = 2,
+        per_sample: bool = False,
+        probability: float = 1.0,
+        fraction: float = 1.0,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.alpha = ranges.positive("mixup.alpha", alpha)
+        self.k = ranges.whole("mixup.k", k, minimum=2)
+        self.per_sample = per_sample
+        self.probability = ranges.unit_interval("mixup.probability", probability)
+        self.fraction = ranges.unit_interval("mixup.fraction", fraction)
+        self.seed = ranges.whole("mixup.seed", seed)
+
+    def draw(self, size: int, random: np.random.Generator) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Draw partners ``(size, k)``, the first of which is the sample itself, and their weights ``(size, k)``."""
+        others = [random.permutation(size) for _ in range(self.k - 1)]
+        partners = np.stack([np.arange(size), *others], axis=1)
+        weights = np.broadcast_to(
+            random.dirichlet([self.alpha] * self.k, size if self.per_sample else 1), (size, self.k)
+        ).copy()
+        mixed = random.permutation(size) < round(self.fraction * size)
+        if random.random() >= self.probability:
+            mixed[:] = False
+        weights[~mixed] = np.eye(self.k)[0]
+        return partners, weights
+
+    def forward(self, images: Tensor, labels: Tensor, context: StepContext | None = None) -> VirtualBatch:
+        """Mix a batch.
+
+        Args:
+            images: ``(B, C, H, W)`` float; the rank's slice of the global batch.
+            labels: ``(B,)`` int64.
+            context: epoch and batch, which fix the draw; without it torch's global generator does.
+
+        Raises:
+            InputError: images that are not floating point.
+        """
+        if not images.is_floating_point():
+            raise InputError(f"mixup needs floating-point images, got {images.dtype}: normalize before mixing")
+        rank, ranks = world()
+        size = len(images)
+        position = (context.epoch, context.step) if context else (int(torch.randint(2**62, ())),)
+        partners, weights = self.draw(size * ranks, generator(self.seed, "mixup", *position))
+        mine = slice(rank * size, (rank + 1) * size)
+        partner = torch.from_numpy(partners[mine]).to(images.device, non_blocking=True)
+        dtype = torch.promote_types(images.dtype, torch.float32)
+        weight = torch.from_numpy(weights[mine]).to(images.device, dtype, non_blocking=True)
+        if weights[:, 0].min() == 1:  # no sample of the global batch is mixed; every rank sees so
+            return VirtualBatch(images, MixedTarget(gather(labels)[partner], weight))
+        everyone = gather(images)
+        shape = (-1,) + (1,) * (images.ndim - 1)
+        virtual = weight[:, 0].view(shape) * images
+        for j in range(1, self.k):
+            virtual = virtual + weight[:, j].view(shape) * everyone[partner[:, j]]
+        return VirtualBatch(virtual.to(images.dtype), MixedTarget(gather(labels)[partner], weight))

@@ -1,0 +1,47 @@
+"""Networks: the CIFAR zoo by name, and adapters that make any other classifier a teacher or a student."""
+
+from pathlib import Path
+
+from torch import nn
+
+from stkd_lightning.errors import unknown
+from stkd_lightning.models import zoo
+from stkd_lightning.models.adapters import timm_model, torchvision_model
+from stkd_lightning.models.features import FeatureTap
+from stkd_lightning.models.inputs import AdaptedInput, InputSpec, for_data
+from stkd_lightning.weights import load_weights
+
+__all__ = [
+    "AdaptedInput",
+    "FeatureTap",
+    "InputSpec",
+    "create_model",
+    "for_data",
+    "list_models",
+    "timm_model",
+    "torchvision_model",
+]
+
+
+def list_models() -> list[str]:
+    """Return the names of the zoo, for ``create_model``."""
+    return list(zoo.__all__)
+
+
+def create_model(name: str, num_classes: int, weights: str | Path | None = None) -> nn.Module:
+    """Build a network of the zoo.
+
+    Args:
+        name: one of ``list_models()``.
+        num_classes: number of logits.
+        weights: checkpoint to start from, in any envelope of ``load_weights``.
+
+    Raises:
+        InputError: an unknown name, or weights that do not fit.
+    """
+    if name not in zoo.__all__:
+        raise unknown("network", name, zoo.__all__)
+    network: nn.Module = getattr(zoo, name)(num_classes=num_classes)
+    if weights is not None:
+        load_weights(network, weights)
+    return network

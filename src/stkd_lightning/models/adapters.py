@@ -1,0 +1,91 @@
+"""Classifiers of timm and torchvision as teachers and students. Nothing is downloaded unless ``pretrained`` asks for it."""
+
+from typing import Any
+
+from torch import nn
+
+from stkd_lightning.errors import InputError, unknown
+from stkd_lightning.models.inputs import InputSpec
+
+
+def timm_model(
+    name: str, num_classes: int, pretrained: bool = False, input_size: int | None = None, **options: Any
+) -> nn.Module:
+    """Build a classifier of timm.
+
+    Args:
+        name: as in ``timm.list_models()``.
+        num_classes: number of logits.
+        pretrained: start from timm's weights, with the normalization and image size they were trained with.
+        input_size: side in pixels that images are resized to; ``None``: the size of pretrained weights or of a
+            network that takes no other, else the data's.
+        options: further arguments of ``timm.create_model``.
+
+    Raises:
+        InputError: timm is not installed, or has no such network.
+    """
+    try:
+        import timm
+    except ModuleNotFoundError as error:
+        raise InputError("timm is not installed: pip install 'stkd-lightning[timm]'") from error
+    if not timm.is_model(name):
+        raise InputError(f"timm network {name!r}: unknown; the nearest: {_nearest_timm(name)}")
+    network = timm.create_model(name, pretrained=pretrained, num_classes=num_classes, **options)
+    own: dict[str, Any] = network.pretrained_cfg
+    fixed = own.get("fixed_input_size", False) and "img_size" not in options
+    size = own["input_size"][-1] if pretrained or fixed else options.get("img_size")
+    spec = InputSpec(size, own["mean"], own["std"]) if pretrained else InputSpec(size)
+    network.input_spec = spec.overridden(size=input_size)
+    return network
+
+
+def _nearest_timm(name: str) -> str:
+    import timm
+
+    pattern = name.split(".")[0][: max(4, len(name) // 2)]
+    return ", ".join(timm.list_models(f"{pattern}*")[:8]) or "see timm.list_models()"
+
+
+def torchvision_model(
+    name: str, num_classes: int, pretrained: bool = False, input_size: int | None = None, **options: Any
+) -> nn.Module:
+    """Build a classifier of torchvision.
+
+    Args:
+        name: as in ``torchvision.models.list_models()``.
+        num_classes: number of logits.
+        pretrained: start from torchvision's weights, with the normalization and image size they were trained with;
+            the classifier is made anew where the class count differs.
+        input_size: side in pixels that images are resized to; ``None``: the size of pretrained weights or of a
+            vision transformer, else the data's.
+        options: further arguments of the network.
+
+    Raises:
+        InputError: torchvision has no such classifier.
+    """
+    from torchvision import models
+    from torchvision.transforms._presets import ImageClassification
+
+    known = models.list_models(module=models)
+    if name not in known:
+        raise unknown("torchvision network", name, known)
+    if not pretrained:
+        network = models.get_model(name, weights=None, num_classes=num_classes, **options)
+        spec = InputSpec(getattr(network, "image_size", None))
+    else:
+        weights = models.get_model_weights(name).DEFAULT  # type: ignore[attr-defined]
+        network = models.get_model(name, weights=weights, **options)
+        preset = weights.transforms()
+        if not isinstance(preset, ImageClassification):
+            raise InputError(f"torchvision network {name!r}: its weights are not of an image classifier")
+        spec = InputSpec(preset.crop_size[0], tuple(preset.mean), tuple(preset.std))
+        replace_classifier(network, num_classes)
+    network.input_spec = spec.overridden(size=input_size)
+    return network
+
+
+def replace_classifier(network: nn.Module, num_classes: int) -> None:
+    """Make the last linear layer anew if it has another number of outputs."""
+    path, last = [(p, m) for p, m in network.named_modules() if isinstance(m, nn.Linear)][-1]
+    if last.out_features != num_classes:
+        network.set_submodule(path, nn.Linear(last.in_features, num_classes, bias=last.bias is not None))

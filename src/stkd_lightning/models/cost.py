@@ -1,0 +1,26 @@
+"""What a network costs."""
+
+import copy
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+
+def parameters(network: nn.Module) -> int:
+    """Return the number of parameters."""
+    return sum(p.numel() for p in network.parameters())
+
+
+def flops(network: nn.Module, image_size: int) -> int:
+    """Return the floating-point operations of one image, two for each multiply-add of convolutions and products.
+
+    Args:
+        network: images ``(1, 3, image_size, image_size)`` to logits; not changed.
+        image_size: side in pixels.
+    """
+    network = copy.deepcopy(network).cpu().float().eval()
+    counter = FlopCounterMode(display=False)
+    with counter, torch.no_grad():
+        network(torch.zeros(1, 3, image_size, image_size))
+    return int(counter.get_total_flops())

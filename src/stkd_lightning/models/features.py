@@ -1,0 +1,52 @@
+"""Reading what goes on inside a network, without touching its code."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from torch import Tensor, nn
+
+from stkd_lightning.errors import unknown
+from stkd_lightning.models.inputs import AdaptedInput
+from stkd_lightning.outputs import ModelOutput
+
+
+def logits_of(output: Any) -> Tensor:
+    """Return the logits of a classifier that returns a tensor or, as in transformers, an object that holds them."""
+    return output if isinstance(output, Tensor) else output.logits
+
+
+class FeatureTap:
+    """Runs a network and keeps the outputs of some of its modules.
+
+    Args:
+        network: any classifier; hooks are set on the modules named.
+        paths: module paths, as in ``network.named_modules()``; those of an ``AdaptedInput`` are its inner network's.
+
+    Raises:
+        InputError: a path that is not there, with the nearest that are.
+    """
+
+    def __init__(self, network: nn.Module, paths: Iterable[str] = ()) -> None:
+        self.network = network
+        self._features: dict[str, Tensor] | None = None  # filled during a call of this tap only
+        inner = network.network if isinstance(network, AdaptedInput) else network
+        modules = dict(inner.named_modules())
+        for path in paths:
+            if path not in modules:
+                raise unknown(f"feature of {type(inner).__name__}", path, (m for m in modules if m))
+            modules[path].register_forward_hook(self._keep(path))
+
+    def _keep(self, path: str) -> Any:
+        def hook(module: nn.Module, inputs: Any, output: Any) -> None:
+            if self._features is not None:
+                self._features[path] = output[0] if isinstance(output, tuple) else output
+
+        return hook
+
+    def __call__(self, images: Tensor) -> ModelOutput:
+        """Return logits ``(B, K)`` and the features of images ``(B, C, H, W)``."""
+        self._features = {}
+        try:
+            return ModelOutput(logits_of(self.network(images)), self._features)
+        finally:
+            self._features = None

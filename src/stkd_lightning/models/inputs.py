@@ -1,0 +1,83 @@
+"""What a network expects of its input, and the step that turns the data's images into that."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """A network's own input; ``None`` takes what the data has.
+
+    Attributes:
+        size: side in pixels.
+        mean: of each channel, in units of 1 (black 0, white 1).
+        std: of each channel, in the same units.
+    """
+
+    size: int | None = None
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+
+    def overridden(
+        self, size: int | None = None, mean: Sequence[float] | None = None, std: Sequence[float] | None = None
+    ) -> "InputSpec":
+        """Return the spec with the values that are given in place of its own."""
+        return replace(
+            self,
+            size=self.size if size is None else size,
+            mean=self.mean if mean is None else tuple(mean),
+            std=self.std if std is None else tuple(std),
+        )
+
+
+class AdaptedInput(nn.Module):
+    """A network behind a resize and an exact change of normalization.
+
+    Images normalized by (mean, std) of the data become those normalized by the network's; both are affine, so
+    virtual samples stay the same convex combinations.
+
+    Args:
+        network: ``(B, C, size, size)`` to logits.
+        spec: what the network expects.
+        mean: the data's, of each channel.
+        std: the data's, of each channel.
+    """
+
+    def __init__(self, network: nn.Module, spec: InputSpec, mean: Sequence[float], std: Sequence[float]) -> None:
+        super().__init__()
+        self.network = network
+        self.size = spec.size
+        data_mean, data_std = torch.tensor(mean).double(), torch.tensor(std).double()
+        own_mean = data_mean if spec.mean is None else torch.tensor(spec.mean).double()
+        own_std = data_std if spec.std is None else torch.tensor(spec.std).double()
+        scale, shift = data_std / own_std, (data_mean - own_mean) / own_std
+        self.register_buffer("scale", scale.float().view(-1, 1, 1), persistent=False)
+        self.register_buffer("shift", shift.float().view(-1, 1, 1), persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the network's output for ``(B, C, H, W)`` images normalized as the data's."""
+        images = images * self.scale + self.shift
+        if self.size is not None and images.shape[-2:] != (self.size, self.size):
+            images = F.interpolate(images, (self.size, self.size), mode="bilinear", antialias=True)
+        return self.network(images)
+
+
+def for_data(
+    network: nn.Module, spec: InputSpec, *, image_size: int, mean: Sequence[float], std: Sequence[float]
+) -> nn.Module:
+    """Return the network itself where it expects what the data has, else behind an ``AdaptedInput``.
+
+    Args:
+        network: any classifier.
+        spec: what it expects.
+        image_size: side of the data's images in pixels.
+        mean: the data's.
+        std: the data's.
+    """
+    same_size = spec.size in (None, image_size)
+    same_normalization = (spec.mean or tuple(mean)) == tuple(mean) and (spec.std or tuple(std)) == tuple(std)
+    return network if same_size and same_normalization else AdaptedInput(network, spec, mean, std)

@@ -1,0 +1,67 @@
+"""VGG with BatchNorm and one linear classifier: Simonyan and Zisserman 2015 (arXiv:1409.1556), for small images."""
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from stkd_lightning.models.initialize import initialize
+
+
+class VGG(nn.Module):
+    """Five blocks of 3x3 convolutions: images ``(B, 3, H, W)`` to logits ``(B, num_classes)``.
+
+    Three poolings by 2 stand between the blocks, a fourth before the last block for images of 64 pixels and more,
+    so that 32 and 64 pixels both end at 4x4.
+
+    Args:
+        depths: convolutions of each block.
+        num_classes: K.
+    """
+
+    def __init__(self, depths: tuple[int, int, int, int, int], num_classes: int) -> None:
+        super().__init__()
+        widths = (3, 64, 128, 256, 512, 512)
+        self.block0, self.block1, self.block2, self.block3, self.block4 = (
+            self._block(widths[i], widths[i + 1], depth) for i, depth in enumerate(depths)
+        )
+        self.avgpool = nn.AdaptiveAvgPool2d(1)
+        self.classifier = nn.Linear(512, num_classes)
+        initialize(self)
+        nn.init.normal_(self.classifier.weight, std=0.01)
+        nn.init.zeros_(self.classifier.bias)
+
+    @staticmethod
+    def _block(width_in: int, width: int, depth: int) -> nn.Sequential:
+        layers: list[nn.Module] = []
+        for i in range(depth):
+            layers += [nn.Conv2d(width if i else width_in, width, 3, padding=1), nn.BatchNorm2d(width), nn.ReLU()]
+        return nn.Sequential(*layers[:-1])  # ends before the activation, where losses read features
+
+    def forward(self, images: Tensor) -> Tensor:
+        x = F.max_pool2d(F.relu(self.block0(images)), 2)
+        x = F.max_pool2d(F.relu(self.block1(x)), 2)
+        x = F.max_pool2d(F.relu(self.block2(x)), 2)
+        x = F.relu(self.block3(x))
+        if images.shape[-1] >= 64:
+            x = F.max_pool2d(x, 2)
+        x = F.relu(self.block4(x))
+        return self.classifier(self.avgpool(x).flatten(1))
+
+
+def vgg8(num_classes: int) -> VGG:
+    return VGG((1, 1, 1, 1, 1), num_classes)
+
+
+def vgg11(num_classes: int) -> VGG:
+    return VGG((1, 1, 2, 2, 2), num_classes)
+
+
+def vgg13(num_classes: int) -> VGG:
+    return VGG((2, 2, 2, 2, 2), num_classes)
+
+
+def vgg16(num_classes: int) -> VGG:
+    return VGG((2, 2, 3, 3, 3), num_classes)
+
+
+def vgg19(num_classes: int) -> VGG:
+    return VGG((2, 2, 4, 4, 4), num_classes)

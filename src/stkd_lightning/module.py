@@ -1,0 +1,149 @@
+"""The LightningModule: batch -> mixup -> teacher, student -> terms -> loss."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import lightning as L
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+from stkd_lightning.losses.base import Features, Terms
+from stkd_lightning.mixup import Mixup
+from stkd_lightning.models.features import FeatureTap
+from stkd_lightning.outputs import Batch, MixedTarget, StepContext, VirtualBatch
+from stkd_lightning.schedules import MultiStep, Schedule
+from stkd_lightning.tasks.classification import ClassificationMetrics
+from stkd_lightning.teacher import FrozenTeacher
+
+OptimizerFactory = Callable[[Iterable[nn.Parameter]], Optimizer]
+
+
+def cifar_sgd(parameters: Iterable[nn.Parameter]) -> Optimizer:
+    """Return the CIFAR recipe's SGD: rate 0.05, momentum 0.9, weight decay 5e-4."""
+    return torch.optim.SGD(parameters, lr=0.05, momentum=0.9, weight_decay=5e-4)
+
+
+class DistillationModule(L.LightningModule):
+    """Trains a student to satisfy a loss, shown the same (virtual) images as a frozen teacher.
+
+    Batches are ``(images, labels)`` or ``(images, labels, indices)``: images ``(B, C, H, W)`` float, normalized;
+    labels ``(B,)`` int64. Logged are ``train/loss`` and each term, averaged since they were last logged, and the
+    ``ClassificationMetrics`` as ``val/...`` and ``test/...``, on images that are not mixed.
+
+    Args:
+        student: the network that is trained and kept.
+        loss: from both outputs and the mixed label to named terms, whose sum is minimized; its own parameters are
+            optimized with the student's.
+        teacher: the trained network; ``None`` where the loss needs none.
+        mixup: makes virtual samples of training batches; ``None`` leaves them as they are.
+        optimizer: from parameters to an optimizer; default ``cifar_sgd``.
+        schedule: from a run's progress in [0, 1] to a factor on the learning rate, set at each step; default
+            ``MultiStep()``.
+
+    Raises:
+        ValueError: the loss needs a teacher and there is none.
+        InputError: a feature path that is not there.
+    """
+
+    def __init__(
+        self,
+        student: nn.Module,
+        loss: nn.Module,
+        teacher: FrozenTeacher | None = None,
+        mixup: Mixup | None = None,
+        optimizer: OptimizerFactory = cifar_sgd,
+        schedule: Schedule | None = None,
+    ) -> None:
+        super().__init__()
+        if teacher is None and getattr(loss, "needs_teacher", True):
+            raise ValueError(f"{type(loss).__name__} needs a teacher: pass teacher=FrozenTeacher(network)")
+        features = getattr(loss, "features", Features())
+        if teacher is not None and set(features.teacher) - set(teacher.paths):
+            teacher = FrozenTeacher(teacher.network, dict.fromkeys((*teacher.paths, *features.teacher)))
+        self.student = student
+        self.loss = loss
+        self.mixup = mixup
+        # Kept out of the registered submodules, so that no state_dict, optimizer, `.train()` or DDP bucket sees it.
+        self.__dict__["teacher"] = teacher
+        self._run_student = FeatureTap(student, features.student)
+        self._optimizer_factory, self._schedule = optimizer, schedule or MultiStep()
+        self.metrics = ClassificationMetrics()
+        self._sums: Terms = {}
+        self._summed = 0
+
+    teacher: FrozenTeacher | None
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the student's logits ``(B, K)`` of images ``(B, C, H, W)``."""
+        return self._run_student(images).logits
+
+    def virtual(self, batch: Batch, context: StepContext | None = None) -> VirtualBatch:
+        """Return what both networks see of a training batch."""
+        if self.mixup is None:
+            return VirtualBatch(batch.images, MixedTarget.unmixed(batch.labels))
+        return self.mixup(batch.images, batch.labels, context)
+
+    def terms(self, batch: Batch, context: StepContext | None = None) -> Terms:
+        """Return the weighted terms of the loss on a training batch."""
+        virtual = self.virtual(batch, context)
+        teacher = self.teacher(virtual.images) if self.teacher is not None and self._needs_teacher else None
+        return self.loss(self._run_student(virtual.images), teacher, virtual.target, context)
+
+    @property
+    def _needs_teacher(self) -> bool:
+        return getattr(self.loss, "needs_teacher", True)
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        """Return the objective of a batch."""
+        batch = Batch(*batch)
+        context = StepContext(self.current_epoch, self.trainer.max_epochs or 1, batch_idx, batch.indices)
+        terms = self.terms(batch, context)
+        objective = torch.stack(list(terms.values())).sum()
+        self._log_terms({**terms, "loss": objective})
+        return objective
+
+    def _log_terms(self, terms: Terms) -> None:
+        """Add up on the device; log the mean every n steps, so that other steps wait for nothing."""
+        for name, value in terms.items():
+            self._sums[name] = self._sums.get(name, 0) + value.detach()
+        self._summed += 1
+        every = self.trainer.log_every_n_steps
+        if every and (self.global_step + 1) % every == 0:
+            self.log_dict({f"train/{n}": s / self._summed for n, s in self._sums.items()}, on_step=True, on_epoch=False)
+            self._sums, self._summed = {}, 0
+
+    def _evaluation_step(self, batch: Any) -> None:
+        batch = Batch(*batch)
+        teacher = self.teacher(batch.images).logits if self.teacher is not None else None
+        self.metrics.update(self(batch.images), batch.labels, teacher)
+
+    def _log_metrics(self, stage: str) -> None:
+        values = self.metrics.compute(with_teacher=self.teacher is not None)
+        self.metrics.reset()
+        self.log_dict({f"{stage}/{name}": value for name, value in values.items()})
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        """Measure a batch."""
+        self._evaluation_step(batch)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log ``val/...``."""
+        self._log_metrics("val")
+
+    def test_step(self, batch: Any, batch_idx: int) -> None:
+        """Measure a batch."""
+        self._evaluation_step(batch)
+
+    def on_test_epoch_end(self) -> None:
+        """Log ``test/...``."""
+        self._log_metrics("test")
+
+    def configure_optimizers(self) -> Any:
+        """Optimize the student and the loss's own parameters; set the rate at each step."""
+        parameters = [*self.student.parameters(), *self.loss.parameters()]
+        optimizer = self._optimizer_factory([p for p in parameters if p.requires_grad])
+        steps = self.trainer.estimated_stepping_batches
+        scheduler = LambdaLR(optimizer, lambda step: self._schedule(min(1.0, step / steps)))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}

@@ -1,0 +1,75 @@
+"""The end of a run: ``summary.json`` for programs, a table for people."""
+
+import json
+import os
+import platform
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.table import Table
+
+Summary = dict[str, Any]
+
+
+def environment() -> dict[str, Any]:
+    """Return versions and hardware, which a figure depends on."""
+    names = ("stkd-lightning", "torch", "torchvision", "lightning", "torchmetrics", "hydra-core", "numpy")
+    cuda = torch.cuda.is_available()
+    return {
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in names}},
+        "hardware": {
+            "cpu": _cpu(),
+            "threads": torch.get_num_threads(),
+            "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())] if cuda else [],
+        },
+    }
+
+
+def _cpu() -> str:
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
+
+
+def write_json(path: Path, content: Summary) -> None:
+    """Write a file that is whole or not there."""
+    partial = path.with_name(f".{path.name}.partial")
+    with partial.open("w") as file:
+        json.dump(content, file, indent=2)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(partial, path)
+
+
+def table(summary: Summary) -> Table:
+    """Lay out teacher, baseline and student; accuracies in percent on the test images."""
+    shown = Table(title=f"{summary['data']['name']}, test images, seed {summary['seed']}", title_justify="left")
+    shown.add_column("network")
+    for column in ("parameters", "MFLOPs", "top-1 % last", "top-1 % selected", "top-5 %", "calibration", "agreement"):
+        shown.add_column(column, justify="right")
+    for role in ("teacher", "baseline", "student"):
+        row = summary.get(role)
+        if row:
+            label = {"baseline": "student alone", "student": f"student, {summary['loss']}"}.get(role, role)
+            shown.add_row(f"{label}: {row['network']}", *_cells(row))
+    return shown
+
+
+def _cells(row: Summary) -> list[str]:
+    last, selected = row["test"].get("last", {}), row["test"].get("selected", {})
+
+    def percent(figures: dict[str, float], name: str) -> str:
+        return f"{100 * figures[name]:.2f}" if name in figures else ""
+
+    calibration = f"{last['calibration_error']:.3f}" if "calibration_error" in last else ""
+    return [
+        f"{row['parameters']:,}",
+        f"{row['flops'] / 1e6:,.1f}",
+        percent(last, "accuracy"),
+        percent(selected, "accuracy"),
+        percent(last, "top5"),
+        calibration,
+        percent(last, "agreement"),
+    ]

@@ -1,0 +1,65 @@
+"""Learning-rate factors over a run's progress, so that a shorter run is the same recipe at scale."""
+
+import math
+from collections.abc import Callable, Sequence
+
+from stkd_lightning import ranges
+from stkd_lightning.errors import InputError
+
+Schedule = Callable[[float], float]
+
+
+def _warmed_up(progress: float, warmup: float) -> float:
+    return min(1.0, progress / warmup) if warmup else 1.0
+
+
+class MultiStep:
+    """Multiply by ``gamma`` at each milestone; the CIFAR recipe of the distillation literature at 0.625, 0.75, 0.875.
+
+    Args:
+        milestones: in (0, 1], as shares of the run: 150, 180 and 210 of 240 epochs by default.
+        gamma: factor > 0.
+        warmup: share in [0, 1] of the run in which the rate rises linearly from 0.
+
+    Raises:
+        InputError: an argument outside its range.
+    """
+
+    def __init__(
+        self, milestones: Sequence[float] = (0.625, 0.75, 0.875), gamma: float = 0.1, warmup: float = 0.0
+    ) -> None:
+        for milestone in milestones:
+            if milestone > 1:
+                raise InputError(f"scheduler.milestones: {milestone} is no share of the run; 150 of 240 epochs is 0.625")
+        self.milestones = [ranges.unit_interval("scheduler.milestones", m) for m in milestones]
+        self.gamma = ranges.positive("scheduler.gamma", gamma)
+        self.warmup = ranges.unit_interval("scheduler.warmup", warmup)
+
+    def __call__(self, progress: float) -> float:
+        """Return the factor at a progress in [0, 1]."""
+        # A milestone is reached at the step whose share it is, which rounding may put a hair below it.
+        passed = sum(progress + 1e-9 >= m for m in self.milestones)
+        return _warmed_up(progress, self.warmup) * self.gamma**passed
+
+
+class Cosine:
+    """Fall along half a cosine: Loshchilov and Hutter 2017 (arXiv:1608.03983), Eq. 5, without restarts.
+
+    Args:
+        warmup: share in [0, 1] of the run in which the rate rises linearly from 0.
+        final: factor in [0, 1] at the end.
+
+    Raises:
+        InputError: an argument outside its range.
+    """
+
+    def __init__(self, warmup: float = 0.0, final: float = 0.0) -> None:
+        self.warmup = ranges.unit_interval("scheduler.warmup", warmup)
+        self.final = ranges.unit_interval("scheduler.final", final)
+
+    def __call__(self, progress: float) -> float:
+        """Return the factor at a progress in [0, 1]."""
+        if progress < self.warmup:
+            return _warmed_up(progress, self.warmup)
+        share = (progress - self.warmup) / (1 - self.warmup) if self.warmup < 1 else 1.0
+        return self.final + (1 - self.final) * (1 + math.cos(math.pi * share)) / 2

@@ -1,0 +1,63 @@
+"""Metrics of single-label classification, for any number of classes, exact over ranks."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torchmetrics import MeanMetric
+from torchmetrics.classification import BinaryCalibrationError
+
+from stkd_lightning.losses.base import at_least_float32
+
+
+class ClassificationMetrics(nn.Module):
+    """Accuracy and calibration of a student, and its likeness to a teacher where there is one.
+
+    - ``accuracy``, ``top5``: share in [0, 1] whose label is the first, or among the first five.
+    - ``cross_entropy``: nats per example.
+    - ``calibration_error``: expected calibration error in [0, 1], 15 bins (Guo et al. 2017, arXiv:1706.04599, Eq. 3).
+    - ``agreement``: share whose first class is the teacher's.
+    - ``teacher_kl``: KL(teacher || student) at temperature 1, nats per example.
+    - ``teacher_accuracy``: the teacher's own.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        means = ("accuracy", "top5", "cross_entropy", "agreement", "teacher_kl", "teacher_accuracy")
+        self.means = nn.ModuleDict({name: MeanMetric() for name in means})
+        self.calibration = BinaryCalibrationError(n_bins=15)
+
+    def update(self, student: Tensor, labels: Tensor, teacher: Tensor | None = None) -> None:
+        """Add a batch.
+
+        Args:
+            student: logits ``(B, K)``.
+            labels: ``(B,)``.
+            teacher: logits ``(B, K)``.
+        """
+        student = at_least_float32(student)
+        log_student = F.log_softmax(student, dim=1)
+        confidence, first = log_student.max(1)
+        correct = first == labels
+        top5 = student.topk(min(5, student.shape[1]), dim=1).indices
+        self.means["accuracy"].update(correct.float())
+        self.means["top5"].update((top5 == labels[:, None]).any(1).float())
+        self.means["cross_entropy"].update(F.nll_loss(log_student, labels, reduction="none"))
+        # A class's confidence against its correctness is what the binary metric bins; it needs no class count.
+        self.calibration.update(confidence.exp().clamp(0, 1), correct.long())
+        if teacher is not None:
+            log_teacher = F.log_softmax(at_least_float32(teacher), dim=1)
+            self.means["agreement"].update((teacher.argmax(1) == first).float())
+            self.means["teacher_kl"].update(F.kl_div(log_student, log_teacher, reduction="none", log_target=True).sum(1))
+            self.means["teacher_accuracy"].update((teacher.argmax(1) == labels).float())
+
+    def compute(self, *, with_teacher: bool) -> dict[str, Tensor]:
+        """Return the metrics by name, over all ranks."""
+        of_teacher = ("agreement", "teacher_kl", "teacher_accuracy")
+        values = {n: m.compute() for n, m in self.means.items() if with_teacher or n not in of_teacher}
+        values["calibration_error"] = self.calibration.compute()
+        return {name: value.to(torch.float32) for name, value in values.items()}
+
+    def reset(self) -> None:
+        """Forget all batches."""
+        for metric in (*self.means.values(), self.calibration):
+            metric.reset()

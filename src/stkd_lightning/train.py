@@ -1,0 +1,12 @@
+"""``python -m stkd_lightning.train``: distil a teacher into a student."""
+
+from stkd_lightning.cli import command
+
+
+def main() -> None:
+    """Run the command."""
+    command("train", "stkd_lightning.run:train")
+
+
+if __name__ == "__main__":
+    main()

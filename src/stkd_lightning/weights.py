@@ -1,0 +1,138 @@
+"""Reading weights from the checkpoints that users have, with nothing in them executed."""
+
+import argparse
+import pickle
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from stkd_lightning.errors import InputError
+
+StateDict = dict[str, Tensor]
+# Where this project, RepDistiller, mdistiller, Lightning and timm put the state_dict inside a checkpoint.
+ENVELOPES = ("state_dict_ema", "model_ema", "state_dict", "model")
+# What they put before its keys; a student comes before the teacher that stands beside it.
+PREFIXES = ("module.", "student.", "teacher.", "model.", "network.")
+
+
+def read_checkpoint(path: str | Path) -> dict[str, Any]:
+    """Read a checkpoint file to CPU memory as plain containers and tensors.
+
+    Args:
+        path: ``.safetensors``, or a file of ``torch.save``, read with ``weights_only=True``.
+
+    Raises:
+        InputError: no such file, a damaged one, or one that holds more than tensors and plain values.
+    """
+    path = Path(path)
+    if not path.is_file():
+        near = sorted(p.name for p in path.parent.glob("*") if p.is_file())[:5] if path.parent.is_dir() else []
+        raise InputError(f"checkpoint {path}: no such file" + (f"; there: {', '.join(near)}" if near else ""))
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return dict(load_file(path))
+        # RepDistiller's "*_last.pth" holds its options in a Namespace, which is plain data.
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        reason = str(error).split("\n")[0].split(". ")[0]
+        raise InputError(f"checkpoint {path}: refused, because it holds more than weights: {reason}") from error
+    except Exception as error:  # torch and safetensors raise many types for a damaged file
+        raise InputError(f"checkpoint {path}: damaged or not a checkpoint ({str(error).splitlines()[0]})") from error
+    if not isinstance(content, Mapping):
+        raise InputError(f"checkpoint {path}: holds a {type(content).__name__}, not a state_dict")
+    return dict(content)
+
+
+def unwrap(content: Mapping[str, Any]) -> StateDict:
+    """Take the state_dict out of a checkpoint's envelope, and ``_orig_mod.`` out of its keys."""
+    inner: Mapping[str, Any] = content
+    for name in ENVELOPES:
+        if isinstance(content.get(name), Mapping):
+            inner = content[name]
+            break
+    return {k.replace("_orig_mod.", ""): v for k, v in inner.items() if isinstance(v, Tensor)}
+
+
+def _stripped(state: StateDict) -> Iterable[StateDict]:
+    """Yield the state_dict, then every reading of it below a prefix that some of its keys have."""
+    yield state
+    for prefix in PREFIXES:
+        below = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+        if below:
+            yield from _stripped(below)
+
+
+def _torchdistill_wide_resnet(state: StateDict) -> StateDict:
+    """Rename torchdistill's wide ResNet to the literature's names."""
+    renamed = {}
+    for key, value in state.items():
+        head, _, rest = key.partition(".")
+        if head in ("layer1", "layer2", "layer3"):
+            key = f"block{head[-1]}.layer.{rest}".replace("shortcut.0", "convShortcut")
+        renamed[key] = value
+    return renamed
+
+
+def _mismatch(network: StateDict, state: StateDict) -> tuple[list[str], list[str], list[str]]:
+    missing = [k for k in network if k not in state and not k.endswith("num_batches_tracked")]
+    unexpected = [k for k in state if k not in network]
+    reshaped = [k for k in network if k in state and network[k].shape != state[k].shape]
+    return missing, unexpected, reshaped
+
+
+def load_weights(network: nn.Module, path: str | Path) -> None:
+    """Load a checkpoint into a network, whatever project wrote it.
+
+    Read are this project's and Lightning's checkpoints, RepDistiller's and mdistiller's ``.pth``, timm's, bare
+    state_dicts and ``.safetensors``. Every key of the network must be there with its shape (old files may lack
+    ``num_batches_tracked``), and nothing else; the architecture is never guessed.
+
+    Args:
+        network: receives the weights; untouched if they do not fit.
+        path: the checkpoint.
+
+    Raises:
+        InputError: a file that cannot be read, keys that do not fit (which), or another number of classes.
+    """
+    wanted = network.state_dict()
+    state = unwrap(read_checkpoint(path))
+    candidates = list(_stripped(state))
+    if any(k.startswith("block1.layer.") for k in wanted):
+        candidates += [_torchdistill_wide_resnet(c) for c in candidates]
+    best = min(candidates, key=lambda c: sum(map(len, _mismatch(wanted, c))))
+    missing, unexpected, reshaped = _mismatch(wanted, best)
+    if missing or unexpected or reshaped:
+        raise InputError(_explain(network, Path(path), wanted, best, missing, unexpected, reshaped))
+    network.load_state_dict({**{k: v for k, v in wanted.items() if k not in best}, **best})
+
+
+def _explain(
+    network: nn.Module,
+    path: Path,
+    wanted: StateDict,
+    state: StateDict,
+    missing: list[str],
+    unexpected: list[str],
+    reshaped: list[str],
+) -> str:
+    """Say in one line why a state_dict does not fit a network."""
+    name = f"checkpoint {path}"
+    last = [k for k in wanted if k.endswith("weight") and wanted[k].ndim == 2][-1:]
+    classifier = [k for k in reshaped if k.rsplit(".", 1)[0] == (last[0].rsplit(".", 1)[0] if last else None)]
+    if classifier and len(classifier) == len(reshaped) and not missing and not unexpected:
+        key = classifier[0]
+        return f"{name}: made for {state[key].shape[0]} classes, the data has {wanted[key].shape[0]} ({key})"
+
+    def some(keys: list[str]) -> str:
+        return ", ".join(keys[:4]) + (f" and {len(keys) - 4} more" if len(keys) > 4 else "")
+
+    shapes = [f"{k} {tuple(state[k].shape)} instead of {tuple(wanted[k].shape)}" for k in reshaped]
+    parts = [f"missing {some(missing)}"] * bool(missing) + [f"unexpected {some(unexpected)}"] * bool(unexpected)
+    parts += [f"other shapes {some(shapes)}"] * bool(shapes)
+    return f"{name}: does not fit {type(network).__name__}: {'; '.join(parts)}"
