@@ -5,7 +5,7 @@ from stkd_lightning.cli import command
 
 def main() -> None:
     """Run the command."""
-    command("evaluate", "stkd_lightning.measure:evaluate")
+    command("evaluate", "stkd_lightning.runs.evaluate:evaluate")
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from stkd_lightning.cli import command
 
 def main() -> None:
     """Run the command."""
-    command("train", "stkd_lightning.run:train")
+    command("train", "stkd_lightning.runs.train:train")
 
 
 if __name__ == "__main__":

@@ -1,13 +1,20 @@
 """A progress bar that says how fast images go by."""
 
+from typing import Any
+
 import lightning as L
 from lightning.pytorch.callbacks import RichProgressBar
+from lightning.pytorch.callbacks.progress.rich_progress import ProcessingSpeedColumn
 
 from stkd_lightning.callbacks.throughput import Throughput
 
 
 class ProgressBar(RichProgressBar):
     """Lightning's rich bar with images per second, loss and validation accuracy."""
+
+    def configure_columns(self, trainer: L.Trainer) -> list[Any]:
+        """Return Lightning's columns without batches per second, which images per second replace."""
+        return [c for c in super().configure_columns(trainer) if not isinstance(c, ProcessingSpeedColumn)]
 
     def get_metrics(
         self, trainer: L.Trainer, pl_module: L.LightningModule
@@ -19,5 +26,5 @@ class ProgressBar(RichProgressBar):
                 shown["images/s"] = f"{callback.images_per_second:,.0f}"
         for name in ("train/loss", "val/accuracy"):
             if name in trainer.callback_metrics:
-                shown[name] = f"{float(trainer.callback_metrics[name]):.3f}"
+                shown[name.partition("/")[2]] = f"{float(trainer.callback_metrics[name]):.3f}"
         return shown

@@ -37,7 +37,10 @@ def command(config_name: str, job: str) -> None:
             new = _check_all(arguments, config_name)
         # Faults reach this handler instead of Hydra's own, which prints several lines and exits with 1.
         os.environ["HYDRA_FULL_ERROR"] = "1"
-        hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=config_name)(_job(job))()
+        raised: list[Exception] = []
+        hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=config_name)(_job(job, raised))()
+        if raised:
+            raise raised[0]
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(EXIT_INTERRUPTED)
@@ -76,12 +79,19 @@ def _chain(folder: Path) -> Iterator[Path]:
     yield from folder.absolute().parents
 
 
-def _job(job: str) -> Callable[[DictConfig], Any]:
+def _job(job: str, raised: list[Exception]) -> Callable[[DictConfig], Any]:
+    """Return what Hydra calls; a single job's exception is kept aside, since Hydra would announce it in its own line."""
+
     def run(config: DictConfig) -> Any:
         if _sweeps_over_processes(config):
             return _in_own_process()
         module, function = job.split(":")
-        return getattr(import_module(module), function)(config)
+        try:
+            return getattr(import_module(module), function)(config)
+        except Exception as error:
+            if HydraConfig.get().mode == RunMode.MULTIRUN:
+                raise
+            raised.append(error)
 
     return run
 

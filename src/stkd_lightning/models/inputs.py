@@ -54,9 +54,16 @@ class AdaptedInput(nn.Module):
         data_mean, data_std = torch.tensor(mean).double(), torch.tensor(std).double()
         own_mean = data_mean if spec.mean is None else torch.tensor(spec.mean).double()
         own_std = data_std if spec.std is None else torch.tensor(spec.std).double()
+        self.own_normalization = own_mean.tolist(), own_std.tolist()
         scale, shift = data_std / own_std, (data_mean - own_mean) / own_std
         self.register_buffer("scale", scale.float().view(-1, 1, 1), persistent=False)
         self.register_buffer("shift", shift.float().view(-1, 1, 1), persistent=False)
+
+    def describe(self) -> str:
+        """Return size and normalization in one line."""
+        mean, std = self.own_normalization
+        size = f"{self.size} pixels, " if self.size else ""
+        return f"{size}mean {[round(v, 4) for v in mean]}, std {[round(v, 4) for v in std]}"
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the network's output for ``(B, C, H, W)`` images normalized as the data's."""

@@ -45,15 +45,16 @@ def write_json(path: Path, content: Summary) -> None:
 
 def table(summary: Summary) -> Table:
     """Lay out teacher, baseline and student; accuracies in percent on the test images."""
-    shown = Table(title=f"{summary['data']['name']}, test images, seed {summary['seed']}", title_justify="left")
+    shown = Table(title=f"{summary['data']['name']}, test images, % (last and selected student), seed {summary['seed']}", title_justify="left")
+    shown.add_column()
     shown.add_column("network")
-    for column in ("parameters", "MFLOPs", "top-1 % last", "top-1 % selected", "top-5 %", "calibration", "agreement"):
+    for column in ("params", "MFLOPs", "top-1", "selected", "top-5", "ECE", "agree"):
         shown.add_column(column, justify="right")
     for role in ("teacher", "baseline", "student"):
         row = summary.get(role)
         if row:
-            label = {"baseline": "student alone", "student": f"student, {summary['loss']}"}.get(role, role)
-            shown.add_row(f"{label}: {row['network']}", *_cells(row))
+            label = {"baseline": "alone", "student": summary["loss"]}.get(role, role)
+            shown.add_row(label, row["network"], *_cells(row))
     return shown
 
 

@@ -36,4 +36,7 @@ def wandb_logger(save_dir: str | Path, *, offline: bool | None = None, **options
     # The folder must exist, else wandb writes to the system's temporary folder with a warning.
     Path(save_dir).mkdir(parents=True, exist_ok=True)
     os.environ.setdefault("WANDB_SILENT", "true")
-    return WandbLogger(save_dir=save_dir, offline=offline, **options)
+    logger = WandbLogger(save_dir=save_dir, offline=offline, **options)
+    # Lightning passes an option that wandb has retired and warns of.
+    logger._wandb_init.pop("anonymous", None)
+    return logger

@@ -15,11 +15,11 @@ from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.plugins.environments import LightningEnvironment
 from omegaconf import DictConfig, OmegaConf
 
-from stkd_lightning.building import build_network
+from stkd_lightning.runs.networks import build_network
 from stkd_lightning.cache import key_of
 from stkd_lightning.callbacks import ProgressBar, Provenance, Throughput
 from stkd_lightning.data.module import ArrayDataModule
-from stkd_lightning.fitting import Fitted, checkpoints, fit_and_test
+from stkd_lightning.runs.fit import Fitted, checkpoints, fit_and_test
 from stkd_lightning.losses.cross_entropy import CrossEntropyLoss
 from stkd_lightning.module import DistillationModule
 from stkd_lightning.reporting.console import process_rank, say

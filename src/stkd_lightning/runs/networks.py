@@ -8,7 +8,7 @@ from omegaconf import DictConfig
 from torch import nn
 
 from stkd_lightning.data.module import ArrayDataModule
-from stkd_lightning.fitting import seeded
+from stkd_lightning.runs.fit import seeded
 from stkd_lightning.models.inputs import InputSpec, for_data
 from stkd_lightning.weights import load_weights, read_checkpoint
 

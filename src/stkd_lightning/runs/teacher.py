@@ -1,0 +1,86 @@
+"""Which teacher a run has: loaded, trained before, or trained now."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from omegaconf import DictConfig
+
+from stkd_lightning.data.module import ArrayDataModule
+from stkd_lightning.errors import InputError
+from stkd_lightning.models.inputs import AdaptedInput
+from stkd_lightning.reporting.console import say
+from stkd_lightning.runs.alone import Recipe, describe, find, train_once
+from stkd_lightning.runs.fit import Fitted
+from stkd_lightning.runs.networks import build_network
+from stkd_lightning.teacher import FrozenTeacher, accuracy, check_accuracy, default_min_accuracy
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """A teacher and where it came from.
+
+    Attributes:
+        network: frozen.
+        source: for people.
+        figures: of its own training, if that was here.
+    """
+
+    network: FrozenTeacher
+    source: str
+    figures: Fitted | None = None
+
+
+def load(node: DictConfig, data: ArrayDataModule) -> Teacher:
+    """Load the teacher of a configuration that names its checkpoint.
+
+    Raises:
+        InputError: weights that cannot be read, do not fit, or are at chance level.
+    """
+    own = node.checkpoint == "pretrained"
+    if own and not node.network.get("pretrained"):
+        raise InputError("teacher.checkpoint=pretrained: needs a network with teacher.network.pretrained=true")
+    network = build_network(
+        node.network,
+        data,
+        checkpoint=None if own else node.checkpoint,
+        input_size=node.input_size,
+        mean=node.mean,
+        std=node.std,
+    )
+    if isinstance(network, AdaptedInput):
+        say(f"teacher: images are resized or normalized for it, as it was trained: {network.describe()}")
+    teacher = FrozenTeacher(network)
+    _check(teacher, data, node, str(node.checkpoint), refuse=True)
+    return Teacher(teacher, str(node.checkpoint))
+
+
+def obtain(node: DictConfig, recipe: Recipe, data: ArrayDataModule, cache: Path, *, needed: bool) -> Teacher | None:
+    """Take the teacher of a recipe from the cache; if it is needed and not there, train it.
+
+    Returns:
+        The teacher, or ``None`` where it is neither there nor needed.
+    """
+    alone = train_once(recipe, data, cache) if needed else find(recipe, data, cache)
+    if alone is None:
+        return None
+    teacher = FrozenTeacher(build_network(node.network, data, checkpoint=str(alone.checkpoint)))
+    _check(teacher, data, node, f"trained here, {alone.key}", refuse=not alone.fresh)
+    return Teacher(teacher, f"trained here, {alone.key}", alone.fitted)
+
+
+def _check(teacher: FrozenTeacher, data: ArrayDataModule, node: DictConfig, source: str, *, refuse: bool) -> None:
+    """Measure a teacher on validation images; at chance level refuse it, or warn where it was just trained."""
+    minimum = default_min_accuracy(data.num_classes) if node.min_accuracy is None else node.min_accuracy
+    if not minimum:
+        return
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    value = accuracy(teacher, data.val_dataloader() or data.plain_train_dataloader(), device)
+    name = f"{describe(node.network)} ({source})"
+    say(f"teacher: {name}, accuracy {value:.1%} on {'validation' if data.has_validation else 'training'} images")
+    try:
+        check_accuracy(value, minimum=minimum, source=name)
+    except InputError as error:
+        if refuse:
+            raise
+        say(f"[yellow]warning: {error}[/yellow]")

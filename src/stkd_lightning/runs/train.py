@@ -1,0 +1,133 @@
+"""A whole run: data -> teacher -> baseline -> student -> test -> summary."""
+
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+from hydra.utils import instantiate
+from lightning.pytorch.loggers import Logger
+from omegaconf import DictConfig, OmegaConf
+from torch import nn
+
+from stkd_lightning.cache import cache_root
+from stkd_lightning.callbacks import Provenance, Throughput
+from stkd_lightning.data.module import ArrayDataModule
+from stkd_lightning.models.cost import flops, parameters
+from stkd_lightning.module import DistillationModule
+from stkd_lightning.reporting.console import process_rank, say
+from stkd_lightning.reporting.dashboards import finish, log_configuration
+from stkd_lightning.reporting.summary import Summary, environment, table, write_json
+from stkd_lightning.runs import teacher as teachers
+from stkd_lightning.runs.alone import Alone, Recipe, data_facts, describe, plain, train_once
+from stkd_lightning.runs.fit import Fitted, checkpoints, fit_and_test, quiet
+from stkd_lightning.runs.networks import build_network
+
+
+def train(config: DictConfig) -> float:
+    """Run a composed ``train.yaml`` to its end.
+
+    Args:
+        config: resolved by Hydra; ``run_dir`` receives everything that the run leaves.
+
+    Returns:
+        The last student's accuracy on validation images, else on test images, for sweepers that optimize.
+
+    Raises:
+        InputError: a mistake that the user can mend.
+    """
+    quiet()
+    loss: nn.Module = instantiate(config.loss)
+    mixup = instantiate(config.mixup)
+    data: ArrayDataModule = instantiate(config.dataset)
+    data.prepare_data()
+    data.train_dataloader()  # refuses a batch larger than the data before anything is trained
+    config.num_classes = data.num_classes
+    student = build_network(config.student, data, seed=config.seed)
+    optimizer, schedule = instantiate(config.optimizer), instantiate(config.scheduler)
+
+    teacher = _teacher(config, data, needed=bool(getattr(loss, "needs_teacher", True)))
+    baseline = train_once(_baseline_recipe(config), data, _trained(config)) if config.baseline else None
+
+    module = DistillationModule(student, loss, teacher.network if teacher else None, mixup, optimizer, schedule)
+    trainer = _trainer(config, data)
+    say(f"student: training {describe(config.student)} on {data.name} for {config.trainer.max_epochs} epochs")
+    fitted = fit_and_test(module, data, trainer)
+
+    if trainer.is_global_zero:
+        run_dir = Path(config.run_dir)
+        summary = _summary(config, data, student, fitted, teacher, baseline)
+        write_json(run_dir / "summary.json", summary)
+        say(table(summary))
+        say(f"{run_dir}: summary.json, config.yaml, metrics.csv, checkpoints/")
+        finish(trainer.loggers, summary)
+    return (fitted.validation or fitted.test["last"])["accuracy"]
+
+
+def _trained(config: DictConfig) -> Path:
+    return cache_root(config.cache_dir) / "trained"
+
+
+def _teacher(config: DictConfig, data: ArrayDataModule, *, needed: bool) -> teachers.Teacher | None:
+    node = config.teacher
+    if node.checkpoint is not None:
+        return teachers.load(node, data)
+    trainer = OmegaConf.merge(config.trainer, {"max_epochs": node.max_epochs})
+    recipe = Recipe("teacher", node.network, config.dataset, node.optimizer, node.scheduler, trainer, node.seed)
+    return teachers.obtain(node, recipe, data, _trained(config), needed=needed)
+
+
+def _baseline_recipe(config: DictConfig) -> Recipe:
+    return Recipe(
+        "baseline", config.student, config.dataset, config.optimizer, config.scheduler, config.trainer, config.seed
+    )
+
+
+def _trainer(config: DictConfig, data: ArrayDataModule) -> L.Trainer:
+    run_dir = Path(config.run_dir)
+    if process_rank() == 0:
+        run_dir.mkdir(parents=True, exist_ok=True)
+        (run_dir / "config.yaml").write_text(OmegaConf.to_yaml(config, resolve=True))
+    loggers: list[Logger] = [instantiate(node) for node in config.logger.values()]
+    log_configuration(loggers, plain(config))
+    facts = {"config": plain(config), "data": data_facts(data)}
+    callbacks = [instantiate(node) for node in config.callbacks.values()]
+    callbacks += [Throughput(), Provenance(facts), *checkpoints(run_dir / "checkpoints", select=data.has_validation)]
+    return instantiate(config.trainer, callbacks=callbacks, logger=loggers, default_root_dir=str(run_dir))
+
+
+def _network(config: DictConfig, network: nn.Module, data: ArrayDataModule, test: dict[str, Any]) -> Summary:
+    return {
+        "network": describe(config),
+        "parameters": parameters(network),
+        "flops": flops(network, data.image_size),
+        "test": test,
+    }
+
+
+def _summary(
+    config: DictConfig,
+    data: ArrayDataModule,
+    student: nn.Module,
+    fitted: Fitted,
+    teacher: teachers.Teacher | None,
+    baseline: Alone | None,
+) -> Summary:
+    summary: Summary = {
+        "seed": config.seed,
+        "loss": describe(config.loss).removesuffix("Loss"),
+        "data": data_facts(data) | {"digest": data.arrays.digest},
+        "student": _network(config.student, student, data, fitted.test)
+        | {"validation": fitted.validation, "selected_epoch": fitted.selected_epoch},
+        "images_per_second": fitted.images_per_second,
+        "seconds": fitted.seconds,
+        **environment(),
+    }
+    if teacher:
+        # A teacher trained here was tested then; of a loaded one the student's test tells the accuracy.
+        seen = {"accuracy": fitted.test["last"]["teacher_accuracy"]}
+        test = teacher.figures.test if teacher.figures else {"last": seen}
+        summary["teacher"] = _network(config.teacher.network, teacher.network.network, data, test)
+        summary["teacher"]["source"] = teacher.source
+    if baseline:
+        summary["baseline"] = _network(config.student, student, data, baseline.fitted.test) | {"key": baseline.key}
+    return summary
