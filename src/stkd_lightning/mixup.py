@@ -74,6 +74,8 @@ class Mixup(nn.Module):
         """
         if not images.is_floating_point():
             raise InputError(f"mixup needs floating-point images, got {images.dtype}: normalize before mixing")
+        if self.probability == 0 or self.fraction == 0:
+            return VirtualBatch(images, MixedTarget.unmixed(labels))
         rank, ranks = world()
         size = len(images)
         position = (context.epoch, context.step) if context else (int(torch.randint(2**62, ())),)

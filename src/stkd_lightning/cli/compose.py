@@ -8,6 +8,7 @@ from pathlib import Path
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
@@ -58,35 +59,44 @@ def composed(config_name: str, overrides: list[str], config_dir: str | None = No
 
 
 def _missing(error: MissingConfigException) -> InputError:
-    """Name a choice of a group that is not there, or the group itself."""
-    group, _, name = (error.missing_cfg_file or "").rpartition("/")
-    options = [o for o in error.options or () if not o.startswith("_")]
-    if not options:
-        first = str(error).splitlines()[0]
-        return InputError(f"{first}: no such configuration")
-    return unknown(group, name, options)
+    """Name a choice of a group that is not there."""
+    path = error.missing_cfg_file or ""
+    group, _, name = path.partition("/")
+    if not name:
+        return unknown("configuration", path, GlobalHydra.instance().config_loader().get_group_options(""))
+    return unknown(group, name, _choices(group))
+
+
+def _groups() -> list[str]:
+    return [g for g in GlobalHydra.instance().config_loader().list_groups("") if g not in ("hydra", "term")]
+
+
+def _choices(group: str, below: str = "") -> list[str]:
+    """Return what can be chosen in a group, with the choices of groups in it as ``inner/choice``."""
+    loader = GlobalHydra.instance().config_loader()
+    own = loader.get_group_options(group, ObjectType.CONFIG)
+    nested = [c for inner in loader.list_groups(group) for c in _choices(f"{group}/{inner}", f"{below}{inner}/")]
+    return [below + o for o in own if not o.startswith("_")] + nested
 
 
 def _unknown_option(error: Exception, config_name: str, overrides: list[str], extra: list[str]) -> InputError:
     """Name an option that is not there; any other mistake in Hydra's own words, in one line."""
     words = " ".join(" ".join(str(e) for e in (error, error.__cause__) if e).split())
-    found = re.search(r"Could not override '([^']+)'", words) or re.search(r"Could not append to config[^']*'", words)
-    if not found or not found.groups():
-        return InputError(words)
+    found = re.search(r"Could not override '([^']+)'", words)
+    rest = [o for o in overrides if not found or re.split(r"[=@]", o, maxsplit=1)[0] != found.group(1)]
+    if not found or len(rest) == len(overrides):
+        return InputError(f"{' '.join(overrides)}: {words}")
     name = found.group(1)
-    own = {o: re.split(r"[=@]", o.lstrip("+~"), maxsplit=1)[0] for o in overrides}
-    rest = [o for o in overrides if own[o] != name]
-    if len(rest) == len(overrides):
-        return InputError(words)
-    known = options(compose(config_name, [*rest, *extra]))
+    known = [o for o in options(compose(config_name, [*rest, *extra])) if not o.endswith("_target_")]
+    known += [g for g in _groups() if g not in known]
     parent = name
     while parent and parent not in known:
         parent = parent.rpartition(".")[0]
     siblings = [k for k in known if k.rpartition(".")[0] == parent]
-    # An option that is right but for where it stands ("alpha=0.5") is near its full name.
-    near = get_close_matches(name, known, n=2, cutoff=0.6)
-    near += [k for k in known if k.rpartition(".")[2] in get_close_matches(name.rpartition(".")[2], [k.rpartition(".")[2]])]
-    hint = f"did you mean {' or '.join(dict.fromkeys(near[:4]))}? " if near else ""
+    # An option that is right but for where it stands ("alpha=0.5") is near by its last part.
+    moved = [k for k in known if "." in k and k.rpartition(".")[2] == name.rpartition(".")[2]]
+    near = moved or get_close_matches(name, siblings, n=2) or get_close_matches(name, known, n=3)
+    hint = f"did you mean {' or '.join(near[:3])}? " if near else ""
     return InputError(f"option {name!r}: unknown; {hint}all{f' of {parent}' if parent else ''}: {', '.join(siblings)}")
 
 
@@ -115,30 +125,19 @@ def jobs(overrides: list[str], swept: dict[str, str]) -> list[list[str]]:
     Raises:
         InputError: an override that cannot be read.
     """
+    loader = GlobalHydra.instance().config_loader()
     try:
-        parsed = OverridesParser.create().parse_overrides([*(f"{k}={v}" for k, v in swept.items()), *overrides])
+        parsed = OverridesParser.create(config_loader=loader).parse_overrides(
+            [*(f"{k}={v}" for k, v in swept.items()), *overrides]
+        )
     except HydraException as error:
-        raise InputError(" ".join(str(error).split())) from error
+        raise InputError(f"{' '.join(overrides)}: {str(error).splitlines()[0]}") from error
     values: list[list[str]] = []
     for one in parsed:
         if not one.is_sweep_override():
             values.append([one.input_line or ""])
-        elif one.is_discrete_sweep() and not one.is_range_sweep():
-            prefix = f"{one.get_key_element()}="
-            values.append([prefix + v for v in _discrete(one)])
-        # Ranges and intervals of a sweeper are left to it.
+        elif one.is_discrete_sweep():
+            values.append([f"{one.get_key_element()}={value}" for value in one.sweep_string_iterator()])
+        # Intervals are left to the sweeper that knows them.
     length = max(map(len, values), default=1)
     return [[v[min(i, len(v) - 1)] for v in values] for i in range(length)]
-
-
-def _discrete(override: object) -> list[str]:
-    from hydra._internal.config_repository import ConfigRepository
-    from hydra.core.global_hydra import GlobalHydra
-    from hydra.core.override_parser.types import Glob, Override
-
-    assert isinstance(override, Override)
-    swept = override.value()
-    if isinstance(swept, Glob):
-        repository = ConfigRepository(GlobalHydra.instance().config_loader().get_search_path())
-        return swept.filter([o for o in repository.get_groupoptions(override.key_or_group) if not o.startswith("_")])
-    return [str(v) for v in override.sweep_string_iterator()]

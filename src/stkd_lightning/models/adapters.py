@@ -1,5 +1,6 @@
 """Classifiers of timm and torchvision as teachers and students. Nothing is downloaded unless ``pretrained`` asks for it."""
 
+from difflib import get_close_matches
 from typing import Any
 
 from torch import nn
@@ -28,8 +29,9 @@ def timm_model(
         import timm
     except ModuleNotFoundError as error:
         raise InputError("timm is not installed: pip install 'stkd-lightning[timm]'") from error
-    if not timm.is_model(name):
-        raise InputError(f"timm network {name!r}: unknown; the nearest: {_nearest_timm(name)}")
+    if ":" not in name and not timm.is_model(name):  # "hf-hub:..." is another place than timm's list
+        near = get_close_matches(name, timm.list_models(), n=5)
+        raise InputError(f"timm network {name!r}: unknown; the nearest: {', '.join(near) or 'see timm.list_models()'}")
     network = timm.create_model(name, pretrained=pretrained, num_classes=num_classes, **options)
     own: dict[str, Any] = network.pretrained_cfg
     fixed = own.get("fixed_input_size", False) and "img_size" not in options
@@ -37,13 +39,6 @@ def timm_model(
     spec = InputSpec(size, own["mean"], own["std"]) if pretrained else InputSpec(size)
     network.input_spec = spec.overridden(size=input_size)
     return network
-
-
-def _nearest_timm(name: str) -> str:
-    import timm
-
-    pattern = name.split(".")[0][: max(4, len(name) // 2)]
-    return ", ".join(timm.list_models(f"{pattern}*")[:8]) or "see timm.list_models()"
 
 
 def torchvision_model(

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from rich import box
 from rich.table import Table
 
 Summary = dict[str, Any]
@@ -45,7 +46,7 @@ def write_json(path: Path, content: Summary) -> None:
 
 def table(summary: Summary) -> Table:
     """Lay out teacher, baseline and student; accuracies in percent on the test images."""
-    shown = Table(title=f"{summary['data']['name']}, test images, % (last and selected student), seed {summary['seed']}", title_justify="left")
+    shown = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), title=f"{summary['data']['name']}, test images, % (last and selected student), seed {summary['seed']}", title_justify="left")
     shown.add_column()
     shown.add_column("network")
     for column in ("params", "MFLOPs", "top-1", "selected", "top-5", "ECE", "agree"):

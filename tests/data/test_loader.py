@@ -1,0 +1,84 @@
+import numpy as np
+import pytest
+import torch
+
+from stkd_lightning.data import loader
+from stkd_lightning.data.arrays import Split
+from stkd_lightning.data.loader import EvalLoader, Normalize, TrainLoader
+from stkd_lightning.data.module import hold_out
+from stkd_lightning.errors import InputError
+
+SPLIT = Split(
+    np.random.default_rng(0).integers(0, 256, (50, 3, 8, 8), dtype=np.uint8), np.arange(50, dtype=np.int64) % 5
+)
+NORMALIZE = Normalize((0.5, 0.4, 0.3), (0.2, 0.25, 0.3))
+
+
+def train_loader(batch_size: int = 8, seed: int = 0) -> TrainLoader:
+    return TrainLoader(
+        SPLIT, np.arange(40), batch_size=batch_size, normalize=NORMALIZE, padding=1, flip=True, seed=seed
+    )
+
+
+def indices(loader: TrainLoader | EvalLoader) -> list[int]:
+    return [i for batch in loader if batch.indices is not None for i in batch.indices.tolist()]
+
+
+def test_an_epoch_shows_each_sample_once_in_an_order_of_its_own() -> None:
+    loader = train_loader()
+    first, again = indices(loader), indices(loader)
+    loader.sampler.set_epoch(1)
+    second = indices(loader)
+    assert sorted(first) == sorted(second) == list(range(40))
+    assert first == again != second
+    assert indices(train_loader(seed=1)) != first
+    assert len(loader) == 5
+
+
+def test_ranks_share_a_global_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = [b for b in train_loader()]
+    parts = []
+    for rank in (0, 1):
+        monkeypatch.setattr(loader, "world", lambda rank=rank: (rank, 2))
+        parts.append(list(train_loader()))
+    for batch, left, right in zip(whole, *parts, strict=True):
+        assert torch.equal(batch.images, torch.cat([left.images, right.images]))
+        assert torch.equal(batch.labels, torch.cat([left.labels, right.labels]))
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 3, 7])
+def test_evaluation_sees_each_sample_once_over_all_ranks(ranks: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+    for rank in range(ranks):
+        monkeypatch.setattr(loader, "world", lambda rank=rank: (rank, ranks))
+        own = EvalLoader(SPLIT, np.arange(10, 50), batch_size=8, normalize=NORMALIZE)
+        assert len(list(own)) == len(own)
+        seen += indices(own)
+    assert sorted(seen) == list(range(10, 50))
+
+
+def test_pixels_are_normalized() -> None:
+    batch = next(iter(EvalLoader(SPLIT, np.arange(4), batch_size=4, normalize=NORMALIZE)))
+    expected = (torch.from_numpy(SPLIT.images[:4]) / 255 - torch.tensor([0.5, 0.4, 0.3]).view(3, 1, 1)) / torch.tensor(
+        [0.2, 0.25, 0.3]
+    ).view(3, 1, 1)
+    torch.testing.assert_close(batch.images, expected)
+    assert batch.labels.tolist() == [0, 1, 2, 3]
+
+
+def test_errors(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(InputError, match="dataset.batch_size=64: there are only 40 training images"):
+        train_loader(batch_size=64)
+    monkeypatch.setattr(loader, "world", lambda: (0, 3))
+    with pytest.raises(InputError, match="3 ranks cannot share it equally"):
+        next(iter(train_loader()))
+
+
+@pytest.mark.parametrize("fraction", [0.0, 0.1, 0.5])
+def test_hold_out_is_stratified_and_seeded(fraction: float) -> None:
+    labels = np.repeat(np.arange(4), [10, 20, 30, 40])
+    kept, held = hold_out(labels, fraction, seed=0)
+    assert sorted([*kept, *held]) == list(range(100))
+    assert np.bincount(labels[held], minlength=4).tolist() == [round(fraction * n) for n in (10, 20, 30, 40)]
+    assert np.array_equal(held, hold_out(labels, fraction, seed=0)[1])
+    assert fraction == 0 or not np.array_equal(held, hold_out(labels, fraction, seed=1)[1])

@@ -1,0 +1,113 @@
+import pytest
+import torch
+from torch import nn
+
+from stkd_lightning.errors import InputError
+from stkd_lightning.models import AdaptedInput, FeatureTap, InputSpec, create_model, for_data, timm_model, torchvision_model
+from stkd_lightning.models.adapters import replace_classifier
+
+MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
+
+
+def test_features_are_the_outputs_of_named_modules() -> None:
+    network = create_model("resnet8", num_classes=10).eval()
+    images = torch.randn(2, 3, 32, 32)
+    with torch.no_grad():
+        output = FeatureTap(network, ["layer3", "layer1.0.bn2"])(images)
+        assert output.features["layer3"].shape == (2, 64, 8, 8)
+        assert output.features["layer1.0.bn2"].shape == (2, 16, 32, 32)
+        torch.testing.assert_close(output.logits, network.fc(output.features["layer3"].mean((2, 3))))
+
+
+def test_features_of_one_call_do_not_outlive_it() -> None:
+    tap = FeatureTap(create_model("resnet8", num_classes=10), ["layer3"])
+    tap(torch.randn(2, 3, 8, 8))
+    assert tap._features is None
+
+
+def test_an_unknown_feature_gets_the_nearest() -> None:
+    with pytest.raises(InputError, match=r"feature of ResNet 'layer4': unknown; did you mean layer\d"):
+        FeatureTap(create_model("resnet8", num_classes=10), ["layer4"])
+
+
+def test_an_output_object_with_logits_is_read() -> None:
+    class Output:
+        def __init__(self, logits: torch.Tensor) -> None:
+            self.logits = logits
+
+    class Transformer(nn.Module):
+        def forward(self, images: torch.Tensor) -> Output:
+            return Output(images.mean((2, 3)))
+
+    assert FeatureTap(Transformer())(torch.randn(2, 3, 4, 4)).logits.shape == (2, 3)
+
+
+def test_normalization_changes_exactly() -> None:
+    """What the network sees is what normalizing the pixels by its own constants would have given."""
+    seen: list[torch.Tensor] = []
+
+    class Probe(nn.Module):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            seen.append(images)
+            return images
+
+    pixels = torch.rand(2, 3, 4, 4)
+
+    def normalized(mean: tuple[float, ...], std: tuple[float, ...]) -> torch.Tensor:
+        return (pixels - torch.tensor(mean).view(3, 1, 1)) / torch.tensor(std).view(3, 1, 1)
+
+    own = ((0.1, 0.2, 0.6), (0.5, 0.4, 0.3))
+    network = for_data(Probe(), InputSpec(mean=own[0], std=own[1]), image_size=4, mean=MEAN, std=STD)
+    network(normalized(MEAN, STD))
+    torch.testing.assert_close(seen[0], normalized(*own))
+
+
+def test_a_network_that_fits_is_left_as_it_is() -> None:
+    network = create_model("resnet8", num_classes=10)
+    for spec in (InputSpec(), InputSpec(32, MEAN, STD)):
+        assert for_data(network, spec, image_size=32, mean=MEAN, std=STD) is network
+
+
+def test_another_size_is_resized_and_features_keep_their_paths() -> None:
+    adapted = for_data(create_model("resnet8", num_classes=10), InputSpec(64), image_size=32, mean=MEAN, std=STD)
+    assert isinstance(adapted, AdaptedInput)
+    output = FeatureTap(adapted, ["layer3"])(torch.randn(2, 3, 32, 32))
+    assert output.features["layer3"].shape == (2, 64, 16, 16)
+
+
+def test_timm() -> None:
+    network = timm_model("resnet10t", num_classes=7)
+    adapted = for_data(network, network.input_spec, image_size=32, mean=MEAN, std=STD)  # type: ignore[arg-type]
+    assert adapted is network  # without pretrained weights it takes the data as they are
+    assert FeatureTap(adapted, ["layer4"])(torch.randn(2, 3, 32, 32)).logits.shape == (2, 7)
+
+
+def test_a_transformer_of_timm_has_the_images_resized() -> None:
+    network = timm_model("vit_tiny_patch16_224", num_classes=7, depth=1)
+    adapted = for_data(network, network.input_spec, image_size=32, mean=MEAN, std=STD)  # type: ignore[arg-type]
+    assert adapted(torch.randn(2, 3, 32, 32)).shape == (2, 7)
+
+
+def test_torchvision() -> None:
+    network = torchvision_model("mobilenet_v3_small", num_classes=7).eval()
+    adapted = for_data(network, network.input_spec, image_size=32, mean=MEAN, std=STD)  # type: ignore[arg-type]
+    assert adapted is network
+    assert adapted(torch.randn(2, 3, 32, 32)).shape == (2, 7)
+    transformer = torchvision_model("vit_b_16", num_classes=7)
+    assert transformer.input_spec == InputSpec(224)
+
+
+def test_a_classifier_is_made_anew_only_for_another_class_count() -> None:
+    network = create_model("MobileNetV2", num_classes=10)
+    before = network.classifier[0].weight
+    replace_classifier(network, 10)
+    assert network.classifier[0].weight is before
+    replace_classifier(network, 3)
+    assert network(torch.randn(2, 3, 32, 32)).shape == (2, 3)
+
+
+def test_unknown_names_get_the_nearest() -> None:
+    with pytest.raises(InputError, match=r"timm network 'resnet10': unknown; the nearest: .*resnet10t"):
+        timm_model("resnet10", num_classes=2)
+    with pytest.raises(InputError, match=r"torchvision network 'resnet19': unknown; did you mean resnet1"):
+        torchvision_model("resnet19", num_classes=2)
