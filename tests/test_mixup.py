@@ -107,7 +107,7 @@ def test_half_precision_images_keep_their_type() -> None:
 )
 def test_range_errors(arguments: dict[str, float], words: str) -> None:
     with pytest.raises(InputError, match=words):
-        Mixup(**arguments)  # type: ignore[arg-type]
+        Mixup(**arguments)
 
 
 def test_bytes_are_refused() -> None:

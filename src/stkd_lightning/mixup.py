@@ -1,4 +1,4 @@
-"""Virtual samples: convex combinations of the samples of a batch. mixup, Zhang et al. 2018 (arXiv:1710.09412), Eq. 1."""
+"""Virtual samples: convex combinations of a batch's samples. mixup, Zhang et al. 2018 (arXiv:1710.09412), Eq. 1."""
 
 import numpy as np
 import torch

@@ -109,7 +109,7 @@ class DistillationModule(L.LightningModule):
         for name, value in terms.items():
             self._sums[name] = self._sums.get(name, 0) + value.detach()
         self._summed += 1
-        every = self.trainer.log_every_n_steps
+        every = getattr(self.trainer, "log_every_n_steps", 50)  # set by Lightning outside the class
         if every and (self.global_step + 1) % every == 0:
             self.log_dict({f"train/{n}": s / self._summed for n, s in self._sums.items()}, on_step=True, on_epoch=False)
             self._sums, self._summed = {}, 0

@@ -30,7 +30,9 @@ class MultiStep:
     ) -> None:
         for milestone in milestones:
             if milestone > 1:
-                raise InputError(f"scheduler.milestones: {milestone} is no share of the run; 150 of 240 epochs is 0.625")
+                raise InputError(
+                    f"scheduler.milestones: {milestone} is no share of the run; 150 of 240 epochs is 0.625"
+                )
         self.milestones = [ranges.unit_interval("scheduler.milestones", m) for m in milestones]
         self.gamma = ranges.positive("scheduler.gamma", gamma)
         self.warmup = ranges.unit_interval("scheduler.warmup", warmup)

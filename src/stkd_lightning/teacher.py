@@ -43,6 +43,8 @@ class FrozenTeacher(nn.Module):
     @torch.no_grad()
     def forward(self, images: Tensor) -> ModelOutput:
         """Return logits and features of images ``(B, C, H, W)``, without gradients."""
+        if self.network.training:  # somebody has called .train() on the network itself
+            self.eval()
         dtype = torch.promote_types(images.dtype, torch.float32)
         parameter = next(self._tap.network.parameters())
         if parameter.device != images.device or parameter.dtype != dtype:

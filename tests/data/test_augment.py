@@ -6,7 +6,7 @@ from stkd_lightning.randomness import sample_bits
 
 
 def crop_by_loops(image: torch.Tensor, top: int, left: int, padding: int, mirrored: bool) -> torch.Tensor:
-    channels, height, width = image.shape
+    _, height, width = image.shape
     result = torch.zeros_like(image)
     for row in range(height):
         for column in range(width):

@@ -18,7 +18,7 @@ from tests.data.conftest import pack_tar, pack_zip
 
 
 class Server(ThreadingHTTPServer):
-    """Serves one body; ``cut`` closes the first answers after so many bytes; ``ranges`` says whether it can continue."""
+    """Serves one body; ``cut`` ends the first ``cuts`` answers after so many bytes; ``ranges``: it can continue."""
 
     body = b""
     cut: int | None = None
@@ -121,7 +121,9 @@ def test_an_archive_that_is_there_is_verified_and_not_downloaded(server: Server,
 
 def test_a_server_that_fails_gets_the_command_to_do_it_by_hand(server: Server, tmp_path: Path) -> None:
     server.status = 404
-    with pytest.raises(InputError, match=r"failed \(Not Found\); get it with: mkdir -p .* && curl -L -o .*a.tar.gz .* && tar"):
+    with pytest.raises(
+        InputError, match=r"failed \(Not Found\); get it with: mkdir -p .* && curl -L -o .*a.tar.gz .* && tar"
+    ):
         fetch(archive_of(server, BODY), tmp_path, pause=0)
     assert len(server.requests) == 1
     server.status = 503

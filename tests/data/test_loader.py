@@ -36,7 +36,7 @@ def test_an_epoch_shows_each_sample_once_in_an_order_of_its_own() -> None:
 
 
 def test_ranks_share_a_global_batch(monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = [b for b in train_loader()]
+    whole = list(train_loader())
     parts = []
     for rank in (0, 1):
         monkeypatch.setattr(loader, "world", lambda rank=rank: (rank, 2))

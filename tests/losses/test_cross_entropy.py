@@ -23,7 +23,9 @@ def test_is_a_weighted_sum_of_plain_cross_entropies() -> None:
 
 def test_unmixed_equals_torch() -> None:
     logits, labels = torch.randn(8, 7), torch.randint(0, 7, (8,))
-    torch.testing.assert_close(mixed_cross_entropy(logits, MixedTarget.unmixed(labels)), F.cross_entropy(logits, labels))
+    torch.testing.assert_close(
+        mixed_cross_entropy(logits, MixedTarget.unmixed(labels)), F.cross_entropy(logits, labels)
+    )
 
 
 def test_equals_the_soft_label_cross_entropy_of_torch() -> None:

@@ -61,7 +61,9 @@ def test_terms_are_weighted() -> None:
     student, teacher, target = torch.randn(4, 3), torch.randn(4, 3), MixedTarget.unmixed(torch.tensor([0, 1, 2, 0]))
     terms = KDLoss(alpha=0.25, temperature=2.0)(ModelOutput(student), ModelOutput(teacher), target)
     torch.testing.assert_close(terms["kd"], 0.25 * softened_kl(student, teacher, temperature=2.0))
-    torch.testing.assert_close(terms["cross_entropy"], 0.75 * torch.nn.functional.cross_entropy(student, target.labels[:, 0]))
+    torch.testing.assert_close(
+        terms["cross_entropy"], 0.75 * torch.nn.functional.cross_entropy(student, target.labels[:, 0])
+    )
 
 
 def test_shapes_that_broadcast_are_refused() -> None:

@@ -19,7 +19,12 @@ label_pairs = hnp.arrays(np.int64, (5, 2), elements=st.integers(0, 5))
 
 
 def split_by_loops(
-    student: Tensor, teacher: Tensor, labels: Tensor, weights: Tensor, temperature: float, incorrect_weight: float | None
+    student: Tensor,
+    teacher: Tensor,
+    labels: Tensor,
+    weights: Tensor,
+    temperature: float,
+    incorrect_weight: float | None,
 ) -> float:
     """The split of the divergence, sample by sample, from its statement."""
     total = 0.0
@@ -175,7 +180,7 @@ def test_half_precision_is_raised(dtype: torch.dtype) -> None:
 
 def test_errors_name_what_is_wrong() -> None:
     with pytest.raises(InputError, match=r"loss.hard_label 'mixd': unknown; did you mean mixed\?"):
-        STKDLoss(hard_label="mixd")  # type: ignore[arg-type]
+        STKDLoss(hard_label="mixd")
     with pytest.raises(InputError, match="loss.incorrect_weight=-1"):
         STKDLoss(incorrect_weight=-1)
     with pytest.raises(ValueError, match="correct classes need the logits' shape"):

@@ -3,8 +3,17 @@ import torch
 from torch import nn
 
 from stkd_lightning.errors import InputError
-from stkd_lightning.models import AdaptedInput, FeatureTap, InputSpec, create_model, for_data, timm_model, torchvision_model
+from stkd_lightning.models import (
+    AdaptedInput,
+    FeatureTap,
+    InputSpec,
+    create_model,
+    for_data,
+    timm_model,
+    torchvision_model,
+)
 from stkd_lightning.models.adapters import replace_classifier
+from stkd_lightning.models.inputs import declared
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
 
@@ -77,24 +86,24 @@ def test_another_size_is_resized_and_features_keep_their_paths() -> None:
 
 def test_timm() -> None:
     network = timm_model("resnet10t", num_classes=7)
-    adapted = for_data(network, network.input_spec, image_size=32, mean=MEAN, std=STD)  # type: ignore[arg-type]
+    adapted = for_data(network, declared(network), image_size=32, mean=MEAN, std=STD)
     assert adapted is network  # without pretrained weights it takes the data as they are
     assert FeatureTap(adapted, ["layer4"])(torch.randn(2, 3, 32, 32)).logits.shape == (2, 7)
 
 
 def test_a_transformer_of_timm_has_the_images_resized() -> None:
     network = timm_model("vit_tiny_patch16_224", num_classes=7, depth=1)
-    adapted = for_data(network, network.input_spec, image_size=32, mean=MEAN, std=STD)  # type: ignore[arg-type]
+    adapted = for_data(network, declared(network), image_size=32, mean=MEAN, std=STD)
     assert adapted(torch.randn(2, 3, 32, 32)).shape == (2, 7)
 
 
 def test_torchvision() -> None:
     network = torchvision_model("mobilenet_v3_small", num_classes=7).eval()
-    adapted = for_data(network, network.input_spec, image_size=32, mean=MEAN, std=STD)  # type: ignore[arg-type]
+    adapted = for_data(network, declared(network), image_size=32, mean=MEAN, std=STD)
     assert adapted is network
     assert adapted(torch.randn(2, 3, 32, 32)).shape == (2, 7)
     transformer = torchvision_model("vit_b_16", num_classes=7)
-    assert transformer.input_spec == InputSpec(224)
+    assert declared(transformer) == InputSpec(224)
 
 
 def test_a_classifier_is_made_anew_only_for_another_class_count() -> None:

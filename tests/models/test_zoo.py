@@ -66,7 +66,9 @@ def test_a_shortcut_is_there_only_where_the_shape_changes() -> None:
 
 
 def test_flops_of_a_network_counted_by_hand() -> None:
-    network = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1, bias=False), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 5))
+    network = nn.Sequential(
+        nn.Conv2d(3, 8, 3, padding=1, bias=False), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 5)
+    )
     assert flops(network, 32) == 2 * (3 * 8 * 9 * 32 * 32 + 8 * 5)
 
 

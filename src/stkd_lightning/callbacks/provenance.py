@@ -17,7 +17,5 @@ class Provenance(L.Callback):
     def __init__(self, facts: dict[str, Any]) -> None:
         self.facts = facts
 
-    def on_save_checkpoint(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
-    ) -> None:
+    def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         checkpoint[KEY] = self.facts

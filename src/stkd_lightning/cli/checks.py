@@ -70,7 +70,7 @@ def _ours(node: Any, name: str) -> Iterator[tuple[str, DictConfig]]:
         target = str(node.get("_target_", ""))
         if target.startswith(("stkd_lightning.", "lightning.", "torch.")):
             yield name, node
-        for key in node:
+        for key in map(str, node):
             if not OmegaConf.is_missing(node, key) and not OmegaConf.is_interpolation(node, key):
                 yield from _ours(node[key], f"{name}.{key}")
     elif isinstance(node, ListConfig):

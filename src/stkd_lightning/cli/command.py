@@ -80,7 +80,7 @@ def _chain(folder: Path) -> Iterator[Path]:
 
 
 def _job(job: str, raised: list[Exception]) -> Callable[[DictConfig], Any]:
-    """Return what Hydra calls; a single job's exception is kept aside, since Hydra would announce it in its own line."""
+    """Return what Hydra calls; a single job's exception is kept aside, since Hydra would add a line of its own."""
 
     def run(config: DictConfig) -> Any:
         if _sweeps_over_processes(config):

@@ -103,7 +103,7 @@ def _unknown_option(error: Exception, config_name: str, overrides: list[str], ex
 def options(config: DictConfig, prefix: str = "") -> list[str]:
     """Return the dotted names of all options and of what holds them."""
     names = []
-    for key in config:
+    for key in map(str, config):
         name = f"{prefix}{key}"
         names.append(name)
         if OmegaConf.is_missing(config, key) or OmegaConf.is_interpolation(config, key):

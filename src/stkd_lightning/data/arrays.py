@@ -72,7 +72,9 @@ def open_arrays(folder: Path) -> Arrays:
         name: Split(np.load(folder / f"{name}_images.npy", mmap_mode="r"), np.load(folder / f"{name}_labels.npy"))
         for name in facts["splits"]
     }
-    return Arrays(splits, tuple(facts["class_names"]), tuple(facts["mean"]), tuple(facts["std"]), facts["digest"], folder)
+    return Arrays(
+        splits, tuple(facts["class_names"]), tuple(facts["mean"]), tuple(facts["std"]), facts["digest"], folder
+    )
 
 
 def prepare(folder: Path, read: Callable[[], RawData]) -> Arrays:
@@ -108,9 +110,7 @@ def _write(folder: Path, raw: RawData) -> None:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def _write_split(
-    folder: Path, name: str, split: RawSplit, digest: "hashlib._Hash"
-) -> tuple[list[float], list[float]]:
+def _write_split(folder: Path, name: str, split: RawSplit, digest: "hashlib._Hash") -> tuple[list[float], list[float]]:
     """Write a split, add it to the digest, and return mean and standard deviation of its channels."""
     shape = (len(split.labels), *split.shape)
     images = np.lib.format.open_memmap(folder / f"{name}_images.npy", mode="w+", dtype=np.uint8, shape=shape)

@@ -7,9 +7,7 @@ from torch import Tensor
 from stkd_lightning.randomness import sample_bits
 
 
-def crop_and_flip(
-    images: Tensor, indices: Tensor, *, padding: int, flip: bool, seed: int, epoch: int
-) -> Tensor:
+def crop_and_flip(images: Tensor, indices: Tensor, *, padding: int, flip: bool, seed: int, epoch: int) -> Tensor:
     """Shift each image by up to ``padding`` pixels and mirror half of them.
 
     The draw of a sample is a function of (seed, epoch, index): the same in any batch, on any rank.

@@ -77,7 +77,9 @@ def _resume(url: str, part: Path) -> None:
         total = int(response.headers.get("Content-Length") or 0) + (have if continued else 0)
         with (
             part.open("ab" if continued else "wb") as file,
-            tqdm(total=total or None, initial=have if continued else 0, unit="B", unit_scale=True, desc=part.stem) as bar,
+            tqdm(
+                total=total or None, initial=have if continued else 0, unit="B", unit_scale=True, desc=part.stem
+            ) as bar,
         ):
             while block := response.read(CHUNK):
                 file.write(block)

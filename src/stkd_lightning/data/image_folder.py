@@ -61,7 +61,8 @@ class ImageFolderDataModule(ArrayDataModule):
         for split, folder in self._split_folders().items():
             if not folder.is_dir():
                 raise InputError(
-                    f"dataset image_folder: {folder} is missing; expected {self.data_dir}/{{train,val,test}}/CLASS/IMAGE "
+                    f"dataset image_folder: {folder} is missing; "
+                    f"expected {self.data_dir}/{{train,val,test}}/CLASS/IMAGE "
                     f"(val may be left out; another name of this one: dataset.{split}_folder=NAME)"
                 )
         return self.data_dir

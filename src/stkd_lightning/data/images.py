@@ -23,8 +23,8 @@ def decode(path: Path, size: int) -> NDArray[np.uint8]:
         InputError: the file is not an image that can be read, with its path.
     """
     try:
-        with Image.open(path) as image:
-            image = image.convert("RGB")
+        with Image.open(path) as file:
+            image = file.convert("RGB")
             if image.size != (size, size):
                 image = ImageOps.fit(image, (size, size), Image.Resampling.BICUBIC)
             return np.asarray(image).transpose(2, 0, 1)

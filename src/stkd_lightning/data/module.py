@@ -76,10 +76,7 @@ class ArrayDataModule(L.LightningDataModule):
         self.flip = flip
         self.cache = cache_root(cache_dir) / "data"
 
-    @property
-    @abstractmethod
-    def name(self) -> str:
-        """Short name, for the cache's folders."""
+    name: str  # short, for the cache's folders
 
     @abstractmethod
     def locate(self) -> Path:
@@ -162,7 +159,9 @@ class ArrayDataModule(L.LightningDataModule):
     def _evaluate(self, split: str, indices: NDArray[np.int64] | None = None) -> EvalLoader:
         data = self.arrays.splits[split]
         positions = np.arange(len(data.labels)) if indices is None else indices
-        return EvalLoader(data, positions, batch_size=max(self.batch_size, 256), normalize=Normalize(self.mean, self.std))
+        return EvalLoader(
+            data, positions, batch_size=max(self.batch_size, 256), normalize=Normalize(self.mean, self.std)
+        )
 
     def val_dataloader(self) -> EvalLoader | list[EvalLoader]:
         """Return the validation images, without augmentation; an empty list where none are held out."""

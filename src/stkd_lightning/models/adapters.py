@@ -1,4 +1,4 @@
-"""Classifiers of timm and torchvision as teachers and students. Nothing is downloaded unless ``pretrained`` asks for it."""
+"""Classifiers of timm and torchvision as teachers and students; only ``pretrained`` downloads anything."""
 
 from difflib import get_close_matches
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 from torch import nn
 
 from stkd_lightning.errors import InputError, unknown
-from stkd_lightning.models.inputs import InputSpec
+from stkd_lightning.models.inputs import InputSpec, declare
 
 
 def timm_model(
@@ -33,12 +33,11 @@ def timm_model(
         near = get_close_matches(name, timm.list_models(), n=5)
         raise InputError(f"timm network {name!r}: unknown; the nearest: {', '.join(near) or 'see timm.list_models()'}")
     network = timm.create_model(name, pretrained=pretrained, num_classes=num_classes, **options)
-    own: dict[str, Any] = network.pretrained_cfg
+    own: dict[str, Any] = vars(network)["pretrained_cfg"]
     fixed = own.get("fixed_input_size", False) and "img_size" not in options
     size = own["input_size"][-1] if pretrained or fixed else options.get("img_size")
     spec = InputSpec(size, own["mean"], own["std"]) if pretrained else InputSpec(size)
-    network.input_spec = spec.overridden(size=input_size)
-    return network
+    return declare(network, spec.overridden(size=input_size))
 
 
 def torchvision_model(
@@ -68,15 +67,14 @@ def torchvision_model(
         network = models.get_model(name, weights=None, num_classes=num_classes, **options)
         spec = InputSpec(getattr(network, "image_size", None))
     else:
-        weights = models.get_model_weights(name).DEFAULT  # type: ignore[attr-defined]
+        weights = models.get_model_weights(name).DEFAULT
         network = models.get_model(name, weights=weights, **options)
         preset = weights.transforms()
         if not isinstance(preset, ImageClassification):
             raise InputError(f"torchvision network {name!r}: its weights are not of an image classifier")
         spec = InputSpec(preset.crop_size[0], tuple(preset.mean), tuple(preset.std))
         replace_classifier(network, num_classes)
-    network.input_spec = spec.overridden(size=input_size)
-    return network
+    return declare(network, spec.overridden(size=input_size))
 
 
 def replace_classifier(network: nn.Module, num_classes: int) -> None:

@@ -34,6 +34,17 @@ class InputSpec:
         )
 
 
+def declare(network: nn.Module, spec: InputSpec) -> nn.Module:
+    """Note on a network what it expects, and return it."""
+    vars(network)["input_spec"] = spec
+    return network
+
+
+def declared(network: nn.Module) -> InputSpec:
+    """Return what a network says that it expects; without a word, what the data has."""
+    return vars(network).get("input_spec", InputSpec())
+
+
 class AdaptedInput(nn.Module):
     """A network behind a resize and an exact change of normalization.
 
@@ -46,6 +57,9 @@ class AdaptedInput(nn.Module):
         mean: the data's, of each channel.
         std: the data's, of each channel.
     """
+
+    scale: Tensor
+    shift: Tensor
 
     def __init__(self, network: nn.Module, spec: InputSpec, mean: Sequence[float], std: Sequence[float]) -> None:
         super().__init__()

@@ -49,10 +49,11 @@ class MobileNet(nn.Module):
             width_in = width
         self.conv2 = nn.Sequential(nn.Conv2d(width_in, 1280, 1, bias=False), nn.BatchNorm2d(1280), nn.ReLU())
         self.avgpool = nn.AdaptiveAvgPool2d(1)
-        self.classifier = nn.Sequential(nn.Linear(1280, num_classes))
+        linear = nn.Linear(1280, num_classes)
+        self.classifier = nn.Sequential(linear)
         initialize(self)
-        nn.init.normal_(self.classifier[0].weight, std=0.01)
-        nn.init.zeros_(self.classifier[0].bias)
+        nn.init.normal_(linear.weight, std=0.01)
+        nn.init.zeros_(linear.bias)
 
     def forward(self, images: Tensor) -> Tensor:
         x = self.conv1(images)

@@ -1,4 +1,4 @@
-"""CIFAR ResNets of basic blocks: He et al. 2016, Sec. 4.2 (arXiv:1512.03385); x4 is four times as wide in its stages."""
+"""CIFAR ResNets of basic blocks: He et al. 2016, Sec. 4.2 (arXiv:1512.03385); the stages of x4 are 4 times as wide."""
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -17,9 +17,7 @@ class BasicBlock(nn.Module):
         self.bn2 = nn.BatchNorm2d(width)
         self.downsample: nn.Module | None = None
         if stride != 1 or width_in != width:
-            self.downsample = nn.Sequential(
-                nn.Conv2d(width_in, width, 1, stride, bias=False), nn.BatchNorm2d(width)
-            )
+            self.downsample = nn.Sequential(nn.Conv2d(width_in, width, 1, stride, bias=False), nn.BatchNorm2d(width))
 
     def forward(self, x: Tensor) -> Tensor:
         shortcut = x if self.downsample is None else self.downsample(x)

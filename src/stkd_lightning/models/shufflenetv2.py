@@ -6,7 +6,7 @@ from torch.nn import functional as F
 
 
 class SplitUnit(nn.Module):
-    """Half of the channels pass, the other half is convolved, then both are shuffled; ``(B, C, H, W)`` keeps its shape."""
+    """Half of the channels pass, the other half is convolved, both are shuffled; ``(B, C, H, W)`` keeps its shape."""
 
     def __init__(self, width: int) -> None:
         super().__init__()

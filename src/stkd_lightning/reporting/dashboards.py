@@ -24,7 +24,9 @@ def finish(loggers: list[Logger], summary: Summary) -> None:
         summary: as in ``summary.json``.
     """
     test = summary["student"]["test"]
-    results = {f"test/{k}": v for k, v in test["last"].items()} | {f"selected/{k}": v for k, v in test["selected"].items()}
+    results = {f"test/{k}": v for k, v in test["last"].items()} | {
+        f"selected/{k}": v for k, v in test["selected"].items()
+    }
     for logger in loggers:
         if isinstance(logger, WandbLogger):
             _finish_wandb(logger, results | {"summary": summary})

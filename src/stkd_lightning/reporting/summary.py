@@ -46,7 +46,12 @@ def write_json(path: Path, content: Summary) -> None:
 
 def table(summary: Summary) -> Table:
     """Lay out teacher, baseline and student; accuracies in percent on the test images."""
-    shown = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), title=f"{summary['data']['name']}, test images, % (last and selected student), seed {summary['seed']}", title_justify="left")
+    shown = Table(
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        title=f"{summary['data']['name']}, test images, % (last and selected student), seed {summary['seed']}",
+        title_justify="left",
+    )
     shown.add_column()
     shown.add_column("network")
     for column in ("params", "MFLOPs", "top-1", "selected", "top-5", "ECE", "agree"):

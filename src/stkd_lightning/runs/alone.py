@@ -15,19 +15,21 @@ from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.plugins.environments import LightningEnvironment
 from omegaconf import DictConfig, OmegaConf
 
-from stkd_lightning.runs.networks import build_network
 from stkd_lightning.cache import key_of
 from stkd_lightning.callbacks import ProgressBar, Provenance, Throughput
 from stkd_lightning.data.module import ArrayDataModule
-from stkd_lightning.runs.fit import Fitted, checkpoints, fit_and_test
 from stkd_lightning.losses.cross_entropy import CrossEntropyLoss
 from stkd_lightning.module import DistillationModule
 from stkd_lightning.reporting.console import process_rank, say
+from stkd_lightning.runs.fit import Fitted, checkpoints, fit_and_test
+from stkd_lightning.runs.networks import build_network
 
 RECIPE = 1  # raised when a change of the code changes what the same settings train
 # Options of the trainer that say where or how visibly it runs, not what comes out.
 INCIDENTAL = {"accelerator", "devices", "num_nodes", "strategy", "log_every_n_steps", "default_root_dir", "logger",
               "callbacks", "enable_progress_bar", "enable_model_summary", "num_sanity_val_steps"}  # fmt: skip
+# Options of the data that say where they are found; their digest and the recipe's seed stand for them.
+ELSEWHERE = {"data_dir", "cache_dir", "download", "url", "md5", "seed"}
 
 
 @dataclass(frozen=True)
@@ -54,15 +56,12 @@ class Recipe:
 
     def key(self, data: ArrayDataModule) -> str:
         """Return what stands for the result: equal settings on equal data give equal keys."""
-        plain = {
-            f.name: OmegaConf.to_container(getattr(self, f.name), resolve=True)
-            for f in dataclasses.fields(self)
-            if f.name not in ("role", "seed")
+        nodes = {
+            f.name: plain(getattr(self, f.name)) for f in dataclasses.fields(self) if f.name not in ("role", "seed")
         }
-        plain["trainer"] = {k: v for k, v in plain["trainer"].items() if k not in INCIDENTAL}
-        elsewhere = ("data_dir", "cache_dir", "download", "url", "md5", "seed")
-        plain["dataset"] = {k: v for k, v in plain["dataset"].items() if k not in elsewhere}
-        return key_of([RECIPE, plain, self.seed, data.arrays.digest])
+        nodes["trainer"] = {k: v for k, v in nodes["trainer"].items() if k not in INCIDENTAL}
+        nodes["dataset"] = {k: v for k, v in nodes["dataset"].items() if k not in ELSEWHERE}
+        return key_of([RECIPE, nodes, self.seed, data.arrays.digest])
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Measuring a student from its checkpoint alone."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
@@ -91,7 +91,7 @@ def checkpoint_file(path: Path) -> Path:
 def _without_start(student: DictConfig) -> DictConfig:
     """Return a network's node without the weights that its training started from, which are not needed again."""
     unset = {"weights": None, "pretrained": False}
-    return OmegaConf.merge(student, {k: v for k, v in unset.items() if k in student})
+    return cast(DictConfig, OmegaConf.merge(student, {k: v for k, v in unset.items() if k in student}))
 
 
 def _targets(node: Any) -> list[str]:
@@ -106,12 +106,16 @@ def _check_targets(saved: DictConfig, path: Path, *, trust: bool) -> None:
     parts = [plain.get(name, {}) for name in ("student", "dataset")] if isinstance(plain, dict) else []
     foreign = [t for t in _targets(parts) if t not in TRUSTED]
     if foreign and not trust:
-        raise InputError(f"checkpoint {path}: wants to build {foreign[0]}, which is not of this project; trust=true allows it")
+        raise InputError(
+            f"checkpoint {path}: wants to build {foreign[0]}, which is not of this project; trust=true allows it"
+        )
 
 
 def _check_classes(data: ArrayDataModule, facts: dict[str, Any], path: Path) -> None:
     if data.num_classes != facts["num_classes"]:
-        raise InputError(f"checkpoint {path}: made for {facts['num_classes']} classes, {data.name} has {data.num_classes}")
+        raise InputError(
+            f"checkpoint {path}: made for {facts['num_classes']} classes, {data.name} has {data.num_classes}"
+        )
     if list(data.class_names) != list(facts["class_names"]):
         odd = sorted(set(data.class_names) ^ set(facts["class_names"]))
         raise InputError(f"checkpoint {path}: trained on other classes: {', '.join(odd[:5]) or 'in another order'}")

@@ -8,8 +8,8 @@ from omegaconf import DictConfig
 from torch import nn
 
 from stkd_lightning.data.module import ArrayDataModule
+from stkd_lightning.models.inputs import declared, for_data
 from stkd_lightning.runs.fit import seeded
-from stkd_lightning.models.inputs import InputSpec, for_data
 from stkd_lightning.weights import load_weights, read_checkpoint
 
 
@@ -39,7 +39,7 @@ def build_network(
     """
     seeded(seed)
     network: nn.Module = instantiate(config)
-    spec: InputSpec = getattr(network, "input_spec", InputSpec())
+    spec = declared(network)
     if checkpoint is not None:
         load_weights(network, checkpoint)
         spec = spec.overridden(**_normalization(checkpoint))

@@ -1,7 +1,7 @@
 """A whole run: data -> teacher -> baseline -> student -> test -> summary."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import lightning as L
 from hydra.utils import instantiate
@@ -71,7 +71,7 @@ def _teacher(config: DictConfig, data: ArrayDataModule, *, needed: bool) -> teac
     node = config.teacher
     if node.checkpoint is not None:
         return teachers.load(node, data)
-    trainer = OmegaConf.merge(config.trainer, {"max_epochs": node.max_epochs})
+    trainer = cast(DictConfig, OmegaConf.merge(config.trainer, {"max_epochs": node.max_epochs}))
     recipe = Recipe("teacher", node.network, config.dataset, node.optimizer, node.scheduler, trainer, node.seed)
     return teachers.obtain(node, recipe, data, _trained(config), needed=needed)
 

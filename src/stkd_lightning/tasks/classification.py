@@ -1,9 +1,11 @@
 """Metrics of single-label classification, for any number of classes, exact over ranks."""
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchmetrics import MeanMetric
+from torchmetrics import MeanMetric, Metric
 from torchmetrics.classification import BinaryCalibrationError
 
 from stkd_lightning.losses.base import at_least_float32
@@ -39,25 +41,29 @@ class ClassificationMetrics(nn.Module):
         confidence, first = log_student.max(1)
         correct = first == labels
         top5 = student.topk(min(5, student.shape[1]), dim=1).indices
-        self.means["accuracy"].update(correct.float())
-        self.means["top5"].update((top5 == labels[:, None]).any(1).float())
-        self.means["cross_entropy"].update(F.nll_loss(log_student, labels, reduction="none"))
+        self._add("accuracy", correct.float())
+        self._add("top5", (top5 == labels[:, None]).any(1).float())
+        self._add("cross_entropy", F.nll_loss(log_student, labels, reduction="none"))
         # A class's confidence against its correctness is what the binary metric bins; it needs no class count.
         self.calibration.update(confidence.exp().clamp(0, 1), correct.long())
         if teacher is not None:
             log_teacher = F.log_softmax(at_least_float32(teacher), dim=1)
-            self.means["agreement"].update((teacher.argmax(1) == first).float())
-            self.means["teacher_kl"].update(F.kl_div(log_student, log_teacher, reduction="none", log_target=True).sum(1))
-            self.means["teacher_accuracy"].update((teacher.argmax(1) == labels).float())
+            self._add("agreement", (teacher.argmax(1) == first).float())
+            self._add("teacher_kl", F.kl_div(log_student, log_teacher, reduction="none", log_target=True).sum(1))
+            self._add("teacher_accuracy", (teacher.argmax(1) == labels).float())
+
+    def _add(self, name: str, values: Tensor) -> None:
+        cast(MeanMetric, self.means[name]).update(values)
 
     def compute(self, *, with_teacher: bool) -> dict[str, Tensor]:
         """Return the metrics by name, over all ranks."""
         of_teacher = ("agreement", "teacher_kl", "teacher_accuracy")
-        values = {n: m.compute() for n, m in self.means.items() if with_teacher or n not in of_teacher}
+        names = [name for name in self.means if with_teacher or name not in of_teacher]
+        values = {name: cast(MeanMetric, self.means[name]).compute() for name in names}
         values["calibration_error"] = self.calibration.compute()
         return {name: value.to(torch.float32) for name, value in values.items()}
 
     def reset(self) -> None:
         """Forget all batches."""
         for metric in (*self.means.values(), self.calibration):
-            metric.reset()
+            cast(Metric, metric).reset()

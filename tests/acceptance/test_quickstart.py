@@ -1,0 +1,122 @@
+"""The commands of the README, run as a user runs them."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.conftest import Command
+
+TINY = ["experiment=quickstart", "trainer.max_epochs=1", "teacher.max_epochs=2", "teacher.min_accuracy=0", "logger=csv"]
+
+
+def test_quickstart(command: Command, tmp_path: Path) -> None:
+    """A teacher, a student by STKD and the same student alone; the dashboards' run is read back in its own test."""
+    done = command("train", "experiment=quickstart", "hydra.run.dir=run", "logger=csv", "cache_dir=cache")
+    assert done.returncode == 0, done.stderr
+    for words in ("teacher: training resnet20", "baseline: training resnet8", "student: training resnet8", "top-1"):
+        assert words in done.stdout
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    student, alone, teacher = summary["student"], summary["baseline"], summary["teacher"]
+    assert student["test"]["last"]["accuracy"] > 0.93
+    assert student["test"]["last"]["accuracy"] > alone["test"]["last"]["accuracy"]
+    assert teacher["test"]["last"]["accuracy"] > 0.96
+    assert student["parameters"] == alone["parameters"] == 78_042 < teacher["parameters"]
+    assert student["flops"] < teacher["flops"]
+    assert summary["seed"] == 0
+    assert {"torch", "lightning", "stkd-lightning"} <= set(summary["versions"])
+    files = {str(p.relative_to(tmp_path / "run")) for p in (tmp_path / "run").rglob("*") if p.is_file()}
+    assert files == {"checkpoints/best.ckpt", "checkpoints/last.ckpt", "config.yaml", "metrics.csv", "summary.json"}
+    header = (tmp_path / "run" / "metrics.csv").read_text().splitlines()[0].split(",")
+    assert {"train/loss", "train/similarity", "val/accuracy", "val/agreement", "lr-SGD"} <= set(header)
+    for name in ("last", "best"):
+        content = torch.load(tmp_path / "run" / "checkpoints" / f"{name}.ckpt", weights_only=True)
+        assert {k.split(".")[0] for k in content["state_dict"]} == {"student"}
+        assert content["stkd_lightning"]["config"]["loss"]["alpha"] == 0.9
+
+    evaluated = command("evaluate", "checkpoint=run", "cache_dir=cache", "output=figures/best.json", "trainer=cpu")
+    assert evaluated.returncode == 0, evaluated.stderr
+    figures = json.loads((tmp_path / "figures" / "best.json").read_text())
+    assert figures["accuracy"] == pytest.approx(student["test"]["selected"]["accuracy"])
+    evaluated = command(
+        "evaluate", "checkpoint=run/checkpoints/last.ckpt", "cache_dir=cache", "split=val", "trainer=cpu"
+    )
+    assert evaluated.returncode == 0, evaluated.stderr
+    assert f"val/accuracy: {student['validation']['accuracy']:.4f}" in evaluated.stdout
+
+
+def test_a_sweep_shares_one_teacher(command: Command, tmp_path: Path) -> None:
+    done = command("train", "-m", "loss.alpha=0.5,0.9", "loss.temperature=2,4", *TINY, "cache_dir=cache")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("teacher: training") == 1
+    assert done.stdout.count("baseline: training") == 1
+    assert done.stdout.count("student: training") == 4
+    summaries = [json.loads(p.read_text()) for p in tmp_path.glob("multirun/**/summary.json")]
+    assert len(summaries) == 4
+    assert len({s["teacher"]["source"] for s in summaries}) == 1
+    trained = [p.name for p in (tmp_path / "cache" / "trained").iterdir() if p.is_dir()]
+    assert len(trained) == 2
+
+
+def test_the_ablation_is_one_multirun(command: Command, tmp_path: Path) -> None:
+    done = command(
+        "train", *[t for t in TINY if "experiment" not in t], "experiment=[quickstart,ablation]", "baseline=false"
+    )
+    assert done.returncode == 0, done.stderr
+    summaries = [json.loads(p.read_text()) for p in sorted(tmp_path.glob("multirun/**/summary.json"))]
+    assert [s["loss"] for s in summaries] == ["CrossEntropy", "CrossEntropy", "KD", "STKD"]
+    assert all("baseline" not in s for s in summaries)
+    assert "agreement" in summaries[2]["student"]["test"]["last"]
+
+
+def test_cross_entropy_trains_no_teacher(command: Command, tmp_path: Path) -> None:
+    done = command("train", *TINY, "loss=ce", "baseline=false", "cache_dir=cache", "hydra.run.dir=run")
+    assert done.returncode == 0, done.stderr
+    assert "teacher" not in done.stdout
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert "teacher" not in summary
+    assert "agreement" not in summary["student"]["test"]["last"]
+
+
+def test_a_loaded_teacher_is_used_and_never_trained(command: Command, tmp_path: Path) -> None:
+    first = command("train", "experiment=quickstart", "loss=ce", "student=resnet20", "baseline=false", "logger=csv",
+                    "hydra.run.dir=teacher", "cache_dir=one")  # fmt: skip
+    assert first.returncode == 0, first.stderr
+    done = command("train", *TINY, "teacher.checkpoint=teacher/checkpoints/last.ckpt", "baseline=false",
+                   "teacher.min_accuracy=0.5", "cache_dir=two", "hydra.run.dir=run")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert not (tmp_path / "two" / "trained").exists()
+    teacher = json.loads((tmp_path / "run" / "summary.json").read_text())["teacher"]
+    expected = json.loads((tmp_path / "teacher" / "summary.json").read_text())["student"]["test"]["last"]["accuracy"]
+    assert teacher["test"]["last"]["accuracy"] == pytest.approx(expected)
+
+
+def test_without_validation_the_last_student_is_the_selected_one(command: Command, tmp_path: Path) -> None:
+    done = command("train", *TINY, "dataset.validation_fraction=0", "baseline=false", "hydra.run.dir=run")
+    assert done.returncode == 0, done.stderr
+    student = json.loads((tmp_path / "run" / "summary.json").read_text())["student"]
+    assert student["test"]["last"] == student["test"]["selected"]
+    assert not (tmp_path / "run" / "checkpoints" / "best.ckpt").exists()
+
+
+def test_a_users_own_configuration(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "mine" / "student").mkdir(parents=True)
+    (tmp_path / "mine" / "student" / "narrow.yaml").write_text(
+        "_target_: own_network.Narrow\nnum_classes: ${num_classes}\nwidth: 8\n"
+    )
+    (tmp_path / "own_network.py").write_text(
+        "from torch import nn\n"
+        "class Narrow(nn.Sequential):\n"
+        "    def __init__(self, num_classes, width):\n"
+        "        super().__init__(nn.Conv2d(3, width, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(),"
+        " nn.Linear(width, num_classes))\n"
+    )
+    done = command("train", "--config-dir", "mine", *TINY, "student=narrow", "baseline=false", "hydra.run.dir=run")
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "run" / "summary.json").read_text())["student"]["network"] == "Narrow"
+    refused = command("evaluate", "checkpoint=run", "trainer=cpu")
+    assert refused.returncode == 2
+    assert "wants to build own_network.Narrow, which is not of this project; trust=true allows it" in refused.stderr
+    allowed = command("evaluate", "checkpoint=run", "trust=true", "trainer=cpu")
+    assert allowed.returncode == 0, allowed.stderr

@@ -1,0 +1,170 @@
+"""Every shipped configuration composes, and what it names can be built."""
+
+import re
+from pathlib import Path
+
+import lightning as L
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from torch import nn
+
+from stkd_lightning.cli.checks import check
+from stkd_lightning.cli.compose import conf_dir
+from stkd_lightning.models import list_models
+from stkd_lightning.schedules import Cosine, MultiStep
+
+CONF = conf_dir()
+EXPERIMENTS = sorted(
+    str(p.relative_to(CONF / "experiment").with_suffix("")) for p in (CONF / "experiment").rglob("*.yaml")
+)
+CRD_PAIRS = {
+    "wrn_40_2_wrn_16_2", "wrn_40_2_wrn_40_1", "resnet56_resnet20", "resnet110_resnet20", "resnet110_resnet32",
+    "resnet32x4_resnet8x4", "vgg13_vgg8", "vgg13_MobileNetV2", "ResNet50_MobileNetV2", "ResNet50_vgg8",
+    "resnet32x4_ShuffleV1", "resnet32x4_ShuffleV2", "wrn_40_2_ShuffleV1",
+}  # fmt: skip
+
+
+def choices(group: str) -> list[str]:
+    return sorted(p.stem for p in (CONF / group).glob("*.yaml") if not p.stem.startswith("_"))
+
+
+def composed(*overrides: str) -> DictConfig:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config = compose("train", list(overrides), return_hydra_config=True)
+    check(config)
+    config.num_classes = 10
+    HydraConfig.instance().set_config(config)
+    config.hydra.runtime.output_dir = "run"
+    return config
+
+
+@pytest.mark.parametrize("loss", choices("loss"))
+def test_losses(loss: str) -> None:
+    config = composed(f"loss={loss}")
+    assert isinstance(instantiate(config.loss), nn.Module)
+    mixup = instantiate(config.mixup)
+    assert (mixup.probability > 0) == (loss in ("stkd", "ce_mixup"))
+
+
+def test_mixing_on_the_command_line_wins() -> None:
+    assert instantiate(composed("loss=kd", "mixup=beta").mixup).probability == 1
+    assert instantiate(composed("loss=stkd", "mixup=none").mixup).probability == 0
+    assert instantiate(composed("loss=kd", "experiment=quickstart").mixup).probability == 0
+
+
+@pytest.mark.parametrize("group", ["student", "teacher"])
+@pytest.mark.parametrize("name", list_models())
+def test_networks(group: str, name: str) -> None:
+    config = composed(f"{group}={name}")
+    node = config.student if group == "student" else config.teacher.network
+    assert node.name == name
+    with torch.device("meta"):
+        assert isinstance(instantiate(node), nn.Module)
+
+
+def test_the_zoo_is_the_choice() -> None:
+    others = {"timm", "torchvision", "custom"}
+    assert set(choices("student")) == set(choices("teacher")) == set(list_models()) | others
+
+
+def test_other_networks() -> None:
+    for name, own in (("timm", "resnet10t"), ("torchvision", "mobilenet_v3_small")):
+        for group, prefix in (("student", "student"), ("teacher", "teacher.network")):
+            config = composed(f"{group}={name}", f"{prefix}.name={own}")
+            node = config.student if group == "student" else config.teacher.network
+            assert instantiate(node)(torch.randn(2, 3, 32, 32)).shape == (2, 10)
+    config = composed(
+        "student=custom", "student._target_=torch.nn.Linear", "+student.in_features=3", "+student.out_features=2"
+    )
+    assert isinstance(instantiate(config.student), nn.Linear)
+
+
+@pytest.mark.parametrize("dataset", choices("dataset"))
+def test_datasets(dataset: str) -> None:
+    assert isinstance(instantiate(composed(f"dataset={dataset}").dataset), L.LightningDataModule)
+
+
+@pytest.mark.parametrize("optimizer", choices("optimizer"))
+def test_optimizers(optimizer: str) -> None:
+    made = instantiate(composed(f"optimizer={optimizer}").optimizer)([nn.Parameter(torch.zeros(1))])
+    assert isinstance(made, torch.optim.Optimizer)
+
+
+@pytest.mark.parametrize("scheduler", choices("scheduler"))
+def test_schedulers(scheduler: str) -> None:
+    assert isinstance(instantiate(composed(f"scheduler={scheduler}").scheduler), MultiStep | Cosine)
+
+
+@pytest.mark.parametrize("trainer", choices("trainer"))
+def test_trainers(trainer: str) -> None:
+    """The GPU's are built for the CPU, which is all that can be built without one."""
+    config = composed(f"trainer={trainer}", "trainer.accelerator=cpu", "trainer.devices=1")
+    assert isinstance(instantiate(config.trainer, logger=False), L.Trainer)
+
+
+@pytest.mark.parametrize("logger", choices("logger"))
+def test_loggers(logger: str, tmp_path: Path) -> None:
+    for node in composed(f"logger={logger}", f"run_dir={tmp_path}").logger.values():
+        assert hasattr(instantiate(node), "log_metrics")
+
+
+@pytest.mark.parametrize("callbacks", choices("callbacks"))
+def test_callbacks(callbacks: str) -> None:
+    assert all(
+        isinstance(instantiate(node), L.Callback) for node in composed(f"callbacks={callbacks}").callbacks.values()
+    )
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_experiments(experiment: str) -> None:
+    config = composed(f"experiment={experiment}")
+    for node in (config.loss, config.mixup, config.dataset, config.scheduler):
+        instantiate(node)
+    with torch.device("meta"):
+        instantiate(config.student)
+        instantiate(config.teacher.network)
+    if experiment.startswith("cifar100/"):
+        assert f"{config.teacher.network.name}_{config.student.name}" == experiment.removeprefix("cifar100/")
+        small = config.student.name in ("MobileNetV2", "ShuffleV1", "ShuffleV2")
+        assert (config.optimizer.lr, config.teacher.optimizer.lr) == (0.01 if small else 0.05, 0.05)
+
+
+def test_the_pairs_are_those_of_the_benchmark() -> None:
+    assert {e.removeprefix("cifar100/") for e in EXPERIMENTS if "/" in e} == CRD_PAIRS
+
+
+def test_the_teacher_follows_the_students_schedule_unless_told() -> None:
+    config = composed("trainer.max_epochs=7", "optimizer=adamw", "scheduler=cosine")
+    assert config.teacher.max_epochs == 7
+    assert config.teacher.optimizer == config.optimizer
+    assert config.teacher.scheduler == config.scheduler
+    assert composed("trainer.max_epochs=7", "teacher.max_epochs=9").teacher.max_epochs == 9
+
+
+def test_every_file_opens_with_what_it_is() -> None:
+    for path in CONF.rglob("*.yaml"):
+        lines = [line for line in path.read_text().splitlines() if not line.startswith("# @package")]
+        assert lines[0].startswith("# "), path
+
+
+def test_commands_in_the_headers_compose() -> None:
+    found = 0
+    for path in CONF.rglob("*.yaml"):
+        for line in path.read_text().splitlines():
+            match = re.match(r"# (?:python -m stkd_lightning\.train )((?:-m )?\S+=.*)$", line)
+            if match and "torchrun" not in line:
+                composed(*[o for o in match.group(1).removeprefix("-m ").split() if "," not in o or "[" in o])
+                found += 1
+    assert found >= 16
+
+
+def test_the_configuration_resolves_to_plain_values() -> None:
+    config = composed("experiment=quickstart")
+    plain = OmegaConf.to_container(config, resolve=True)
+    assert isinstance(plain, dict)
+    assert plain["teacher"]["optimizer"]["lr"] == 0.05
+    assert plain["optimizer"]["lr"] == 0.02

@@ -1,0 +1,121 @@
+"""A mistake gets one line, exit code 2, no run folder, and no wait for torch where the configuration shows it."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from stkd_lightning.models import create_model
+from tests.conftest import Command
+
+CONFIGURATION = [
+    (["student=resnet8x5"], "student 'resnet8x5': unknown; did you mean resnet8x4"),
+    (["loss=stdk"], "loss 'stdk': unknown; did you mean stkd?"),
+    (["experiment=cifar100/resnet32x4_resnet8"], "did you mean cifar100/resnet32x4_resnet8x4"),
+    (["loss.alhpa=0.5"], "option 'loss.alhpa': unknown; did you mean loss.alpha? all of loss: loss.alpha, "),
+    (["alpha=0.5"], "option 'alpha': unknown; did you mean loss.alpha or mixup.alpha?"),
+    (["studnet=resnet8"], "option 'studnet': unknown; did you mean student?"),
+    (["loss.alpha=1.5"], "loss.alpha=1.5: must be in [0, 1]; the nearest is 1"),
+    (["loss.alpha=high"], "loss.alpha='high': must be a number in [0, 1]"),
+    (["loss.temperature=0"], "loss.temperature=0: must be above 0"),
+    (["mixup.alpha=0"], "mixup.alpha=0: must be above 0"),
+    (["dataset.batch_size=0"], "dataset.batch_size=0: must be a whole number of at least 1"),
+    (["seed=-1"], "seed=-1: must be a whole number of at least 0"),
+    (["student=timm"], "option 'student.name' has no value"),
+    (["loss.alpha=["], "loss.alpha=[: "),
+    (["-m", "loss.alpha=0.5,1.5"], "loss.alpha=1.5: must be in [0, 1]"),
+    (["-m", "student=glob(resnet*)", "loss.temperature=-1"], "loss.temperature=-1: must be above 0"),
+    (["-m", "loss=kd,stdk"], "loss 'stdk': unknown; did you mean stkd?"),
+    (["--config-dir", "nowhere"], "--config-dir nowhere: no such folder"),
+    (["hydra.run.dir=file/run"], "output folder file/run: cannot be made"),
+    (["cache_dir=file/cache"], "output folder file/cache: cannot be made"),
+]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"), CONFIGURATION, ids=lambda v: " ".join(v) if isinstance(v, list) else ""
+)
+def test_configuration(arguments: list[str], words: str, command: Command, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    done = command("train", *arguments)
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.count("\n") == 1, done.stderr
+    assert done.stderr.startswith("error: ")
+    assert words in done.stderr
+    assert done.stdout == ""
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--cfg", "job"], ["student=resnet8x5"], ["loss.alpha=2"]])
+def test_torch_is_not_loaded_for_what_the_configuration_shows(arguments: list[str], tmp_path: Path) -> None:
+    script = (
+        "import sys\nfrom stkd_lightning.train import main\nsys.argv = ['train', *sys.argv[1:]]\n"
+        "try:\n    main()\nexcept SystemExit:\n    pass\n"
+        "heavy = {'torch', 'lightning', 'torchvision', 'wandb', 'sklearn'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script, *arguments], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_help_shows_choices_and_commands(command: Command) -> None:
+    done = command("train", "--help")
+    assert done.returncode == 0
+    assert "resnet8x4" in done.stdout
+    assert "python -m stkd_lightning.train experiment=quickstart" in done.stdout
+
+
+@pytest.fixture
+def checkpoints(tmp_path: Path) -> Path:
+    folder = tmp_path / "weights"
+    folder.mkdir()
+    torch.save(create_model("resnet8", num_classes=10).state_dict(), folder / "untrained.pth")
+    torch.save(create_model("resnet8", num_classes=100).state_dict(), folder / "hundred.pth")
+    torch.save(create_model("resnet14", num_classes=10).state_dict(), folder / "deeper.pth")
+    (folder / "broken.pth").write_bytes(b"PK\x03\x04 broken")
+    return folder
+
+
+DIGITS = ["dataset=digits", "teacher=resnet8", "student=resnet8", "trainer=cpu", "trainer.max_epochs=1"]
+RUNTIME = [
+    (["dataset=cifar100", "dataset.download=false"], "cifar-100-python is missing; get it with: mkdir -p data && curl"),
+    (["dataset=image_folder", "dataset.data_dir=photos"], "dataset image_folder: photos/train is missing"),
+    ([*DIGITS, "teacher.checkpoint=nowhere.pth"], "checkpoint nowhere.pth: no such file"),
+    ([*DIGITS, "teacher.checkpoint=weights/broken.pth"], "checkpoint weights/broken.pth: damaged"),
+    ([*DIGITS, "teacher.checkpoint=weights/deeper.pth"], "does not fit ResNet: unexpected layer1.1"),
+    ([*DIGITS, "teacher.checkpoint=weights/hundred.pth"], "made for 100 classes, the data has 10"),
+    ([*DIGITS, "teacher.checkpoint=weights/untrained.pth"], "is below teacher.min_accuracy=0.2"),
+    ([*DIGITS, "teacher.checkpoint=pretrained"], "teacher.checkpoint=pretrained: needs a network with"),
+    ([*DIGITS, "student.weights=weights/deeper.pth"], "checkpoint weights/deeper.pth: does not fit"),
+    ([*DIGITS, "dataset.batch_size=5000"], "dataset.batch_size=5000: there are only 1212 training images"),
+    ([*DIGITS, "+loss.alhpa=1"], "unexpected keyword argument 'alhpa'"),
+    ([*DIGITS, "student._target_=nowhere.Network"], "nowhere.Network"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "words"), RUNTIME, ids=lambda v: v[-1] if isinstance(v, list) else "")
+def test_files_and_data(arguments: list[str], words: str, command: Command, checkpoints: Path, tmp_path: Path) -> None:
+    done = command("train", *arguments)
+    assert done.returncode == 2, done.stderr
+    errors = [line for line in done.stderr.splitlines() if "error" in line.lower()]
+    assert len(errors) == 1, done.stderr
+    assert errors[0].startswith("error: ")
+    assert words in errors[0]
+    assert "Traceback" not in done.stderr
+    assert [p.name for p in tmp_path.iterdir()] == ["weights"]  # no run folder
+
+
+def test_a_mistake_in_one_job_of_a_sweep_leaves_no_empty_folders(command: Command, tmp_path: Path) -> None:
+    done = command("train", "-m", *DIGITS, "teacher.checkpoint=a.pth,b.pth")
+    assert done.returncode == 2
+    assert "error: checkpoint a.pth: no such file" in done.stderr
+    assert not [p for p in tmp_path.rglob("*") if p.is_dir() and not any(p.iterdir())]
+
+
+def test_a_folder_that_was_there_is_left(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    done = command("train", *DIGITS, "teacher.checkpoint=nowhere.pth", "hydra.run.dir=mine/run")
+    assert done.returncode == 2
+    assert [str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*")] == ["mine"]

@@ -1,0 +1,86 @@
+"""An offline W&B run is written by a command and read back with wandb's own record classes."""
+
+import json
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from wandb.proto import wandb_internal_pb2
+
+from stkd_lightning.reporting.wandb import logged_in
+from tests.conftest import Command
+
+# A W&B record log is LevelDB's: a 7-byte file header, then blocks of 32 KiB of chunks (crc32, length, type).
+FILE_HEADER, BLOCK, CHUNK_HEADER = 7, 32 * 1024, 7
+FULL, FIRST, MIDDLE, LAST = 1, 2, 3, 4
+
+
+def records(path: Path) -> Iterator[Any]:
+    """Yield the records of a ``.wandb`` file."""
+    content, at, parts = path.read_bytes(), FILE_HEADER, b""
+    assert content[:4] == b":W&B"
+    while at + CHUNK_HEADER <= len(content):
+        if BLOCK - at % BLOCK < CHUNK_HEADER:
+            at += BLOCK - at % BLOCK
+            continue
+        _, length, kind = struct.unpack("<IHB", content[at : at + CHUNK_HEADER])
+        at += CHUNK_HEADER
+        parts = content[at : at + length] if kind in (FULL, FIRST) else parts + content[at : at + length]
+        at += length
+        if kind in (FULL, LAST):
+            record = wandb_internal_pb2.Record()
+            record.ParseFromString(parts)
+            yield record
+
+
+def value(item: Any) -> tuple[str, Any]:
+    return item.key or "/".join(item.nested_key), json.loads(item.value_json)
+
+
+def test_an_offline_run_is_written_and_read_back(command: Command, tmp_path: Path) -> None:
+    done = command(
+        "train", "experiment=quickstart", "trainer.max_epochs=2", "teacher.max_epochs=2", "teacher.min_accuracy=0",
+        "baseline=false", "hydra.run.dir=run", "logger.wandb.tags=[first]",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    folder = done.stdout.split("wandb sync ")[1].split()[0]
+    (log,) = (tmp_path / folder).glob("*.wandb")
+    config: dict[str, Any] = {}
+    history: list[dict[str, Any]] = []
+    summary: dict[str, Any] = {}
+    for record in records(log):
+        if record.HasField("run"):
+            assert record.run.project == "stkd-lightning"
+            assert list(record.run.tags) == ["first"]
+            config.update(value(i) for i in record.run.config.update)
+        if record.HasField("config"):
+            config.update(value(i) for i in record.config.update)
+        if record.HasField("history"):
+            history.append(dict(value(i) for i in record.history.item))
+        if record.HasField("summary"):
+            summary.update(value(i) for i in record.summary.update)
+    written = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert config["loss"]["alpha"] == 0.9
+    assert config["student"]["name"] == "resnet8"
+    validated = [row["val/accuracy"] for row in history if "val/accuracy" in row]
+    assert len(validated) == 2
+    assert validated[-1] == pytest.approx(written["student"]["validation"]["accuracy"])
+    assert any("train/similarity" in row for row in history)
+    assert any("lr-SGD" in row for row in history)
+    assert summary["test/accuracy"] == pytest.approx(written["student"]["test"]["last"]["accuracy"])
+    assert summary["selected/accuracy"] == pytest.approx(written["student"]["test"]["selected"]["accuracy"])
+
+
+def test_logged_in_is_read_from_where_wandb_reads_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    monkeypatch.delenv("WANDB_BASE_URL", raising=False)
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    assert not logged_in()
+    (tmp_path / "netrc").write_text("machine api.wandb.ai\n  login user\n  password secret\n")
+    assert logged_in()
+    monkeypatch.setenv("WANDB_BASE_URL", "http://localhost:8080")
+    assert not logged_in()
+    monkeypatch.setenv("WANDB_API_KEY", "key")
+    assert logged_in()
