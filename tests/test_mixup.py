@@ -29,7 +29,7 @@ def test_weights_are_convex_and_images_follow_them(
 ) -> None:
     mixup = Mixup(alpha, k=k, per_sample=per_sample, fraction=fraction, seed=seed)
     x, y = images(size), torch.arange(size)  # each sample its own label, so that labels name the partners
-    virtual = mixup(x, y, HERE)
+    virtual = mixup((x, y), HERE)
     weights = virtual.target.weights
     assert (weights >= 0).all()
     torch.testing.assert_close(weights.sum(1), torch.ones(size, dtype=weights.dtype))
@@ -40,8 +40,8 @@ def test_weights_are_convex_and_images_follow_them(
 
 def test_a_batch_shares_its_weights_unless_drawn_per_sample() -> None:
     x, y = images(16), torch.arange(16)
-    shared = Mixup(seed=1)(x, y, HERE).target.weights
-    own = Mixup(seed=1, per_sample=True)(x, y, HERE).target.weights
+    shared = Mixup(seed=1)((x, y), HERE).target.weights
+    own = Mixup(seed=1, per_sample=True)((x, y), HERE).target.weights
     assert len(shared.unique(dim=0)) == 1
     assert len(own.unique(dim=0)) == 16
 
@@ -49,14 +49,14 @@ def test_a_batch_shares_its_weights_unless_drawn_per_sample() -> None:
 def test_draws_are_a_function_of_seed_epoch_and_step() -> None:
     x, y = images(8), torch.arange(8)
     torch.manual_seed(1)
-    one = Mixup(seed=3)(x, y, HERE)
+    one = Mixup(seed=3)((x, y), HERE)
     torch.manual_seed(2)
-    again = Mixup(seed=3)(x, y, HERE)
+    again = Mixup(seed=3)((x, y), HERE)
     assert torch.equal(one.images, again.images)
     for other in (StepContext(3, 5, 7), StepContext(2, 5, 8)):
-        assert not torch.equal(one.images, Mixup(seed=3)(x, y, other).images)
-    assert not torch.equal(one.images, Mixup(seed=4)(x, y, HERE).images)
-    assert not torch.equal(Mixup()(x, y).images, Mixup()(x, y).images)  # without a place: torch's generator
+        assert not torch.equal(one.images, Mixup(seed=3)((x, y), other).images)
+    assert not torch.equal(one.images, Mixup(seed=4)((x, y), HERE).images)
+    assert not torch.equal(Mixup()((x, y)).images, Mixup()((x, y)).images)  # without a place: torch's generator
 
 
 def test_two_ways_are_beta_distributed() -> None:
@@ -84,13 +84,13 @@ def test_probability_is_that_of_a_batch_and_fraction_that_of_its_samples() -> No
 def test_without_mixing_images_are_untouched() -> None:
     x, y = images(6), torch.arange(6)
     for mixup in (Mixup(probability=0), Mixup(fraction=0)):
-        virtual = mixup(x, y, HERE)
+        virtual = mixup((x, y), HERE)
         assert virtual.images is x
         assert torch.equal(virtual.target.labels, y[:, None])
 
 
 def test_half_precision_images_keep_their_type() -> None:
-    virtual = Mixup()(images(4).bfloat16(), torch.arange(4), HERE)
+    virtual = Mixup()((images(4).bfloat16(), torch.arange(4)), HERE)
     assert virtual.images.dtype == torch.bfloat16
     assert virtual.target.weights.dtype == torch.float32
 
@@ -112,4 +112,4 @@ def test_range_errors(arguments: dict[str, float], words: str) -> None:
 
 def test_bytes_are_refused() -> None:
     with pytest.raises(InputError, match="mixup needs floating-point images"):
-        Mixup()(torch.zeros(2, 3, 4, 4, dtype=torch.uint8), torch.tensor([0, 1]), HERE)
+        Mixup()((torch.zeros(2, 3, 4, 4, dtype=torch.uint8), torch.tensor([0, 1])), HERE)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from stkd_lightning import ranges
 from stkd_lightning.distributed import gather, world
 from stkd_lightning.errors import InputError
-from stkd_lightning.outputs import MixedTarget, StepContext, VirtualBatch
+from stkd_lightning.outputs import Batch, MixedTarget, StepContext, VirtualBatch
 from stkd_lightning.randomness import generator
 
 
@@ -61,17 +61,17 @@ class Mixup(nn.Module):
         weights[~mixed] = np.eye(self.k)[0]
         return partners, weights
 
-    def forward(self, images: Tensor, labels: Tensor, context: StepContext | None = None) -> VirtualBatch:
+    def forward(self, batch: Batch | tuple[Tensor, Tensor], context: StepContext | None = None) -> VirtualBatch:
         """Mix a batch.
 
         Args:
-            images: ``(B, C, H, W)`` float; the rank's slice of the global batch.
-            labels: ``(B,)`` int64.
+            batch: images ``(B, C, H, W)`` float and labels ``(B,)``; the rank's slice of the global batch.
             context: epoch and batch, which fix the draw; without it torch's global generator does.
 
         Raises:
             InputError: images that are not floating point.
         """
+        images, labels, _ = Batch(*batch)
         if not images.is_floating_point():
             raise InputError(f"mixup needs floating-point images, got {images.dtype}: normalize before mixing")
         if self.probability == 0 or self.fraction == 0:
@@ -83,7 +83,7 @@ class Mixup(nn.Module):
         mine = slice(rank * size, (rank + 1) * size)
         partner = torch.from_numpy(partners[mine]).to(images.device, non_blocking=True)
         dtype = torch.promote_types(images.dtype, torch.float32)
-        weight = torch.from_numpy(weights[mine]).to(images.device, dtype, non_blocking=True)
+        weight = torch.from_numpy(weights[mine]).to(dtype).to(images.device, non_blocking=True)
         if weights[:, 0].min() == 1:  # no sample of the global batch is mixed; every rank sees so
             return VirtualBatch(images, MixedTarget(gather(labels)[partner], weight))
         everyone = gather(images)

@@ -83,7 +83,7 @@ class DistillationModule(L.LightningModule):
         """Return what both networks see of a training batch."""
         if self.mixup is None:
             return VirtualBatch(batch.images, MixedTarget.unmixed(batch.labels))
-        return self.mixup(batch.images, batch.labels, context)
+        return self.mixup(batch, context)
 
     def terms(self, batch: Batch, context: StepContext | None = None) -> Terms:
         """Return the weighted terms of the loss on a training batch."""

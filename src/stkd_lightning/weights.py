@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from stkd_lightning.errors import InputError
 
 StateDict = dict[str, Tensor]
+SUFFIXES = (".ckpt", ".pt", ".pth", ".tar", ".bin", ".safetensors")
 # Where this project, RepDistiller, mdistiller, Lightning and timm put the state_dict inside a checkpoint.
 ENVELOPES = ("state_dict_ema", "model_ema", "state_dict", "model")
 # What they put before its keys; a student comes before the teacher that stands beside it.
@@ -29,7 +30,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     """
     path = Path(path)
     if not path.is_file():
-        near = sorted(p.name for p in path.parent.glob("*") if p.is_file())[:5] if path.parent.is_dir() else []
+        near = sorted(p.name for p in path.parent.glob("*") if p.suffix in SUFFIXES)[:5] if path.parent.is_dir() else []
         raise InputError(f"checkpoint {path}: no such file" + (f"; there: {', '.join(near)}" if near else ""))
     try:
         if path.suffix == ".safetensors":
@@ -43,7 +44,8 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         reason = str(error).split("\n")[0].split(". ")[0]
         raise InputError(f"checkpoint {path}: refused, because it holds more than weights: {reason}") from error
     except Exception as error:  # torch and safetensors raise many types for a damaged file
-        raise InputError(f"checkpoint {path}: damaged or not a checkpoint ({str(error).splitlines()[0]})") from error
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise InputError(f"checkpoint {path}: damaged or not a checkpoint ({reason})") from error
     if not isinstance(content, Mapping):
         raise InputError(f"checkpoint {path}: holds a {type(content).__name__}, not a state_dict")
     return dict(content)

@@ -18,7 +18,9 @@ SHORT = ["trainer=cpu", "trainer.max_epochs=1", "trainer.limit_train_batches=3",
     [("cifar10", 10, 32), ("cifar100", 100, 32), ("cinic10", 10, 32), ("tiny_imagenet", 200, 64)],
 )
 def test_real_data(dataset: str, classes: int, size: int, command: Command, real_data: Path, tmp_path: Path) -> None:
-    done = command("train", f"dataset={dataset}", f"dataset.data_dir={real_data}", "teacher=resnet8", "student=resnet8", *SHORT)
+    done = command(
+        "train", f"dataset={dataset}", f"dataset.data_dir={real_data}", "teacher=resnet8", "student=resnet8", *SHORT
+    )
     assert done.returncode == 0, done.stderr
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert (summary["data"]["num_classes"], summary["data"]["image_size"]) == (classes, size)

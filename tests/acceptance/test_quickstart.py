@@ -120,3 +120,27 @@ def test_a_users_own_configuration(command: Command, tmp_path: Path) -> None:
     assert "wants to build own_network.Narrow, which is not of this project; trust=true allows it" in refused.stderr
     allowed = command("evaluate", "checkpoint=run", "trust=true", "trainer=cpu")
     assert allowed.returncode == 0, allowed.stderr
+
+
+def test_a_network_with_an_input_of_its_own_is_measured_as_it_was_trained(command: Command, tmp_path: Path) -> None:
+    """A student that has its images resized, and a teacher trained with other constants than the data's."""
+    done = command("train", *TINY, "loss=ce", "baseline=false", "student=torchvision", "student.name=squeezenet1_1",
+                   "student.input_size=32", "hydra.run.dir=run")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    evaluated = command("evaluate", "checkpoint=run/checkpoints/last.ckpt", "output=figures.json", "trainer=cpu")
+    assert evaluated.returncode == 0, evaluated.stderr
+    expected = json.loads((tmp_path / "run" / "summary.json").read_text())["student"]["test"]["last"]
+    figures = json.loads((tmp_path / "figures.json").read_text())
+    assert figures["cross_entropy"] == pytest.approx(expected["cross_entropy"], rel=1e-5)
+    content = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)
+    assert content["stkd_lightning"]["input"]["size"] == 32
+
+    content["stkd_lightning"]["input"]["mean"] = [0.5, 0.5, 0.5]
+    torch.save(content, tmp_path / "other.ckpt")
+    done = command("train", *TINY, "baseline=false", "teacher=torchvision", "teacher.network.name=squeezenet1_1",
+                   "teacher.checkpoint=other.ckpt", "hydra.run.dir=second")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert (
+        "teacher: images are resized or normalized for it, as it was trained: 32 pixels, mean [0.5, 0.5, 0.5]"
+        in done.stdout
+    )

@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import lightning as L
 import pytest
@@ -9,7 +10,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, read_write
 from torch import nn
 
 from stkd_lightning.cli.checks import check
@@ -37,8 +38,9 @@ def composed(*overrides: str) -> DictConfig:
         config = compose("train", list(overrides), return_hydra_config=True)
     check(config)
     config.num_classes = 10
+    with read_write(config.hydra.runtime):
+        config.hydra.runtime.output_dir = "run"
     HydraConfig.instance().set_config(config)
-    config.hydra.runtime.output_dir = "run"
     return config
 
 
@@ -164,7 +166,10 @@ def test_commands_in_the_headers_compose() -> None:
 
 def test_the_configuration_resolves_to_plain_values() -> None:
     config = composed("experiment=quickstart")
-    plain = OmegaConf.to_container(config, resolve=True)
-    assert isinstance(plain, dict)
+    plain: dict[str, Any] = {
+        k: OmegaConf.to_container(config[k], resolve=True) for k in ("teacher", "optimizer", "dataset", "logger")
+    }
     assert plain["teacher"]["optimizer"]["lr"] == 0.05
     assert plain["optimizer"]["lr"] == 0.02
+    assert plain["dataset"]["seed"] == 0
+    assert plain["logger"]["csv"]["save_dir"] == "run"

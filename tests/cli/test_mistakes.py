@@ -78,7 +78,7 @@ def checkpoints(tmp_path: Path) -> Path:
     return folder
 
 
-DIGITS = ["dataset=digits", "teacher=resnet8", "student=resnet8", "trainer=cpu", "trainer.max_epochs=1"]
+DIGITS = ["dataset=digits", "teacher=resnet8", "student=resnet8", "trainer.max_epochs=1"]
 RUNTIME = [
     (["dataset=cifar100", "dataset.download=false"], "cifar-100-python is missing; get it with: mkdir -p data && curl"),
     (["dataset=image_folder", "dataset.data_dir=photos"], "dataset image_folder: photos/train is missing"),
@@ -89,7 +89,8 @@ RUNTIME = [
     ([*DIGITS, "teacher.checkpoint=weights/untrained.pth"], "is below teacher.min_accuracy=0.2"),
     ([*DIGITS, "teacher.checkpoint=pretrained"], "teacher.checkpoint=pretrained: needs a network with"),
     ([*DIGITS, "student.weights=weights/deeper.pth"], "checkpoint weights/deeper.pth: does not fit"),
-    ([*DIGITS, "dataset.batch_size=5000"], "dataset.batch_size=5000: there are only 1212 training images"),
+    ([*DIGITS, "dataset.batch_size=5000"], "dataset.batch_size=5000: there are only 1211 training images"),
+    ([*DIGITS, "trainer=gpu"], "No supported gpu backend found"),
     ([*DIGITS, "+loss.alhpa=1"], "unexpected keyword argument 'alhpa'"),
     ([*DIGITS, "student._target_=nowhere.Network"], "nowhere.Network"),
 ]

@@ -30,15 +30,16 @@ def command(config_name: str, job: str) -> None:
         config_name: the configuration that it composes, for example ``train``.
         job: ``module:function`` of one job, imported only when its configuration is found right.
     """
-    new: set[Path] = set()
+    before: set[Path] = set()
+    made: list[Path] = []
     try:
         arguments = get_args_parser().parse_args()
         if not (arguments.hydra_help or arguments.info or arguments.shell_completion):
-            new = _check_all(arguments, config_name)
+            before = _check_all(arguments, config_name)
         # Faults reach this handler instead of Hydra's own, which prints several lines and exits with 1.
         os.environ["HYDRA_FULL_ERROR"] = "1"
         raised: list[Exception] = []
-        hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=config_name)(_job(job, raised))()
+        hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=config_name)(_job(job, raised, made))()
         if raised:
             raise raised[0]
     except KeyboardInterrupt:
@@ -48,13 +49,13 @@ def command(config_name: str, job: str) -> None:
         mistake = _mistake(error)
         if mistake is None:
             raise
-        _remove_empty(new)
+        _remove_empty(made, before)
         print(f"error: {mistake}", file=sys.stderr)
         sys.exit(EXIT_MISTAKE)
 
 
 def _check_all(arguments: Any, config_name: str) -> set[Path]:
-    """Compose and check every job; return the output folders that are not there yet."""
+    """Compose and check every job; return those folders on the way to its output that are there already."""
     name = arguments.config_name or config_name
     with composing(arguments.config_path):
         swept: dict[str, str] = {}
@@ -71,7 +72,7 @@ def _check_all(arguments: Any, config_name: str) -> set[Path]:
             return set()
         if multirun:
             config.hydra.mode = RunMode.MULTIRUN
-        return {p for folder in output_folders(config) for p in _chain(folder) if not p.exists()}
+        return {p for folder in output_folders(config) for p in _chain(folder) if p.exists()}
 
 
 def _chain(folder: Path) -> Iterator[Path]:
@@ -79,10 +80,11 @@ def _chain(folder: Path) -> Iterator[Path]:
     yield from folder.absolute().parents
 
 
-def _job(job: str, raised: list[Exception]) -> Callable[[DictConfig], Any]:
+def _job(job: str, raised: list[Exception], made: list[Path]) -> Callable[[DictConfig], Any]:
     """Return what Hydra calls; a single job's exception is kept aside, since Hydra would add a line of its own."""
 
     def run(config: DictConfig) -> Any:
+        made.append(Path(HydraConfig.get().runtime.output_dir))
         if _sweeps_over_processes(config):
             return _in_own_process()
         module, function = job.split(":")
@@ -109,8 +111,10 @@ def _in_own_process() -> None:
     module = sys.modules["__main__"].__spec__
     name = module.name if module else "stkd_lightning.train"
     folder = settings.runtime.output_dir
+    own = [source.path for source in settings.runtime.config_sources if source.provider == "command-line"]
+    flags = ["--config-name", settings.job.config_name or "train", *(f for path in own for f in ("--config-dir", path))]
     overrides = [*settings.overrides.task, f"hydra.run.dir='{folder}'", "hydra.mode=RUN"]
-    done = subprocess.run([sys.executable, "-m", name, *overrides])
+    done = subprocess.run([sys.executable, "-m", name, *flags, *overrides])
     if done.returncode == EXIT_MISTAKE:
         raise InputError(f"job {settings.job.num} of the sweep: refused, see above")
     if done.returncode:
@@ -122,6 +126,8 @@ def _mistake(error: BaseException | None) -> str | None:
     while error is not None:
         if isinstance(error, InputError):
             return " ".join(str(error).split())
+        if type(error).__name__ == "MisconfigurationException":  # Lightning's, for example of a missing GPU
+            return " ".join(str(error).split())
         if isinstance(error, TypeError) and "unexpected keyword argument" in str(error):
             return f"configuration: {error}"
         if isinstance(error, HydraException) and "Error locating target" in str(error):
@@ -130,9 +136,10 @@ def _mistake(error: BaseException | None) -> str | None:
     return None
 
 
-def _remove_empty(new: set[Path]) -> None:
-    """Remove the output folders that this command made and left empty, the innermost first."""
-    made = {p for folder in new if folder.is_dir() for p in (folder, *folder.rglob("*"))}
-    for folder in sorted(made, key=lambda p: len(p.parts), reverse=True):
-        if folder.is_dir() and not any(folder.iterdir()):
+def _remove_empty(made: list[Path], before: set[Path]) -> None:
+    """Remove the output folders of this command, and those above them, that it made and left empty."""
+    for leaf in made:
+        for folder in _chain(leaf):
+            if folder in before or not folder.is_dir() or any(folder.iterdir()):
+                break
             folder.rmdir()

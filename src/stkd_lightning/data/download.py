@@ -78,7 +78,12 @@ def _resume(url: str, part: Path) -> None:
         with (
             part.open("ab" if continued else "wb") as file,
             tqdm(
-                total=total or None, initial=have if continued else 0, unit="B", unit_scale=True, desc=part.stem
+                total=total or None,
+                initial=have if continued else 0,
+                unit="B",
+                unit_scale=True,
+                desc=part.stem,
+                disable=None,
             ) as bar,
         ):
             while block := response.read(CHUNK):
@@ -156,7 +161,7 @@ def extract(archive: Path, folder: Path) -> None:
     root = partial.resolve()
     try:
         with _members(archive) as members:
-            for name, plain, content in tqdm(members, desc=f"unpack {archive.name}", unit="file"):
+            for name, plain, content in tqdm(members, desc=f"unpack {archive.name}", unit="file", disable=None):
                 target = (root / name).resolve()
                 if not plain or not target.is_relative_to(root):
                     raise InputError(f"archive {archive}: refused, its member {name!r} does not stay in its folder")

@@ -37,7 +37,7 @@ def decode_all(paths: Sequence[Path], size: int, description: str) -> Iterator[N
     """Yield chunks ``(n, 3, size, size)`` of image files in order, decoded on several threads."""
     with (
         ThreadPoolExecutor() as pool,
-        tqdm(total=len(paths), desc=description, unit="image", leave=False, delay=2) as bar,
+        tqdm(total=len(paths), desc=description, unit="image", leave=False, disable=None) as bar,
     ):
         remaining = iter(paths)
         while chunk := list(islice(remaining, CHUNK)):

@@ -19,8 +19,8 @@ class InputSpec:
     """
 
     size: int | None = None
-    mean: tuple[float, ...] | None = None
-    std: tuple[float, ...] | None = None
+    mean: Sequence[float] | None = None
+    std: Sequence[float] | None = None
 
     def overridden(
         self, size: int | None = None, mean: Sequence[float] | None = None, std: Sequence[float] | None = None
@@ -29,8 +29,8 @@ class InputSpec:
         return replace(
             self,
             size=self.size if size is None else size,
-            mean=self.mean if mean is None else tuple(mean),
-            std=self.std if std is None else tuple(std),
+            mean=self.mean if mean is None else mean,
+            std=self.std if std is None else std,
         )
 
 
@@ -100,5 +100,5 @@ def for_data(
         std: the data's.
     """
     same_size = spec.size in (None, image_size)
-    same_normalization = (spec.mean or tuple(mean)) == tuple(mean) and (spec.std or tuple(std)) == tuple(std)
+    same_normalization = tuple(spec.mean or mean) == tuple(mean) and tuple(spec.std or std) == tuple(std)
     return network if same_size and same_normalization else AdaptedInput(network, spec, mean, std)

@@ -35,6 +35,13 @@ def finish(loggers: list[Logger], summary: Summary) -> None:
         logger.finalize("success")
 
 
+def abandon(loggers: list[Logger]) -> None:
+    """Close the dashboards of a run that failed, so that the next job of a sweep does not write into them."""
+    for logger in loggers:
+        if isinstance(logger, WandbLogger):
+            logger.experiment.finish(exit_code=1)
+
+
 def _finish_wandb(logger: WandbLogger, results: dict[str, Any]) -> None:
     run = logger.experiment
     run.summary.update(results)

@@ -22,7 +22,7 @@ from stkd_lightning.losses.cross_entropy import CrossEntropyLoss
 from stkd_lightning.module import DistillationModule
 from stkd_lightning.reporting.console import process_rank, say
 from stkd_lightning.runs.fit import Fitted, checkpoints, fit_and_test
-from stkd_lightning.runs.networks import build_network
+from stkd_lightning.runs.networks import build_network, input_facts
 
 RECIPE = 1  # raised when a change of the code changes what the same settings train
 # Options of the trainer that say where or how visibly it runs, not what comes out.
@@ -66,12 +66,11 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Alone:
-    """A network trained alone: its checkpoint, its figures, and whether this process has just trained it."""
+    """A network trained alone: its checkpoint, its figures, and the key it is kept under."""
 
     checkpoint: Path
     fitted: Fitted
     key: str
-    fresh: bool
 
 
 def find(recipe: Recipe, data: ArrayDataModule, cache: Path) -> Alone | None:
@@ -80,7 +79,7 @@ def find(recipe: Recipe, data: ArrayDataModule, cache: Path) -> Alone | None:
     if not folder.is_dir():
         return None
     figures = json.loads((folder / "figures.json").read_text())
-    return Alone(folder / "last.ckpt", Fitted(**figures), folder.name, fresh=False)
+    return Alone(folder / "last.ckpt", Fitted(**figures), folder.name)
 
 
 def train_once(recipe: Recipe, data: ArrayDataModule, cache: Path) -> Alone:
@@ -111,7 +110,7 @@ def train_once(recipe: Recipe, data: ArrayDataModule, cache: Path) -> Alone:
         fitted = _train(recipe, data, partial)
         (partial / "figures.json").write_text(json.dumps(dataclasses.asdict(fitted), indent=1))
         os.replace(partial, folder)
-    return Alone(folder / "last.ckpt", fitted, folder.name, fresh=True)
+    return Alone(folder / "last.ckpt", fitted, folder.name)
 
 
 def _wait(recipe: Recipe, data: ArrayDataModule, cache: Path) -> Alone:
@@ -132,7 +131,11 @@ def _train(recipe: Recipe, data: ArrayDataModule, folder: Path) -> Fitted:
         network, CrossEntropyLoss(), optimizer=instantiate(recipe.optimizer), schedule=instantiate(recipe.scheduler)
     )
     say(f"{recipe.role}: training {describe(recipe.network)} on {own.name} for {recipe.trainer.max_epochs} epochs")
-    facts = {"config": {"student": plain(recipe.network), "dataset": plain(recipe.dataset)}, "data": data_facts(own)}
+    facts = {
+        "config": {"student": plain(recipe.network), "dataset": plain(recipe.dataset)},
+        "data": data_facts(own),
+        "input": input_facts(network, own),
+    }
     callbacks = [Throughput(), ProgressBar(), Provenance(facts), *checkpoints(folder, select=own.has_validation)]
     # One device, and no process group, even inside a distributed job.
     trainer = instantiate(

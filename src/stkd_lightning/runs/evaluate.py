@@ -1,7 +1,7 @@
 """Measuring a student from its checkpoint alone."""
 
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
@@ -53,11 +53,14 @@ def evaluate(config: DictConfig) -> float:
         raise InputError(f"checkpoint {path}: not one of this project, it does not say what network and data it is of")
     saved = OmegaConf.create(facts["config"])
     _check_targets(saved, path, trust=config.trust)
-    wanted = {"data_dir": config.data_dir, "batch_size": config.batch_size, "cache_dir": config.cache_dir}
-    dataset = OmegaConf.merge(saved.dataset, {k: v for k, v in wanted.items() if v is not None or k == "cache_dir"})
+    here = {"cache_dir": config.cache_dir, "batch_size": config.batch_size}
+    here |= {"data_dir": config.data_dir} if config.data_dir is not None else {}
+    # Where a stranger's checkpoint would have the data downloaded from is not for it to say.
+    official = {k: None for k in ("url", "md5") if k in saved.dataset}
+    dataset = OmegaConf.merge(saved.dataset, here, official)
     data: ArrayDataModule = instantiate(dataset)
     _check_classes(data, facts["data"], path)
-    student = build_network(_without_start(saved.student), data, checkpoint=str(path))
+    student = build_network(saved.student, data, checkpoint=str(path))
     module = DistillationModule(student, CrossEntropyLoss())
     trainer = instantiate(config.trainer, callbacks=[ProgressBar()], logger=False, enable_checkpointing=False)
     loader = data.test_dataloader() if config.split == "test" else data.val_dataloader()
@@ -86,12 +89,6 @@ def checkpoint_file(path: Path) -> Path:
             if (folder / name).is_file():
                 return folder / name
     raise InputError(f"checkpoint {path}: a folder without checkpoints/best.ckpt or last.ckpt")
-
-
-def _without_start(student: DictConfig) -> DictConfig:
-    """Return a network's node without the weights that its training started from, which are not needed again."""
-    unset = {"weights": None, "pretrained": False}
-    return cast(DictConfig, OmegaConf.merge(student, {k: v for k, v in unset.items() if k in student}))
 
 
 def _targets(node: Any) -> list[str]:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
-import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import Logger
 
@@ -74,8 +73,6 @@ def fit_and_test(module: DistillationModule, data: L.LightningDataModule, traine
         trainer: carries the callbacks of ``checkpoints`` and a ``Throughput``.
     """
     trainer.fit(module, data)
-    if trainer.interrupted:
-        raise KeyboardInterrupt
     validation = _named(trainer.callback_metrics, "val/")
     callbacks: Sequence[L.Callback] = trainer.callbacks  # type: ignore[attr-defined]
     speed = next(c for c in callbacks if isinstance(c, Throughput))
@@ -111,4 +108,3 @@ def _test(module: DistillationModule, data: L.LightningDataModule, trainer: L.Tr
 def seeded(seed: int) -> None:
     """Seed the global generators, from which networks draw their first weights."""
     L.seed_everything(seed, verbose=False)
-    torch.use_deterministic_algorithms(False)

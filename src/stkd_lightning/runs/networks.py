@@ -1,14 +1,15 @@
 """From configuration nodes to networks that fit the data."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 from hydra.utils import instantiate
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
+from stkd_lightning.callbacks.provenance import KEY
 from stkd_lightning.data.module import ArrayDataModule
-from stkd_lightning.models.inputs import declared, for_data
+from stkd_lightning.models.inputs import AdaptedInput, InputSpec, declared, for_data
 from stkd_lightning.runs.fit import seeded
 from stkd_lightning.weights import load_weights, read_checkpoint
 
@@ -38,18 +39,25 @@ def build_network(
         InputError: an unknown network, or weights that do not fit.
     """
     seeded(seed)
-    network: nn.Module = instantiate(config)
+    facts = read_checkpoint(checkpoint).get(KEY, {}) if checkpoint is not None else {}
+    network: nn.Module = instantiate(_without_start(config) if facts else config)
     spec = declared(network)
     if checkpoint is not None:
         load_weights(network, checkpoint)
-        spec = spec.overridden(**_normalization(checkpoint))
+        spec = InputSpec(**facts["input"]) if "input" in facts else spec
     spec = spec.overridden(input_size, mean, std)
     return for_data(network, spec, image_size=data.image_size, mean=data.mean, std=data.std)
 
 
-def _normalization(checkpoint: str) -> dict[str, Any]:
-    """Return mean and standard deviation that one of this project's checkpoints was trained with."""
-    from stkd_lightning.callbacks.provenance import KEY
+def _without_start(network: DictConfig) -> DictConfig:
+    """Return a network's node without the weights that its training started from, which are not needed again."""
+    unset = {"weights": None, "pretrained": False}
+    return cast(DictConfig, OmegaConf.merge(network, {k: v for k, v in unset.items() if k in network}))
 
-    facts = read_checkpoint(checkpoint).get(KEY, {})
-    return {name: facts["data"][name] for name in ("mean", "std")} if "data" in facts else {}
+
+def input_facts(network: nn.Module, data: ArrayDataModule) -> dict[str, Any]:
+    """Return what a network built for some data expects of its input, as a checkpoint says it."""
+    if isinstance(network, AdaptedInput):
+        mean, std = network.own_normalization
+        return {"size": network.size or data.image_size, "mean": mean, "std": std}
+    return {"size": data.image_size, "mean": list(data.mean), "std": list(data.std)}

@@ -65,12 +65,12 @@ def obtain(node: DictConfig, recipe: Recipe, data: ArrayDataModule, cache: Path,
     if alone is None:
         return None
     teacher = FrozenTeacher(build_network(node.network, data, checkpoint=str(alone.checkpoint)))
-    _check(teacher, data, node, f"trained here, {alone.key}", refuse=not alone.fresh)
+    _check(teacher, data, node, f"trained here, {alone.key}", refuse=False)
     return Teacher(teacher, f"trained here, {alone.key}", alone.fitted)
 
 
 def _check(teacher: FrozenTeacher, data: ArrayDataModule, node: DictConfig, source: str, *, refuse: bool) -> None:
-    """Measure a teacher on validation images; at chance level refuse it, or warn where it was just trained."""
+    """Measure a teacher on validation images; at chance level refuse it, or warn of one trained by these settings."""
     minimum = default_min_accuracy(data.num_classes) if node.min_accuracy is None else node.min_accuracy
     if not minimum:
         return

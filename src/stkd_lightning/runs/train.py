@@ -15,12 +15,12 @@ from stkd_lightning.data.module import ArrayDataModule
 from stkd_lightning.models.cost import flops, parameters
 from stkd_lightning.module import DistillationModule
 from stkd_lightning.reporting.console import process_rank, say
-from stkd_lightning.reporting.dashboards import finish, log_configuration
+from stkd_lightning.reporting.dashboards import abandon, finish, log_configuration
 from stkd_lightning.reporting.summary import Summary, environment, table, write_json
 from stkd_lightning.runs import teacher as teachers
 from stkd_lightning.runs.alone import Alone, Recipe, data_facts, describe, plain, train_once
 from stkd_lightning.runs.fit import Fitted, checkpoints, fit_and_test, quiet
-from stkd_lightning.runs.networks import build_network
+from stkd_lightning.runs.networks import build_network, input_facts
 
 
 def train(config: DictConfig) -> float:
@@ -49,9 +49,13 @@ def train(config: DictConfig) -> float:
     baseline = train_once(_baseline_recipe(config), data, _trained(config)) if config.baseline else None
 
     module = DistillationModule(student, loss, teacher.network if teacher else None, mixup, optimizer, schedule)
-    trainer = _trainer(config, data)
+    trainer = _trainer(config, data, student)
     say(f"student: training {describe(config.student)} on {data.name} for {config.trainer.max_epochs} epochs")
-    fitted = fit_and_test(module, data, trainer)
+    try:
+        fitted = fit_and_test(module, data, trainer)
+    except BaseException:
+        abandon(trainer.loggers)
+        raise
 
     if trainer.is_global_zero:
         run_dir = Path(config.run_dir)
@@ -82,14 +86,14 @@ def _baseline_recipe(config: DictConfig) -> Recipe:
     )
 
 
-def _trainer(config: DictConfig, data: ArrayDataModule) -> L.Trainer:
+def _trainer(config: DictConfig, data: ArrayDataModule, student: nn.Module) -> L.Trainer:
     run_dir = Path(config.run_dir)
     if process_rank() == 0:
         run_dir.mkdir(parents=True, exist_ok=True)
         (run_dir / "config.yaml").write_text(OmegaConf.to_yaml(config, resolve=True))
     loggers: list[Logger] = [instantiate(node) for node in config.logger.values()]
     log_configuration(loggers, plain(config))
-    facts = {"config": plain(config), "data": data_facts(data)}
+    facts = {"config": plain(config), "data": data_facts(data), "input": input_facts(student, data)}
     callbacks = [instantiate(node) for node in config.callbacks.values()]
     callbacks += [Throughput(), Provenance(facts), *checkpoints(run_dir / "checkpoints", select=data.has_validation)]
     return instantiate(config.trainer, callbacks=callbacks, logger=loggers, default_root_dir=str(run_dir))
