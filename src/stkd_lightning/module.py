@@ -111,7 +111,8 @@ class DistillationModule(L.LightningModule):
         self._summed += 1
         every = getattr(self.trainer, "log_every_n_steps", 50)  # set by Lightning outside the class
         if every and (self.global_step + 1) % every == 0:
-            self.log_dict({f"train/{n}": s / self._summed for n, s in self._sums.items()}, on_step=True, on_epoch=False)
+            means = {f"train/{name}": total / self._summed for name, total in self._sums.items()}
+            self.log_dict(means, on_step=True, on_epoch=False, sync_dist=True)
             self._sums, self._summed = {}, 0
 
     def _evaluation_step(self, batch: Any) -> None:
@@ -122,7 +123,8 @@ class DistillationModule(L.LightningModule):
     def _log_metrics(self, stage: str) -> None:
         values = self.metrics.compute(with_teacher=self.teacher is not None)
         self.metrics.reset()
-        self.log_dict({f"{stage}/{name}": value for name, value in values.items()})
+        # torchmetrics has reduced them over the ranks already; the mean of equal values is the value.
+        self.log_dict({f"{stage}/{name}": value for name, value in values.items()}, sync_dist=True)
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         """Measure a batch."""

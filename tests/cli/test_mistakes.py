@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 from stkd_lightning.models import create_model
 from tests.conftest import Command
@@ -65,6 +66,30 @@ def test_help_shows_choices_and_commands(command: Command) -> None:
     assert done.returncode == 0
     assert "resnet8x4" in done.stdout
     assert "python -m stkd_lightning.train experiment=quickstart" in done.stdout
+
+
+def test_a_corrupt_image_is_named(command: Command, tmp_path: Path) -> None:
+    for split in ("train", "test"):
+        for name in ("cat", "dog"):
+            (tmp_path / "photos" / split / name).mkdir(parents=True)
+            Image.new("RGB", (8, 8)).save(tmp_path / "photos" / split / name / "1.png")
+    (tmp_path / "photos" / "test" / "dog" / "2.jpg").write_bytes(b"\xff\xd8\xff broken")
+    done = command("train", "dataset=image_folder", "dataset.data_dir=photos")
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1, done.stderr
+    assert done.stderr.startswith("error: image photos/test/dog/2.jpg: cannot be read")
+    assert [p.name for p in tmp_path.iterdir()] == ["photos"]
+
+
+@pytest.mark.parametrize("md5", ["", "c58f30108f718f92721af3b95e74349a"])
+def test_a_broken_archive_is_named(md5: str, command: Command, tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "cifar-10-python.tar.gz").write_bytes(b"\x1f\x8b broken")
+    done = command("train", "dataset=cifar10", f"dataset.md5='{md5}'")
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1, done.stderr
+    assert done.stderr.startswith("error: archive data/cifar-10-python.tar.gz: broken")
+    assert [p.name for p in tmp_path.rglob("*")] == ["data", "cifar-10-python.tar.gz"]
 
 
 @pytest.fixture

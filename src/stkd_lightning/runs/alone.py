@@ -107,7 +107,7 @@ def train_once(recipe: Recipe, data: ArrayDataModule, cache: Path) -> Alone:
             return found
         partial = folder.with_name(f"{folder.name}.partial")
         shutil.rmtree(partial, ignore_errors=True)
-        fitted = _train(recipe, data, partial)
+        fitted = _train(recipe, partial)
         (partial / "figures.json").write_text(json.dumps(dataclasses.asdict(fitted), indent=1))
         os.replace(partial, folder)
     return Alone(folder / "last.ckpt", fitted, folder.name)
@@ -123,20 +123,19 @@ def _wait(recipe: Recipe, data: ArrayDataModule, cache: Path) -> Alone:
     return found
 
 
-def _train(recipe: Recipe, data: ArrayDataModule, folder: Path) -> Fitted:
-    config = OmegaConf.merge(recipe.dataset, {"seed": recipe.seed})
-    own: ArrayDataModule = instantiate(config)
-    network = build_network(recipe.network, own, seed=recipe.seed)
+def _train(recipe: Recipe, folder: Path) -> Fitted:
+    data: ArrayDataModule = instantiate(recipe.dataset, seed=recipe.seed)
+    network = build_network(recipe.network, data, seed=recipe.seed)
     module = DistillationModule(
         network, CrossEntropyLoss(), optimizer=instantiate(recipe.optimizer), schedule=instantiate(recipe.scheduler)
     )
-    say(f"{recipe.role}: training {describe(recipe.network)} on {own.name} for {recipe.trainer.max_epochs} epochs")
+    say(f"{recipe.role}: training {describe(recipe.network)} on {data.name} for {recipe.trainer.max_epochs} epochs")
     facts = {
         "config": {"student": plain(recipe.network), "dataset": plain(recipe.dataset)},
-        "data": data_facts(own),
-        "input": input_facts(network, own),
+        "data": data_facts(data),
+        "input": input_facts(network, data),
     }
-    callbacks = [Throughput(), ProgressBar(), Provenance(facts), *checkpoints(folder, select=own.has_validation)]
+    callbacks = [Throughput(), ProgressBar(), Provenance(facts), *checkpoints(folder, select=data.has_validation)]
     # One device, and no process group, even inside a distributed job.
     trainer = instantiate(
         recipe.trainer,
@@ -148,7 +147,7 @@ def _train(recipe: Recipe, data: ArrayDataModule, folder: Path) -> Fitted:
         logger=CSVLogger(folder, name="", version=""),
         default_root_dir=str(folder),
     )
-    return fit_and_test(module, own, trainer)
+    return fit_and_test(module, data, trainer)
 
 
 def plain(config: DictConfig) -> Any:
@@ -170,4 +169,4 @@ def data_facts(data: ArrayDataModule) -> dict[str, Any]:
 
 def describe(network: DictConfig) -> str:
     """Return a network's name for people: its ``name``, else its class."""
-    return str(network.get("name") or network.get("_target_", "network")).rsplit(".", 1)[-1]
+    return str(network.get("name") or network._target_.rpartition(".")[2])
