@@ -1,5 +1,6 @@
 """The modules in plain Lightning: the user's own data, no Hydra."""
 
+import csv
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 import lightning as L
 import pytest
 import torch
+from lightning.pytorch.loggers import CSVLogger
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -85,6 +87,26 @@ def test_terms_add_up_to_the_objective(tmp_path: Path) -> None:
     logged = fitting.callback_metrics
     parts = float(logged["train/similarity"]) + float(logged["train/cross_entropy"])
     assert float(logged["train/loss"]) == pytest.approx(parts, rel=1e-5)
+
+
+def test_logged_terms_are_means_over_accumulated_batches(tmp_path: Path) -> None:
+    seen: list[float] = []
+
+    class Recording(DistillationModule):
+        def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
+            objective = super().training_step(batch, batch_idx)
+            seen.append(objective.item())
+            return objective
+
+    torch.manual_seed(0)
+    network = create_model("resnet8", num_classes=10)
+    fitting = trainer(
+        tmp_path, limit_train_batches=12, accumulate_grad_batches=3, log_every_n_steps=2, logger=CSVLogger(tmp_path)
+    )
+    fitting.fit(Recording(network, CrossEntropyLoss()), DigitsDataModule())
+    rows = list(csv.DictReader((Path(fitting.logger.log_dir) / "metrics.csv").open()))
+    logged = [float(row["train/loss"]) for row in rows if row["train/loss"]]
+    assert logged == pytest.approx([sum(seen[:6]) / 6, sum(seen[6:]) / 6], rel=1e-5)
 
 
 def test_metrics_are_those_of_the_whole_set(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
+from torch import Tensor, nn
 
 
 def world() -> tuple[int, int]:
@@ -20,3 +20,10 @@ def gather(tensor: Tensor) -> Tensor:
     parts = [torch.empty_like(tensor) for _ in range(ranks)]
     dist.all_gather(parts, tensor.contiguous())
     return torch.cat(parts)
+
+
+def share_buffers(network: nn.Module) -> None:
+    """Give every rank the first rank's buffers, such as BatchNorm's statistics."""
+    if world()[1] > 1:
+        for buffer in network.buffers():
+            dist.broadcast(buffer, src=0)

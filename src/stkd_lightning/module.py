@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from stkd_lightning.distributed import share_buffers
 from stkd_lightning.losses.base import Features, Terms
 from stkd_lightning.mixup import Mixup
 from stkd_lightning.models.features import FeatureTap
@@ -71,7 +72,7 @@ class DistillationModule(L.LightningModule):
         self._optimizer_factory, self._schedule = optimizer, schedule or MultiStep()
         self.metrics = ClassificationMetrics()
         self._sums: Terms = {}
-        self._summed = 0
+        self._summed = self._logged_step = 0
 
     teacher: FrozenTeacher | None
 
@@ -101,16 +102,16 @@ class DistillationModule(L.LightningModule):
         context = StepContext(self.current_epoch, self.trainer.max_epochs or 1, batch_idx, batch.indices)
         terms = self.terms(batch, context)
         objective = torch.stack(list(terms.values())).sum()
-        self._log_terms({**terms, "loss": objective})
-        return objective
-
-    def _log_terms(self, terms: Terms) -> None:
-        """Add up on the device; log the mean every n steps, so that other steps wait for nothing."""
-        for name, value in terms.items():
+        for name, value in (*terms.items(), ("loss", objective)):
             self._sums[name] = self._sums.get(name, 0) + value.detach()
         self._summed += 1
+        return objective
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Log the mean of the terms every n optimizer steps, so that other steps wait for nothing."""
         every = getattr(self.trainer, "log_every_n_steps", 50)  # set by Lightning outside the class
-        if every and (self.global_step + 1) % every == 0:
+        if every and self.global_step % every == 0 and self.global_step != self._logged_step:
+            self._logged_step = self.global_step
             means = {f"train/{name}": total / self._summed for name, total in self._sums.items()}
             self.log_dict(means, on_step=True, on_epoch=False, sync_dist=True)
             self._sums, self._summed = {}, 0
@@ -125,6 +126,14 @@ class DistillationModule(L.LightningModule):
         self.metrics.reset()
         # torchmetrics has reduced them over the ranks already; the mean of equal values is the value.
         self.log_dict({f"{stage}/{name}": value for name, value in values.items()}, sync_dist=True)
+
+    def on_validation_start(self) -> None:
+        """Measure one student on all ranks: the first rank's BatchNorm statistics are those that are saved."""
+        share_buffers(self.student)
+
+    def on_test_start(self) -> None:
+        """As for validation."""
+        share_buffers(self.student)
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         """Measure a batch."""

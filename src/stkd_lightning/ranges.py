@@ -1,5 +1,6 @@
 """Ranges of numeric options, shared by constructors and by the command line (which checks them before torch loads)."""
 
+from math import isfinite
 from numbers import Real
 from typing import Any
 
@@ -56,7 +57,7 @@ def whole(name: str, value: Any, *, minimum: int = 0) -> int:
         InputError: anything else.
     """
     number = _number(name, value, f"a whole number of at least {minimum}")
-    if number != int(number) or number < minimum:
+    if not isfinite(number) or number != int(number) or number < minimum:
         raise InputError(f"{name}={value}: must be a whole number of at least {minimum}; the nearest is {minimum}")
     return int(number)
 

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from stkd_lightning.errors import InputError
+from stkd_lightning.files import check_exists
 
 StateDict = dict[str, Tensor]
-SUFFIXES = (".ckpt", ".pt", ".pth", ".tar", ".bin", ".safetensors")
 # Where this project, RepDistiller, mdistiller, Lightning and timm put the state_dict inside a checkpoint.
 ENVELOPES = ("state_dict_ema", "model_ema", "state_dict", "model")
 # What they put before its keys; a student comes before the teacher that stands beside it.
@@ -29,9 +29,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         InputError: no such file, a damaged one, or one that holds more than tensors and plain values.
     """
     path = Path(path)
-    if not path.is_file():
-        near = sorted(p.name for p in path.parent.glob("*") if p.suffix in SUFFIXES)[:5] if path.parent.is_dir() else []
-        raise InputError(f"checkpoint {path}: no such file" + (f"; there: {', '.join(near)}" if near else ""))
+    check_exists(path)
     try:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file

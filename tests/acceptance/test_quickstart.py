@@ -144,3 +144,46 @@ def test_a_network_with_an_input_of_its_own_is_measured_as_it_was_trained(comman
         "teacher: images are resized or normalized for it, as it was trained: 32 pixels, mean [0.5, 0.5, 0.5]"
         in done.stdout
     )
+
+
+def test_a_hostile_checkpoint_builds_nothing(command: Command, tmp_path: Path) -> None:
+    dataset = {"_target_": "stkd_lightning.data.DigitsDataModule"}
+    evil = {"_target_": "numpy.save", "file": "pwned.npy", "arr": [1]}
+    network = {"_target_": "stkd_lightning.models.create_model", "name": "resnet8", "num_classes": 10}
+    configs = [
+        {"student": evil, "dataset": dataset},
+        {"student": "${evil}", "evil": evil, "dataset": dataset},
+        {"student": {**network, "weights": evil}, "dataset": dataset},
+        {"student": {**network, "weights": "${oc.env:HOME}"}, "dataset": dataset},
+        {"student": {**network, "name": "hf-hub:evil/model"}, "dataset": dataset},
+        {"student": network, "dataset": {**dataset, "extra": [evil]}},
+    ]
+    for i, config in enumerate(configs):
+        torch.save({"state_dict": {}, "stkd_lightning": {"config": config, "data": {}}}, tmp_path / f"{i}.ckpt")
+        done = command("evaluate", f"checkpoint={i}.ckpt", "trainer=cpu")
+        assert done.returncode == 2, done.stderr
+        assert f"error: checkpoint {i}.ckpt: " in done.stderr
+    assert not list(tmp_path.glob("*.npy"))
+
+
+def test_settings_that_the_libraries_refuse_are_found_before_training(command: Command, tmp_path: Path) -> None:
+    for arguments, words in (
+        (["trainer.precision=fp16"], "error: trainer: ValueError: Precision 'fp16' is invalid"),
+        (["optimizer.momentum=-1"], "error: optimizer: ValueError: Invalid momentum"),
+        (["student=torchvision", "student.name=alexnet"], "network AlexNet: cannot take images of 8x8"),
+        (["student=custom", "student._target_=torch.nn.Flatten"], "gives (192,) values for an image, the data has 10"),
+    ):
+        done = command("train", "experiment=quickstart", "cache_dir=cache", *arguments)
+        assert done.returncode == 2, done.stderr
+        assert words in done.stderr
+        assert "training" not in done.stdout
+        assert [p.name for p in tmp_path.iterdir()] in ([], ["cache"])
+
+
+def test_the_teachers_settings_follow_the_students_unless_told(command: Command) -> None:
+    first = command("train", *TINY, "baseline=false", "cache_dir=cache", "optimizer.weight_decay=0")
+    second = command("train", *TINY, "baseline=false", "cache_dir=cache")
+    third = command("train", *TINY, "baseline=false", "cache_dir=cache", "teacher.lr=0.01")
+    again = command("train", *TINY, "baseline=false", "cache_dir=cache", "teacher.lr=0.01", "loss.alpha=0.5")
+    trained = ["teacher: training" in run.stdout for run in (first, second, third, again)]
+    assert trained == [True, True, True, False]

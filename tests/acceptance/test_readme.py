@@ -20,7 +20,9 @@ def blocks(language: str) -> list[str]:
 
 def commands() -> list[str]:
     lines = "".join(blocks("sh")).replace("\\\n", " ").splitlines()
-    found = [line.split("#")[0].split("-m stkd_lightning.train", 1)[1] for line in lines if "stkd_lightning.train" in line]
+    found = [
+        line.split("#")[0].split("-m stkd_lightning.train", 1)[1] for line in lines if "stkd_lightning.train" in line
+    ]
     return [arguments.strip() for arguments in found if "--help" not in arguments]
 
 

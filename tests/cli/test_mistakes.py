@@ -30,6 +30,12 @@ CONFIGURATION = [
     (["-m", "student=glob(resnet*)", "loss.temperature=-1"], "loss.temperature=-1: must be above 0"),
     (["-m", "loss=kd,stdk"], "loss 'stdk': unknown; did you mean stkd?"),
     (["--config-dir", "nowhere"], "--config-dir nowhere: no such folder"),
+    (["teacher.checkpoint=nowhere.pth"], "checkpoint nowhere.pth: no such file"),
+    (["teacher.max_epochs=0"], "teacher.max_epochs=0: must be a whole number of at least 1"),
+    (["teacher.mean=[0.5,0.5,0.5]"], "teacher.mean: tells how a checkpoint was trained"),
+    (["trainer=ddp", "trainer.devices=3"], "dataset.batch_size=64: 3 ranks cannot share it equally; 63 is the nearest"),
+    (["+trainer.fast_dev_run=true"], "trainer.fast_dev_run: leaves no checkpoint"),
+    (["seed=inf"], "seed=inf: must be a whole number"),
     (["hydra.run.dir=file/run"], "output folder file/run: cannot be made"),
     (["cache_dir=file/cache"], "output folder file/cache: cannot be made"),
 ]

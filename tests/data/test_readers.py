@@ -136,6 +136,13 @@ def test_own_images_of_any_size(own_images: Path, tmp_path: Path) -> None:
     assert data.train_dataloader().padding == 6
 
 
+def test_an_own_image_replaced_in_place_is_noticed(own_images: Path, tmp_path: Path) -> None:
+    before = ImageFolderDataModule(own_images, cache_dir=tmp_path / "cache").arrays
+    picture(own_images / "train" / "cat" / "0.jpg", (90, 90))
+    after = ImageFolderDataModule(own_images, cache_dir=tmp_path / "cache").arrays
+    assert after.digest != before.digest
+
+
 def test_own_images_are_cropped_centrally(tmp_path: Path) -> None:
     for split in ("train", "test"):
         for name in ("a", "b"):

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from wandb.proto import wandb_internal_pb2
 
-from stkd_lightning.reporting.wandb import logged_in
+from stkd_lightning.reporting.wandb import logged_in, wandb_logger
 from tests.conftest import Command
 
 # A W&B record log is LevelDB's: a 7-byte file header, then blocks of 32 KiB of chunks (crc32, length, type).
@@ -71,6 +71,14 @@ def test_an_offline_run_is_written_and_read_back(command: Command, tmp_path: Pat
     assert any("lr-SGD" in row for row in history)
     assert summary["test/accuracy"] == pytest.approx(written["student"]["test"]["last"]["accuracy"])
     assert summary["selected/accuracy"] == pytest.approx(written["student"]["test"]["selected"]["accuracy"])
+
+
+def test_the_environment_can_turn_it_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    logger = wandb_logger(tmp_path, project="x")
+    logger.log_metrics({"a": 1.0})
+    logger.experiment.finish()
+    assert not list(tmp_path.rglob("*.wandb"))
 
 
 def test_logged_in_is_read_from_where_wandb_reads_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

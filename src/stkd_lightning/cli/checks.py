@@ -12,6 +12,7 @@ from stkd_lightning import ranges
 from stkd_lightning.cache import cache_root
 from stkd_lightning.cli.compose import options
 from stkd_lightning.errors import InputError
+from stkd_lightning.files import check_exists
 
 Check = Callable[[str, Any], object]
 
@@ -48,8 +49,40 @@ def check(config: DictConfig) -> None:
                     check_range(f"{name}.{option}", node[option])
     if "seed" in config:
         ranges.whole("seed", config.seed)
+    if "teacher" in config:
+        _check_teacher(config.teacher)
+    if "dataset" in config:
+        _check_trainer(config.trainer, config.dataset.get("batch_size"))
     for folder in output_folders(config):
         check_writable(folder)
+
+
+def _check_teacher(teacher: DictConfig) -> None:
+    ranges.whole("teacher.max_epochs", teacher.max_epochs, minimum=1)
+    ranges.whole("teacher.seed", teacher.seed)
+    ranges.optional_non_negative("teacher.min_accuracy", teacher.min_accuracy)
+    if teacher.lr is not None:
+        ranges.positive("teacher.lr", teacher.lr)
+    if teacher.checkpoint is None:
+        for name in ("input_size", "mean", "std"):
+            if teacher[name] is not None:
+                raise InputError(
+                    f"teacher.{name}: tells how a checkpoint was trained, but teacher.checkpoint is not set"
+                )
+    elif teacher.checkpoint != "pretrained":
+        check_exists(Path(teacher.checkpoint))
+
+
+def _check_trainer(trainer: DictConfig, batch_size: Any) -> None:
+    devices, nodes = trainer.get("devices"), trainer.get("num_nodes", 1)
+    ranks = devices * nodes if isinstance(devices, int) and isinstance(nodes, int) else 0
+    if ranks > 1 and isinstance(batch_size, int) and batch_size % ranks:
+        nearest = max(ranks, round(batch_size / ranks) * ranks)
+        raise InputError(
+            f"dataset.batch_size={batch_size}: {ranks} ranks cannot share it equally; {nearest} is the nearest"
+        )
+    if trainer.get("fast_dev_run"):
+        raise InputError("trainer.fast_dev_run: leaves no checkpoint; a short run is trainer.limit_train_batches=3")
 
 
 def _check_values(config: DictConfig) -> None:

@@ -21,7 +21,7 @@ class CINIC10DataModule(OfficialDataModule):
     )
 
     def stamps(self, folder: Path) -> list[Path]:
-        """Return the class folders, whose times change with the files in them."""
+        """Return the class folders, whose times change when files come or go (not when one is overwritten)."""
         return [p for s in ("train", "valid", "test") for p in sorted((folder / s).glob("*")) if p.is_dir()]
 
     def read(self, folder: Path) -> RawData:

@@ -68,8 +68,8 @@ class ImageFolderDataModule(ArrayDataModule):
         return self.data_dir
 
     def stamps(self, folder: Path) -> list[Path]:
-        """Return the folders of images, whose times change with the files in them."""
-        return [p for split in self._split_folders().values() for p in sorted(split.rglob("*")) if p.is_dir()]
+        """Return all folders and files, since a user may replace an image in place."""
+        return [p for split in self._split_folders().values() for p in sorted(split.rglob("*"))]
 
     def read(self, folder: Path) -> RawData:
         """Read the splits; classes in alphabetical order."""

@@ -22,8 +22,8 @@ class TinyImageNetDataModule(OfficialDataModule):
     )
 
     def stamps(self, folder: Path) -> list[Path]:
-        """Return the image folders, whose times change with the files in them, and the annotations."""
-        candidates = [folder / "val" / "val_annotations.txt", folder / "val" / "images"]
+        """Return the annotations, and the image folders, whose times change when files come or go."""
+        candidates = [folder / "words.txt", folder / "val" / "val_annotations.txt", folder / "val" / "images"]
         return [p for p in candidates if p.exists()] + sorted((folder / "train").glob("*/images"))
 
     def read(self, folder: Path) -> RawData:

@@ -3,6 +3,8 @@
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from stkd_lightning.models.initialize import initialize
+
 
 class Bottleneck(nn.Module):
     """1x1, 3x3, 1x1 and a shortcut: ``(B, in, H, W)`` to ``(B, 4 width, H / stride, W / stride)``."""
@@ -40,6 +42,7 @@ class BottleneckResNet(nn.Module):
         self.layer4 = self._stage(1024, 512, blocks[3], stride=2)
         self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.linear = nn.Linear(2048, num_classes)
+        initialize(self)
 
     @staticmethod
     def _stage(width_in: int, width: int, blocks: int, stride: int) -> nn.Sequential:

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import wandb
 from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
 
 from stkd_lightning.reporting.console import say
@@ -35,11 +36,10 @@ def finish(loggers: list[Logger], summary: Summary) -> None:
         logger.finalize("success")
 
 
-def abandon(loggers: list[Logger]) -> None:
-    """Close the dashboards of a run that failed, so that the next job of a sweep does not write into them."""
-    for logger in loggers:
-        if isinstance(logger, WandbLogger):
-            logger.experiment.finish(exit_code=1)
+def abandon() -> None:
+    """Close the dashboard of a run that failed, so that the next job of a sweep does not write into it."""
+    if wandb.run is not None:
+        wandb.run.finish(exit_code=1)
 
 
 def _finish_wandb(logger: WandbLogger, results: dict[str, Any]) -> None:

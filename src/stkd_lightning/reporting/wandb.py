@@ -30,7 +30,8 @@ def wandb_logger(save_dir: str | Path, *, offline: bool | None = None, **options
     """
     mode = os.environ.get("WANDB_MODE")
     if mode is not None:
-        offline = mode != "online"
+        offline = mode in ("offline", "dryrun")
+        options |= {"mode": "disabled"} if mode == "disabled" else {}
     elif offline is None:
         offline = not logged_in()
     # The folder must exist, else wandb writes to the system's temporary folder with a warning.

@@ -1,6 +1,7 @@
 """Networks trained without a teacher, once, and kept: the teacher where no checkpoint is given, and the baseline."""
 
 import dataclasses
+import hashlib
 import json
 import os
 import shutil
@@ -21,7 +22,7 @@ from stkd_lightning.data.module import ArrayDataModule
 from stkd_lightning.losses.cross_entropy import CrossEntropyLoss
 from stkd_lightning.module import DistillationModule
 from stkd_lightning.reporting.console import process_rank, say
-from stkd_lightning.runs.fit import Fitted, checkpoints, fit_and_test
+from stkd_lightning.runs.fit import Fitted, checkpoints, fit_and_test, seeded
 from stkd_lightning.runs.networks import build_network, input_facts
 
 RECIPE = 1  # raised when a change of the code changes what the same settings train
@@ -61,6 +62,9 @@ class Recipe:
         }
         nodes["trainer"] = {k: v for k, v in nodes["trainer"].items() if k not in INCIDENTAL}
         nodes["dataset"] = {k: v for k, v in nodes["dataset"].items() if k not in ELSEWHERE}
+        start = nodes["network"].get("weights")
+        if start is not None:  # what is in the file counts, not its name
+            nodes["network"]["weights"] = hashlib.sha256(Path(start).read_bytes()).hexdigest()
         return key_of([RECIPE, nodes, self.seed, data.arrays.digest])
 
 
@@ -108,6 +112,8 @@ def train_once(recipe: Recipe, data: ArrayDataModule, cache: Path) -> Alone:
         partial = folder.with_name(f"{folder.name}.partial")
         shutil.rmtree(partial, ignore_errors=True)
         fitted = _train(recipe, partial)
+        if not (partial / "last.ckpt").is_file():
+            raise RuntimeError(f"{recipe.role}: its training left no checkpoint in {partial}")
         (partial / "figures.json").write_text(json.dumps(dataclasses.asdict(fitted), indent=1))
         os.replace(partial, folder)
     return Alone(folder / "last.ckpt", fitted, folder.name)
@@ -147,6 +153,7 @@ def _train(recipe: Recipe, folder: Path) -> Fitted:
         logger=CSVLogger(folder, name="", version=""),
         default_root_dir=str(folder),
     )
+    seeded(recipe.seed)
     return fit_and_test(module, data, trainer)
 
 

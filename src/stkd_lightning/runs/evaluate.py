@@ -51,8 +51,10 @@ def evaluate(config: DictConfig) -> float:
     facts = read_checkpoint(path).get(KEY)
     if facts is None:
         raise InputError(f"checkpoint {path}: not one of this project, it does not say what network and data it is of")
-    saved = OmegaConf.create(facts["config"])
-    _check_targets(saved, path, trust=config.trust)
+    parts = {name: facts["config"][name] for name in ("student", "dataset")}
+    if not config.trust:
+        _check_trusted(parts, path)
+    saved = OmegaConf.create(parts)
     here = {"cache_dir": config.cache_dir, "batch_size": config.batch_size}
     here |= {"data_dir": config.data_dir} if config.data_dir is not None else {}
     # Where a stranger's checkpoint would have the data downloaded from is not for it to say.
@@ -91,21 +93,24 @@ def checkpoint_file(path: Path) -> Path:
     raise InputError(f"checkpoint {path}: a folder without checkpoints/best.ckpt or last.ckpt")
 
 
-def _targets(node: Any) -> list[str]:
-    if isinstance(node, dict):
-        own = [str(node["_target_"])] if "_target_" in node else []
-        return own + [t for child in node.values() for t in _targets(child)]
-    return [t for child in node for t in _targets(child)] if isinstance(node, list) else []
+def _check_trusted(parts: dict[str, Any], path: Path) -> None:
+    """Refuse what could run other code than this project's: foreign classes, references, and words for libraries.
 
-
-def _check_targets(saved: DictConfig, path: Path, *, trust: bool) -> None:
-    plain = OmegaConf.to_container(saved, resolve=False)
-    parts = [plain.get(name, {}) for name in ("student", "dataset")] if isinstance(plain, dict) else []
-    foreign = [t for t in _targets(parts) if t not in TRUSTED]
-    if foreign and not trust:
-        raise InputError(
-            f"checkpoint {path}: wants to build {foreign[0]}, which is not of this project; trust=true allows it"
-        )
+    Raises:
+        InputError: names what was found.
+    """
+    known = {"_target_", "name", "weights", "data_dir", "cache_dir", "url", "md5", "train_folder", "val_folder",
+             "test_folder"}  # fmt: skip
+    for part in parts.values():
+        if part.get("_target_") not in TRUSTED:
+            raise InputError(
+                f"checkpoint {path}: wants to build {part.get('_target_')}, which is not of this project; "
+                "trust=true allows it"
+            )
+        for option, value in part.items():
+            reference = isinstance(value, str) and ("${" in value or (":" in value and option == "name"))
+            if reference or (option not in known and not isinstance(value, int | float | None)):
+                raise InputError(f"checkpoint {path}: its option {option}={value!r} is not plain; trust=true allows it")
 
 
 def _check_classes(data: ArrayDataModule, facts: dict[str, Any], path: Path) -> None:

@@ -2,16 +2,20 @@
 
 import logging
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import lightning as L
+import torch
+from hydra.utils import instantiate
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import Logger
+from omegaconf import DictConfig
 
 from stkd_lightning.callbacks.throughput import Throughput
+from stkd_lightning.errors import InputError
 from stkd_lightning.module import DistillationModule
 from stkd_lightning.weights import read_checkpoint
 
@@ -82,8 +86,8 @@ def fit_and_test(module: DistillationModule, data: L.LightningDataModule, traine
     test["selected"] = test["last"]
     if selecting and selecting[0].best_model_path:
         best = read_checkpoint(selecting[0].best_model_path)
-        if best["epoch"] != epoch:
-            epoch = int(best["epoch"])
+        epoch = int(best["epoch"])
+        if best["global_step"] != trainer.global_step:
             last = {k: v.clone() for k, v in module.state_dict().items()}
             module.load_state_dict(best["state_dict"])
             test["selected"] = _test(module, data, trainer)
@@ -103,6 +107,29 @@ def _test(module: DistillationModule, data: L.LightningDataModule, trainer: L.Tr
         return _named(trainer.test(module, data, verbose=False)[0], "test/")
     finally:
         trainer.loggers = loggers
+
+
+def try_settings(config: DictConfig) -> None:
+    """Build the trainer and the optimizer for nothing, before anything is trained or written.
+
+    Raises:
+        InputError: the machine has no such accelerator, or the libraries refuse an option.
+    """
+    ranks = _built("trainer", lambda: instantiate(config.trainer, logger=False, enable_checkpointing=False).world_size)
+    _built("optimizer", lambda: instantiate(config.optimizer)([torch.nn.Parameter(torch.zeros(1))]))
+    _built("scheduler", lambda: instantiate(config.scheduler)(0.0))
+    if config.dataset.batch_size % ranks:
+        raise InputError(f"dataset.batch_size={config.dataset.batch_size}: {ranks} ranks cannot share it equally")
+
+
+def _built(part: str, build: Callable[[], Any]) -> Any:
+    try:
+        return build()
+    except Exception as error:  # whatever a library raises for an option
+        cause = error.__cause__ or error
+        if isinstance(cause, InputError):
+            raise cause from error
+        raise InputError(f"{part}: {type(cause).__name__}: {' '.join(str(cause).split())}") from error
 
 
 def seeded(seed: int) -> None:

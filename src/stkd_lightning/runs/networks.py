@@ -3,12 +3,15 @@
 from collections.abc import Sequence
 from typing import Any, cast
 
+import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from stkd_lightning.callbacks.provenance import KEY
 from stkd_lightning.data.module import ArrayDataModule
+from stkd_lightning.errors import InputError
+from stkd_lightning.models.features import logits_of
 from stkd_lightning.models.inputs import AdaptedInput, InputSpec, declared, for_data
 from stkd_lightning.runs.fit import seeded
 from stkd_lightning.weights import load_weights, read_checkpoint
@@ -36,7 +39,7 @@ def build_network(
         std: that it expects, likewise.
 
     Raises:
-        InputError: an unknown network, or weights that do not fit.
+        InputError: an unknown network, weights that do not fit, or a network that does not fit the data.
     """
     seeded(seed)
     facts = read_checkpoint(checkpoint).get(KEY, {}) if checkpoint is not None else {}
@@ -46,7 +49,32 @@ def build_network(
         load_weights(network, checkpoint)
         spec = InputSpec(**facts["input"]) if "input" in facts else spec
     spec = spec.overridden(input_size, mean, std)
-    return for_data(network, spec, image_size=data.image_size, mean=data.mean, std=data.std)
+    network = for_data(network, spec, image_size=data.image_size, mean=data.mean, std=data.std)
+    _try(network, data)
+    return network
+
+
+def _try(network: nn.Module, data: ArrayDataModule) -> None:
+    """Show a network one image, before any other is trained for it.
+
+    Raises:
+        InputError: it does not take the image, or does not give one logit for each class.
+    """
+    name, side = type(network).__name__, data.image_size
+    try:
+        with torch.no_grad():
+            logits = logits_of(network.eval()(torch.zeros(1, 3, side, side)))
+    except Exception as error:  # whatever the network's own code raises
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(
+            f"network {name}: cannot take images of {side}x{side} ({reason}); "
+            "input_size=224 beside its name has them resized (timm, torchvision)"
+        ) from error
+    finally:
+        network.train()
+    if logits.ndim != 2 or logits.shape[1] != data.num_classes:
+        shape = tuple(logits.shape[1:])
+        raise InputError(f"network {name}: gives {shape} values for an image, the data has {data.num_classes} classes")
 
 
 def _without_start(network: DictConfig) -> DictConfig:

@@ -19,7 +19,7 @@ from stkd_lightning.reporting.dashboards import abandon, finish, log_configurati
 from stkd_lightning.reporting.summary import Summary, environment, table, write_json
 from stkd_lightning.runs import teacher as teachers
 from stkd_lightning.runs.alone import Alone, Recipe, data_facts, describe, plain, train_once
-from stkd_lightning.runs.fit import Fitted, checkpoints, fit_and_test, quiet
+from stkd_lightning.runs.fit import Fitted, checkpoints, fit_and_test, quiet, seeded, try_settings
 from stkd_lightning.runs.networks import build_network, input_facts
 
 
@@ -36,6 +36,8 @@ def train(config: DictConfig) -> float:
         InputError: a mistake that the user can mend.
     """
     quiet()
+    try_settings(config)
+    seeded(config.seed)  # a loss may have parameters of its own
     loss: nn.Module = instantiate(config.loss)
     mixup = instantiate(config.mixup)
     data: ArrayDataModule = instantiate(config.dataset)
@@ -49,12 +51,13 @@ def train(config: DictConfig) -> float:
     baseline = train_once(_baseline_recipe(config), data, _trained(config)) if config.baseline else None
 
     module = DistillationModule(student, loss, teacher.network if teacher else None, mixup, optimizer, schedule)
-    trainer = _trainer(config, data, student)
     say(f"student: training {describe(config.student)} on {data.name} for {config.trainer.max_epochs} epochs")
     try:
+        trainer = _trainer(config, data, student)
+        seeded(config.seed)  # whatever was trained or loaded before, dropout draws the same
         fitted = fit_and_test(module, data, trainer)
     except BaseException:
-        abandon(trainer.loggers)
+        abandon()
         raise
 
     if trainer.is_global_zero:
@@ -76,7 +79,9 @@ def _teacher(config: DictConfig, data: ArrayDataModule, *, needed: bool) -> teac
     if node.checkpoint is not None:
         return teachers.load(node, data)
     trainer = cast(DictConfig, OmegaConf.merge(config.trainer, {"max_epochs": node.max_epochs}))
-    recipe = Recipe("teacher", node.network, config.dataset, node.optimizer, node.scheduler, trainer, node.seed)
+    own_rate = {} if node.lr is None else {"lr": node.lr}
+    optimizer = cast(DictConfig, OmegaConf.merge(node.optimizer, own_rate))
+    recipe = Recipe("teacher", node.network, config.dataset, optimizer, node.scheduler, trainer, node.seed)
     return teachers.obtain(node, recipe, data, _trained(config), needed=needed)
 
 
