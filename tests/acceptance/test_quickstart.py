@@ -158,8 +158,9 @@ def test_a_hostile_checkpoint_builds_nothing(command: Command, tmp_path: Path) -
         {"student": {**network, "name": "hf-hub:evil/model"}, "dataset": dataset},
         {"student": network, "dataset": {**dataset, "extra": [evil]}},
     ]
+    facts = {"class_names": list("0123456789"), "num_classes": 10}
     for i, config in enumerate(configs):
-        torch.save({"state_dict": {}, "stkd_lightning": {"config": config, "data": {}}}, tmp_path / f"{i}.ckpt")
+        torch.save({"state_dict": {}, "stkd_lightning": {"config": config, "data": facts}}, tmp_path / f"{i}.ckpt")
         done = command("evaluate", f"checkpoint={i}.ckpt", "trainer=cpu")
         assert done.returncode == 2, done.stderr
         assert f"error: checkpoint {i}.ckpt: " in done.stderr

@@ -48,10 +48,14 @@ def evaluate(config: DictConfig) -> float:
     if config.split not in ("test", "val"):
         raise unknown("split", str(config.split), ["test", "val"])
     path = checkpoint_file(Path(config.checkpoint))
-    facts = read_checkpoint(path).get(KEY)
-    if facts is None:
-        raise InputError(f"checkpoint {path}: not one of this project, it does not say what network and data it is of")
-    parts = {name: facts["config"][name] for name in ("student", "dataset")}
+    facts: Any = read_checkpoint(path).get(KEY)
+    try:
+        parts = {name: dict(facts["config"][name]) for name in ("student", "dataset")}
+        class_names = [str(name) for name in facts["data"]["class_names"]]
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            f"checkpoint {path}: does not say, as this project's do, what network and data it is of"
+        ) from error
     if not config.trust:
         _check_trusted(parts, path)
     saved = OmegaConf.create(parts)
@@ -61,7 +65,7 @@ def evaluate(config: DictConfig) -> float:
     official = {k: None for k in ("url", "md5") if k in saved.dataset}
     dataset = OmegaConf.merge(saved.dataset, here, official)
     data: ArrayDataModule = instantiate(dataset)
-    _check_classes(data, facts["data"], path)
+    _check_classes(data, class_names, path)
     student = build_network(saved.student, data, checkpoint=str(path))
     module = DistillationModule(student, CrossEntropyLoss())
     trainer = instantiate(config.trainer, callbacks=[ProgressBar()], logger=False, enable_checkpointing=False)
@@ -108,16 +112,15 @@ def _check_trusted(parts: dict[str, Any], path: Path) -> None:
                 "trust=true allows it"
             )
         for option, value in part.items():
-            reference = isinstance(value, str) and ("${" in value or (":" in value and option == "name"))
-            if reference or (option not in known and not isinstance(value, int | float | None)):
+            word = option in known and isinstance(value, str) and "${" not in value
+            fetched = option == "name" and ":" in str(value)  # timm's way to name a network on a hub
+            if fetched or not (word or isinstance(value, int | float | None)):
                 raise InputError(f"checkpoint {path}: its option {option}={value!r} is not plain; trust=true allows it")
 
 
-def _check_classes(data: ArrayDataModule, facts: dict[str, Any], path: Path) -> None:
-    if data.num_classes != facts["num_classes"]:
-        raise InputError(
-            f"checkpoint {path}: made for {facts['num_classes']} classes, {data.name} has {data.num_classes}"
-        )
-    if list(data.class_names) != list(facts["class_names"]):
-        odd = sorted(set(data.class_names) ^ set(facts["class_names"]))
+def _check_classes(data: ArrayDataModule, class_names: list[str], path: Path) -> None:
+    if data.num_classes != len(class_names):
+        raise InputError(f"checkpoint {path}: made for {len(class_names)} classes, {data.name} has {data.num_classes}")
+    if list(data.class_names) != class_names:
+        odd = sorted(set(data.class_names) ^ set(class_names))
         raise InputError(f"checkpoint {path}: trained on other classes: {', '.join(odd[:5]) or 'in another order'}")
