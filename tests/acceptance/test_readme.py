@@ -27,7 +27,9 @@ def commands() -> list[str]:
 
 
 @pytest.mark.parametrize("arguments", commands())
-def test_commands_compose(arguments: str) -> None:
+def test_commands_compose(arguments: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "t.pth").touch()  # the checkpoint of one of them
     with composing():
         for overrides in jobs([o for o in shlex.split(arguments) if o != "-m"], {}):
             check(composed("train", overrides))

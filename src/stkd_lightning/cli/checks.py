@@ -51,6 +51,8 @@ def check(config: DictConfig) -> None:
         ranges.whole("seed", config.seed)
     if "teacher" in config:
         _check_teacher(config.teacher)
+    if "checkpoint" in config and not Path(config.checkpoint).is_dir():
+        check_exists(Path(config.checkpoint))
     if "dataset" in config:
         _check_trainer(config.trainer, config.dataset.get("batch_size"))
     for folder in output_folders(config):
