@@ -195,7 +195,9 @@ def test_a_missing_teacher_is_named() -> None:
 
 def test_plain_pairs_of_a_users_own_loader(tmp_path: Path) -> None:
     loader = DataLoader(TensorDataset(torch.randn(32, 3, 16, 16), torch.randint(0, 10, (32,))), batch_size=8)
-    trainer(tmp_path).fit(module(), loader, loader)
+    fitting = trainer(tmp_path)
+    fitting.fit(module(), loader, loader)
+    assert {"val/accuracy", "val/agreement"} <= set(fitting.callback_metrics)
 
 
 def test_a_short_script_without_hydra(tmp_path: Path) -> None:

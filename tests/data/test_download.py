@@ -149,7 +149,7 @@ def tar_with(name: str, kind: bytes = tarfile.REGTYPE, link: str = "") -> bytes:
     "content",
     [
         tar_with("../evil.txt"),
-        tar_with("/tmp/stkd-evil.txt"),
+        tar_with("/stkd-evil.txt"),
         tar_with("a/../../evil.txt"),
         tar_with("a/link", tarfile.SYMTYPE, "/etc/passwd"),
         tar_with("a/hard", tarfile.LNKTYPE, "../../x"),

@@ -42,7 +42,7 @@ def split_by_loops(
     return temperature**2 * total / len(student)
 
 
-def close(a: Tensor, b: Tensor | float) -> None:
+def assert_near(a: Tensor, b: Tensor | float) -> None:
     tolerance = 1e-10 if a.dtype == torch.float64 else 1e-6
     assert float(a) == pytest.approx(float(b), rel=tolerance, abs=tolerance)
 
@@ -73,13 +73,13 @@ class TestIdentities:
         mixed = MixedTarget(labels, torch.tensor([[1.0, 0.0]] * 8, dtype=dtype))
         stkd = STKDLoss(alpha=0.7, temperature=3.0)(student, teacher, mixed)
         kd = KDLoss(alpha=0.7, temperature=3.0)(student, teacher, MixedTarget.unmixed(labels[:, 0]))
-        close(sum(stkd.values(), torch.zeros((), dtype=dtype)), sum(kd.values()))
+        assert_near(sum(stkd.values(), torch.zeros((), dtype=dtype)), sum(kd.values()))
 
     def test_alpha_zero_gives_mixup_training(self, dtype: torch.dtype) -> None:
         student, teacher, labels = self.outputs(dtype)
         mixed = MixedTarget(labels, torch.tensor([[0.3, 0.7]] * 8, dtype=dtype))
         terms = STKDLoss(alpha=0.0)(student, teacher, mixed)
-        close(sum(terms.values(), torch.zeros((), dtype=dtype)), mixed_cross_entropy(student.logits, mixed))
+        assert_near(sum(terms.values(), torch.zeros((), dtype=dtype)), mixed_cross_entropy(student.logits, mixed))
 
     def test_the_parts_add_up_to_the_divergence(self, dtype: torch.dtype) -> None:
         """With the weight set to the teacher's own incorrect mass, sample by sample, the split is the exact KL."""
@@ -89,8 +89,8 @@ class TestIdentities:
             correct = MixedTarget(labels[i : i + 1], torch.tensor([[0.5, 0.5]])).correct(6)
             mass = float((torch.softmax(one_teacher / 4, 1) * ~correct).sum())
             split = similarity_transfer(one_student, one_teacher, correct, incorrect_weight=mass)
-            close(split, softened_kl(one_student, one_teacher, temperature=4.0))
-            close(similarity_transfer(one_student, one_teacher, correct), softened_kl(one_student, one_teacher))
+            assert_near(split, softened_kl(one_student, one_teacher, temperature=4.0))
+            assert_near(similarity_transfer(one_student, one_teacher, correct), softened_kl(one_student, one_teacher))
 
     @pytest.mark.parametrize("incorrect_weight", [None, 0.5])
     def test_the_order_of_a_mix_does_not_matter(self, dtype: torch.dtype, incorrect_weight: float | None) -> None:
@@ -100,7 +100,7 @@ class TestIdentities:
         one = loss(student, teacher, MixedTarget(labels, weights))
         other = loss(student, teacher, MixedTarget(labels.flip(1), weights.flip(1)))
         for name in one:
-            close(one[name], other[name])
+            assert_near(one[name], other[name])
 
     @pytest.mark.parametrize("incorrect_weight", [None, 0.5])
     def test_shifted_logits_change_nothing(self, dtype: torch.dtype, incorrect_weight: float | None) -> None:
@@ -117,7 +117,9 @@ class TestIdentities:
     def test_zero_at_the_teacher(self, dtype: torch.dtype, incorrect_weight: float | None) -> None:
         _, teacher, labels = self.outputs(dtype)
         correct = MixedTarget(labels, torch.full((8, 2), 0.5)).correct(6)
-        close(similarity_transfer(teacher.logits, teacher.logits, correct, incorrect_weight=incorrect_weight), 0.0)
+        assert_near(
+            similarity_transfer(teacher.logits, teacher.logits, correct, incorrect_weight=incorrect_weight), 0.0
+        )
 
 
 @pytest.mark.parametrize("classes", [2, 3, 6])
@@ -143,7 +145,7 @@ def test_two_mixed_classes_leave_the_correct_part_alone() -> None:
     student = torch.tensor([[0.4, -0.3]], dtype=torch.float64)
     teacher = torch.tensor([[-0.2, 0.9]], dtype=torch.float64)
     everything = torch.tensor([[True, True]])
-    close(
+    assert_near(
         similarity_transfer(student, teacher, everything, incorrect_weight=5.0),
         softened_kl(student, teacher, temperature=4.0),
     )
