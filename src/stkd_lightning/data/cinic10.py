@@ -18,6 +18,7 @@ class CINIC10DataModule(OfficialDataModule):
         "https://datashare.is.ed.ac.uk/bitstream/handle/10283/3192/CINIC-10.tar.gz",
         "6ee4d0c996905fe93221de577967a372",
         "CINIC-10",
+        flat=True,
     )
 
     def stamps(self, folder: Path) -> list[Path]:

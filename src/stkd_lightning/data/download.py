@@ -30,11 +30,13 @@ class Archive:
         url: where it is.
         md5: of the archive; ``None`` skips the check.
         folder: the folder of ``data_dir`` that it becomes.
+        flat: whether its members lie at its top, without that folder.
     """
 
     url: str
     md5: str | None
     folder: str
+    flat: bool = False
 
     @property
     def name(self) -> str:
@@ -44,21 +46,17 @@ class Archive:
     def command(self, data_dir: Path) -> str:
         """Return the shell command that gets the data by hand."""
         target = data_dir / self.name
-        into = data_dir if self.folder != "CINIC-10" else data_dir / self.folder
+        into = data_dir / self.folder if self.flat else data_dir
         unpack = f"unzip -q {target} -d {into}" if self.name.endswith(".zip") else f"tar xzf {target} -C {into}"
         return f"mkdir -p {into} && curl -L -o {target} {self.url} && {unpack}"
 
 
 def md5_of(path: Path) -> str:
     """Return a file's md5 in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "md5").hexdigest() if hasattr(hashlib, "file_digest") else _md5(file)
-
-
-def _md5(file: IO[bytes]) -> str:
     digest = hashlib.md5()
-    while block := file.read(CHUNK):
-        digest.update(block)
+    with path.open("rb") as file:
+        while block := file.read(CHUNK):
+            digest.update(block)
     return digest.hexdigest()
 
 

@@ -1,5 +1,6 @@
 """Data sets that come as one official archive: what is there is used, what is not is downloaded."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,7 @@ class OfficialDataModule(ArrayDataModule):
         super().__init__(data_dir, **options)
         self.download = download
         official = type(self).archive
-        self.archive = Archive(url or official.url, official.md5 if md5 is None else md5, official.folder)
+        self.archive = replace(official, url=url or official.url, md5=official.md5 if md5 is None else md5)
 
     def locate(self) -> Path:
         """Return the official folder, downloaded and unpacked if it is missing."""

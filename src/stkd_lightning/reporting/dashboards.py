@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-import wandb
 from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
 
 from stkd_lightning.reporting.console import say
@@ -38,6 +37,8 @@ def finish(loggers: list[Logger], summary: Summary) -> None:
 
 def abandon() -> None:
     """Close the dashboard of a run that failed, so that the next job of a sweep does not write into it."""
+    import wandb  # half a second that only a failed run pays
+
     if wandb.run is not None:
         wandb.run.finish(exit_code=1)
 

@@ -52,9 +52,6 @@ def quiet() -> None:
         ".*Experiment logs directory.*",
         ".*GPU available but not used.*",
         ".*LeafSpec.*",
-        ".*DataLoader with `drop_last`.*",
-        ".*Using `DistributedSampler`.*",
-        ".*isinstance.treespec, LeafSpec.*",
     ):
         warnings.filterwarnings("ignore", message=text)
 
