@@ -90,5 +90,5 @@ class Mixup(nn.Module):
         shape = (-1,) + (1,) * (images.ndim - 1)
         virtual = weight[:, 0].view(shape) * images
         for j in range(1, self.k):
-            virtual = virtual + weight[:, j].view(shape) * everyone[partner[:, j]]
+            virtual = virtual + weight[:, j].view(shape) * everyone.index_select(0, partner[:, j])
         return VirtualBatch(virtual.to(images.dtype), MixedTarget(gather(labels)[partner], weight))

@@ -2,7 +2,7 @@
 
 from math import isfinite
 from numbers import Real
-from typing import Any
+from typing import Any, Literal
 
 from stkd_lightning.errors import InputError
 
@@ -65,3 +65,30 @@ def whole(name: str, value: Any, *, minimum: int = 0) -> int:
 def optional_non_negative(name: str, value: Any) -> float | None:
     """Return ``None`` or a finite number of at least 0."""
     return None if value is None else non_negative(name, value)
+
+
+def automatic(name: str, value: Any) -> bool | Literal["auto"]:
+    """Return ``True``, ``False`` or ``"auto"``.
+
+    Raises:
+        InputError: anything else.
+    """
+    if value is True or value is False or value == "auto":
+        return value
+    raise InputError(f"{name}={value}: must be auto, true or false")
+
+
+def switch(name: str, value: Any) -> bool:
+    """Return ``True`` or ``False``.
+
+    Raises:
+        InputError: anything else.
+    """
+    if value is True or value is False:
+        return value
+    raise InputError(f"{name}={value}: must be true or false")
+
+
+def optional_whole(name: str, value: Any, *, minimum: int = 0) -> int | None:
+    """Return ``None`` or a whole number of at least ``minimum``."""
+    return None if value is None else whole(name, value, minimum=minimum)

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -6,17 +8,26 @@ from stkd_lightning.data import loader
 from stkd_lightning.data.arrays import Split
 from stkd_lightning.data.loader import EvalLoader, Normalize, TrainLoader
 from stkd_lightning.data.module import hold_out
+from stkd_lightning.data.resident import fits, place
 from stkd_lightning.errors import InputError
 
 SPLIT = Split(
     np.random.default_rng(0).integers(0, 256, (50, 3, 8, 8), dtype=np.uint8), np.arange(50, dtype=np.int64) % 5
 )
+PIXELS = place(SPLIT)
 NORMALIZE = Normalize((0.5, 0.4, 0.3), (0.2, 0.25, 0.3))
 
 
-def train_loader(batch_size: int = 8, seed: int = 0) -> TrainLoader:
+def train_loader(batch_size: int = 8, seed: int = 0, workers: int = 0) -> TrainLoader:
     return TrainLoader(
-        SPLIT, np.arange(40), batch_size=batch_size, normalize=NORMALIZE, padding=1, flip=True, seed=seed
+        PIXELS,
+        np.arange(40),
+        batch_size=batch_size,
+        normalize=NORMALIZE,
+        padding=1,
+        flip=True,
+        seed=seed,
+        workers=workers,
     )
 
 
@@ -51,19 +62,46 @@ def test_evaluation_sees_each_sample_once_over_all_ranks(ranks: int, monkeypatch
     seen: list[int] = []
     for rank in range(ranks):
         monkeypatch.setattr(loader, "world", lambda rank=rank: (rank, ranks))
-        own = EvalLoader(SPLIT, np.arange(10, 50), batch_size=8, normalize=NORMALIZE)
+        own = EvalLoader(PIXELS, np.arange(10, 50), batch_size=8, normalize=NORMALIZE)
         assert len(list(own)) == len(own)
         seen += indices(own)
     assert sorted(seen) == list(range(10, 50))
 
 
 def test_pixels_are_normalized() -> None:
-    batch = next(iter(EvalLoader(SPLIT, np.arange(4), batch_size=4, normalize=NORMALIZE)))
+    batch = next(iter(EvalLoader(PIXELS, np.arange(4), batch_size=4, normalize=NORMALIZE)))
     expected = (torch.from_numpy(SPLIT.images[:4]) / 255 - torch.tensor([0.5, 0.4, 0.3]).view(3, 1, 1)) / torch.tensor(
         [0.2, 0.25, 0.3]
     ).view(3, 1, 1)
     torch.testing.assert_close(batch.images, expected)
     assert batch.labels.tolist() == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_worker_processes_make_the_same_batches(workers: int) -> None:
+    here, there = train_loader(), train_loader(workers=workers)
+    for epoch in (0, 2):
+        here.sampler.set_epoch(epoch)
+        there.sampler.set_epoch(epoch)
+        for one, other in zip(here, there, strict=True):
+            assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+def test_a_split_is_mapped_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "images.npy"
+    images = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=(1000, 3, 8, 8))
+    del images
+    mapped = np.load(path, mmap_mode="r")
+    pixels = place(Split(mapped, np.zeros(1000, dtype=np.int64)))
+    assert pixels.images.data_ptr() == mapped.__array_interface__["data"][0]  # the file's own pages, no copy
+
+
+def test_what_fits(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert fits(SPLIT, torch.device("cpu"))
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (2 * SPLIT.images.nbytes, 10**12))
+    assert fits(SPLIT, torch.device("cuda"))
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (2 * SPLIT.images.nbytes - 2, 10**12))
+    assert not fits(SPLIT, torch.device("cuda"))
 
 
 def test_errors(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,14 +1,17 @@
 """Batches of a prepared split, as a function of (seed, epoch)."""
 
-from collections.abc import Iterator, Sequence
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
 
-from stkd_lightning.data.arrays import Split
-from stkd_lightning.data.augment import crop_and_flip
+from stkd_lightning.data.augment import Draws, crop_and_flip, draw
+from stkd_lightning.data.resident import Pixels
 from stkd_lightning.distributed import world
 from stkd_lightning.errors import InputError
 from stkd_lightning.outputs import Batch
@@ -22,13 +25,55 @@ class Normalize:
         mean_, std_ = torch.tensor(mean).double().view(-1, 1, 1), torch.tensor(std).double().view(-1, 1, 1)
         self.scale, self.shift = (1 / (255 * std_)).float(), (-mean_ / std_).float()
 
+    def to(self, device: torch.device) -> "Normalize":
+        """Move the constants to the images' device."""
+        self.scale, self.shift = self.scale.to(device), self.shift.to(device)
+        return self
+
     def __call__(self, images: Tensor) -> Tensor:
         return images.float().mul_(self.scale).add_(self.shift)
 
 
-def _take(split: Split, positions: NDArray[np.int64]) -> tuple[Tensor, Tensor, Tensor]:
-    indices = torch.from_numpy(positions)
-    return torch.from_numpy(split.images[positions]), torch.from_numpy(split.labels[positions]), indices
+@dataclass(frozen=True)
+class Pass(Dataset[Batch]):
+    """One pass over some samples of a split; item i is the i-th batch.
+
+    Attributes:
+        pixels: the split.
+        order: ``(N,)`` positions in the split, on its device.
+        batch_size: samples of a batch; the last one may be smaller.
+        normalize: from uint8 to what networks see.
+        draws: of the N samples; ``None`` shows them as they are.
+        padding: that the draws were made for.
+    """
+
+    pixels: Pixels
+    order: Tensor
+    batch_size: int
+    normalize: Normalize
+    draws: Draws | None = None
+    padding: int = 0
+
+    def __len__(self) -> int:
+        return -(-len(self.order) // self.batch_size)
+
+    def __getitem__(self, i: int) -> Batch:
+        own = slice(i * self.batch_size, (i + 1) * self.batch_size)
+        indices = self.order[own]
+        images = self.pixels.images.index_select(0, indices)
+        if self.draws is not None:
+            images = crop_and_flip(images, self.draws.of(own), padding=self.padding)
+        return Batch(self.normalize(images), self.pixels.labels.index_select(0, indices), indices)
+
+
+def _batches(one: Pass, workers: int) -> Iterable[Batch]:
+    """Yield a pass's batches, made here or by worker processes."""
+    if not workers:
+        return (one[i] for i in range(len(one)))
+    # Forked workers share the mapped file; a pickled one would be a copy of all images.
+    fork = "fork" if sys.platform == "linux" else None
+    pinned = torch.cuda.is_available()
+    return DataLoader(one, batch_size=None, num_workers=workers, pin_memory=pinned, multiprocessing_context=fork)
 
 
 class TrainLoader:
@@ -37,13 +82,14 @@ class TrainLoader:
     The last, incomplete batch of an epoch is left out. Lightning announces the epoch to ``sampler.set_epoch``.
 
     Args:
-        split: the data.
+        pixels: the data.
         indices: ``(N,)`` positions in the split that belong to training.
         batch_size: samples of a global batch, over all ranks.
         normalize: from uint8 to what networks see.
         padding: pixels of the random shift.
         flip: mirror half of the images.
         seed: >= 0.
+        workers: processes that make the batches; 0: none. The batches are the same.
 
     Raises:
         InputError: fewer samples than one batch, or a batch that the ranks cannot share equally.
@@ -51,7 +97,7 @@ class TrainLoader:
 
     def __init__(
         self,
-        split: Split,
+        pixels: Pixels,
         indices: NDArray[np.int64],
         *,
         batch_size: int,
@@ -59,11 +105,13 @@ class TrainLoader:
         padding: int,
         flip: bool,
         seed: int,
+        workers: int = 0,
     ) -> None:
         if batch_size > len(indices):
             raise InputError(f"dataset.batch_size={batch_size}: there are only {len(indices)} training images")
-        self.split, self.indices, self.batch_size, self.normalize = split, indices, batch_size, normalize
-        self.padding, self.flip, self.seed, self.epoch = padding, flip, seed, 0
+        self.pixels, self.indices, self.batch_size = pixels, indices, batch_size
+        self.normalize = normalize.to(pixels.images.device)
+        self.padding, self.flip, self.seed, self.epoch, self.workers = padding, flip, seed, 0, workers
 
     @property
     def sampler(self) -> "TrainLoader":
@@ -81,39 +129,39 @@ class TrainLoader:
         rank, ranks = world()
         if self.batch_size % ranks:
             raise InputError(f"dataset.batch_size={self.batch_size}: {ranks} ranks cannot share it equally")
-        own = self.batch_size // ranks
         order = self.indices[generator(self.seed, "order", self.epoch).permutation(len(self.indices))]
-        for batch in range(len(self)):
-            start = batch * self.batch_size + rank * own
-            images, labels, indices = _take(self.split, order[start : start + own])
-            images = crop_and_flip(
-                images, indices, padding=self.padding, flip=self.flip, seed=self.seed, epoch=self.epoch
-            )
-            yield Batch(self.normalize(images), labels, indices)
+        own = order[: len(self) * self.batch_size].reshape(len(self), ranks, -1)[:, rank].ravel()
+        draws = draw(own, padding=self.padding, flip=self.flip, seed=self.seed, epoch=self.epoch)
+        device = self.pixels.images.device  # the whole epoch's draws go there at once
+        positions = torch.from_numpy(own).to(device)
+        one = Pass(self.pixels, positions, self.batch_size // ranks, self.normalize, draws.to(device), self.padding)
+        yield from _batches(one, self.workers)
 
 
 class EvalLoader:
     """Every sample once, in order; each rank sees every ``ranks``-th, without padding.
 
     Args:
-        split: the data.
+        pixels: the data.
         indices: ``(N,)`` positions in the split.
         batch_size: samples of one batch.
         normalize: from uint8 to what networks see.
+        workers: processes that make the batches; 0: none.
     """
 
-    def __init__(self, split: Split, indices: NDArray[np.int64], *, batch_size: int, normalize: Normalize) -> None:
-        self.split, self.indices, self.batch_size, self.normalize = split, indices, batch_size, normalize
+    def __init__(
+        self, pixels: Pixels, indices: NDArray[np.int64], *, batch_size: int, normalize: Normalize, workers: int = 0
+    ) -> None:
+        self.pixels, self.indices, self.batch_size, self.workers = pixels, indices, batch_size, workers
+        self.normalize = normalize.to(pixels.images.device)
 
-    def _own(self) -> NDArray[np.int64]:
+    def _pass(self) -> Pass:
         rank, ranks = world()
-        return self.indices[rank::ranks]
+        own = torch.from_numpy(self.indices[rank::ranks]).to(self.pixels.images.device)
+        return Pass(self.pixels, own, self.batch_size, self.normalize)
 
     def __len__(self) -> int:
-        return -(-len(self._own()) // self.batch_size)
+        return len(self._pass())
 
     def __iter__(self) -> Iterator[Batch]:
-        own = self._own()
-        for start in range(0, len(own), self.batch_size):
-            images, labels, indices = _take(self.split, own[start : start + self.batch_size])
-            yield Batch(self.normalize(images), labels, indices)
+        yield from _batches(self._pass(), self.workers)

@@ -1,18 +1,24 @@
 """What all data modules share: arrays prepared once, a stratified hold-out, loaders."""
 
+import os
 from abc import abstractmethod
 from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 import lightning as L
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from stkd_lightning import ranges
 from stkd_lightning.cache import cache_root, key_of
 from stkd_lightning.data.arrays import FORMAT, Arrays, RawData, prepare
 from stkd_lightning.data.loader import EvalLoader, Normalize, TrainLoader
+from stkd_lightning.data.resident import Pixels, fits, place
+from stkd_lightning.distributed import world
 from stkd_lightning.errors import InputError
+from stkd_lightning.reporting.console import say
 
 
 def hold_out(labels: NDArray[np.int64], fraction: float, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -47,6 +53,9 @@ class ArrayDataModule(L.LightningDataModule):
         padding: pixels of the random shift; ``None``: an eighth of the image's side.
         flip: mirror half of the training images.
         cache_dir: where prepared arrays are kept; see ``cache_root``.
+        resident: hold a split whole on the training's device and take batches from there by index; ``False`` has
+            worker processes make the same batches; ``"auto"`` does so only where the split does not fit.
+        workers: number of such processes; ``None``: one for each core that the rank has, at most 8.
 
     Raises:
         InputError: an argument outside its range; on preparation, data that are missing or damaged.
@@ -63,6 +72,8 @@ class ArrayDataModule(L.LightningDataModule):
         padding: int | None = None,
         flip: bool = True,
         cache_dir: str | Path | None = None,
+        resident: bool | Literal["auto"] = "auto",
+        workers: int | None = None,
     ) -> None:
         super().__init__()
         self.data_dir = Path(data_dir).expanduser()
@@ -72,8 +83,11 @@ class ArrayDataModule(L.LightningDataModule):
             raise InputError("dataset.validation_fraction=1: leaves nothing to train on; 0.1 is usual")
         self.split_seed = ranges.whole("dataset.split_seed", split_seed)
         self.seed = ranges.whole("seed", seed)
-        self.padding = padding if padding is None else ranges.whole("dataset.padding", padding)
+        self.padding = ranges.optional_whole("dataset.padding", padding)
         self.flip = flip
+        self.resident = ranges.automatic("dataset.resident", resident)
+        self.workers = ranges.optional_whole("dataset.workers", workers, minimum=1)
+        self._placed: dict[str, tuple[torch.device, Pixels, int]] = {}
         self.cache = cache_root(cache_dir) / "data"
 
     name: str  # short, for the cache's folders
@@ -143,24 +157,46 @@ class ArrayDataModule(L.LightningDataModule):
         fraction = 0.0 if "val" in self.arrays.splits else self.validation_fraction
         return hold_out(labels, fraction, self.split_seed)
 
+    def _pixels(self, name: str) -> tuple[Pixels, int]:
+        """Return a split where the trainer trains, and the number of processes that make its batches."""
+        device = torch.device("cpu") if self.trainer is None else self.trainer.strategy.root_device
+        if name not in self._placed or self._placed[name][0] != device:
+            split = self.arrays.splits[name]
+            resident = fits(split, device) if self.resident == "auto" else self.resident
+            if not resident and self.resident == "auto":
+                size = split.images.nbytes / 2**30
+                say(f"dataset: the {name} images, {size:.1f} GiB, do not fit on {device}; worker processes read them")
+            on = device if resident and device.type == "cuda" else torch.device("cpu")
+            self._placed[name] = device, place(split, on), 0 if resident else self._workers()
+        _, pixels, workers = self._placed[name]
+        return pixels, workers
+
+    def _workers(self) -> int:
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        return min(8, max(1, cores // world()[1])) if self.workers is None else self.workers
+
     def train_dataloader(self) -> TrainLoader:
         """Return augmented training batches."""
-        split = self.arrays.splits["train"]
+        pixels, workers = self._pixels("train")
         return TrainLoader(
-            split,
+            pixels,
             self._train_and_held_out[0],
             batch_size=self.batch_size,
             normalize=Normalize(self.mean, self.std),
             padding=self.image_size // 8 if self.padding is None else self.padding,
             flip=self.flip,
             seed=self.seed,
+            workers=workers,
         )
 
     def _evaluate(self, split: str, indices: NDArray[np.int64] | None = None) -> EvalLoader:
-        data = self.arrays.splits[split]
-        positions = np.arange(len(data.labels)) if indices is None else indices
+        pixels, workers = self._pixels(split)
         return EvalLoader(
-            data, positions, batch_size=max(self.batch_size, 256), normalize=Normalize(self.mean, self.std)
+            pixels,
+            np.arange(len(pixels.labels)) if indices is None else indices,
+            batch_size=max(self.batch_size, 256),
+            normalize=Normalize(self.mean, self.std),
+            workers=workers,
         )
 
     def val_dataloader(self) -> EvalLoader | list[EvalLoader]:
