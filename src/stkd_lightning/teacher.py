@@ -1,14 +1,15 @@
 """The frozen teacher: evaluated, never trained, and in no checkpoint, optimizer or DDP bucket."""
 
-import copy
+import hashlib
 from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from stkd_lightning.constants import Constants, compute_dtype
 from stkd_lightning.errors import InputError
-from stkd_lightning.models.features import FeatureTap
+from stkd_lightning.models.features import check_paths
 from stkd_lightning.outputs import Batch, ModelOutput
 from stkd_lightning.weights import load_weights
 
@@ -18,38 +19,69 @@ __all__ = ["FrozenTeacher", "check_accuracy", "default_min_accuracy", "load_weig
 class FrozenTeacher(nn.Module):
     """A trained network that answers and never changes.
 
-    The network given stays where it is, bit for bit. Where images come on another device or in float64, a copy made
-    at the first such call answers; half precision is autocast's.
+    The network given stays where it is, bit for bit. ``Constants`` made of it at the first call on a device and in a
+    precision answer: BatchNorm folded, channels last, in the precision that autocast asks for.
 
     Args:
         network: trained classifier, images ``(B, C, H, W)`` to logits ``(B, K)``.
         features: module paths whose outputs are kept; see ``FeatureTap``.
+        dtype: precision for float32 images; ``None``: autocast's, where there is autocast.
+        compile: generate code with the weights as constants, for batches of one shape.
 
     Raises:
         InputError: a feature path that is not there.
     """
 
-    def __init__(self, network: nn.Module, features: Iterable[str] = ()) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        features: Iterable[str] = (),
+        *,
+        dtype: torch.dtype | None = None,
+        compile: bool = False,
+    ) -> None:
         super().__init__()
         self.network = network.requires_grad_(False)
         self.paths = tuple(features)
+        self.dtype, self.compile_ = dtype, compile
         self.eval()
-        self._tap = FeatureTap(self.network, self.paths)
+        check_paths(network, self.paths)
+        self._constants: dict[tuple[torch.device, torch.dtype], Constants] = {}
+
+    def with_features(self, paths: Iterable[str]) -> "FrozenTeacher":
+        """Return a teacher of the same network that keeps further outputs."""
+        return FrozenTeacher(
+            self.network, dict.fromkeys((*self.paths, *paths)), dtype=self.dtype, compile=self.compile_
+        )
 
     def train(self, mode: bool = True) -> "FrozenTeacher":
         """Stay in evaluation mode, whatever is asked, so that BatchNorm's statistics stay."""
         return super().train(False)
 
     @torch.no_grad()
-    def forward(self, images: Tensor) -> ModelOutput:
-        """Return logits and features of images ``(B, C, H, W)``, without gradients."""
-        if self.network.training:  # somebody has called .train() on the network itself
-            self.eval()
-        dtype = torch.promote_types(images.dtype, torch.float32)
-        parameter = next(self._tap.network.parameters())
-        if parameter.device != images.device or parameter.dtype != dtype:
-            self._tap = FeatureTap(copy.deepcopy(self.network).to(images.device, dtype), self.paths)
-        return self._tap(images.to(dtype))
+    def forward(self, images: Tensor, *, eager: bool = False) -> ModelOutput:
+        """Return logits and features of images ``(B, C, H, W)``, without gradients.
+
+        Args:
+            images: float.
+            eager: without compiled code, for a shape that occurs too rarely to be compiled for.
+        """
+        own = self.dtype if images.dtype == torch.float32 else None
+        kind = (images.device, own or compute_dtype(images))
+        if kind not in self._constants:
+            if self.network.training:  # somebody has called .train() on the network itself
+                self.eval()
+            self._constants[kind] = Constants(self.network, self.paths, images, kind[1], compile=self.compile_)
+        return self._constants[kind](images, eager=eager)
+
+    @property
+    def digest(self) -> str:
+        """What stands for the function that the network computes: of its structure, weights and statistics."""
+        digest = hashlib.sha256(repr(self.network).encode())
+        for name, tensor in (*self.network.named_parameters(), *self.network.named_buffers()):
+            digest.update(name.encode())
+            digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+        return digest.hexdigest()
 
 
 def default_min_accuracy(num_classes: int) -> float:
@@ -62,7 +94,7 @@ def accuracy(teacher: FrozenTeacher, loader: Iterable[Any], device: torch.device
     correct, total = torch.zeros((), device=device), 0
     for images, labels, *_ in loader:
         batch = Batch(images.to(device), labels.to(device))
-        correct += (teacher(batch.images).logits.argmax(1) == batch.labels).sum()
+        correct += (teacher(batch.images, eager=True).logits.argmax(1) == batch.labels).sum()
         total += len(labels)
     return float(correct) / max(total, 1)
 

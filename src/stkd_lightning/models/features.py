@@ -15,26 +15,36 @@ def logits_of(output: Any) -> Tensor:
     return output if isinstance(output, Tensor) else output.logits
 
 
+def check_paths(network: nn.Module, paths: Iterable[str]) -> dict[str, nn.Module]:
+    """Return the modules at paths, as in ``named_modules()``; those of an ``AdaptedInput`` are its inner network's.
+
+    Raises:
+        InputError: a path that is not there, with the nearest that are.
+    """
+    inner = network.network if isinstance(network, AdaptedInput) else network
+    modules = dict(inner.named_modules())
+    for path in paths:
+        if path not in modules:
+            raise unknown(f"feature of {type(inner).__name__}", path, (m for m in modules if m))
+    return {path: modules[path] for path in paths}
+
+
 class FeatureTap:
     """Runs a network and keeps the outputs of some of its modules.
 
     Args:
         network: any classifier; hooks are set on the modules named.
-        paths: module paths, as in ``network.named_modules()``; those of an ``AdaptedInput`` are its inner network's.
+        paths: module paths; see ``check_paths``.
 
     Raises:
-        InputError: a path that is not there, with the nearest that are.
+        InputError: a path that is not there.
     """
 
     def __init__(self, network: nn.Module, paths: Iterable[str] = ()) -> None:
         self.network = network
         self._features: dict[str, Tensor] | None = None  # filled during a call of this tap only
-        inner = network.network if isinstance(network, AdaptedInput) else network
-        modules = dict(inner.named_modules())
-        for path in paths:
-            if path not in modules:
-                raise unknown(f"feature of {type(inner).__name__}", path, (m for m in modules if m))
-            modules[path].register_forward_hook(self._keep(path))
+        for path, module in check_paths(network, paths).items():
+            module.register_forward_hook(self._keep(path))
 
     def _keep(self, path: str) -> Any:
         def hook(module: nn.Module, inputs: Any, output: Any) -> None:
@@ -43,10 +53,14 @@ class FeatureTap:
 
         return hook
 
-    def __call__(self, images: Tensor) -> ModelOutput:
-        """Return logits ``(B, K)`` and the features of images ``(B, C, H, W)``."""
+    def parts(self, images: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return logits and features apart, for the compiler."""
         self._features = {}
         try:
-            return ModelOutput(logits_of(self.network(images)), self._features)
+            return logits_of(self.network(images)), self._features
         finally:
             self._features = None
+
+    def __call__(self, images: Tensor) -> ModelOutput:
+        """Return logits ``(B, K)`` and the features of images ``(B, C, H, W)``."""
+        return ModelOutput(*self.parts(images))

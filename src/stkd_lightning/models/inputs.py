@@ -58,6 +58,8 @@ class AdaptedInput(nn.Module):
         std: the data's, of each channel.
     """
 
+    INNER = "network"  # the path of the network itself
+
     scale: Tensor
     shift: Tensor
 
@@ -78,6 +80,10 @@ class AdaptedInput(nn.Module):
         mean, std = self.own_normalization
         size = f"{self.size} pixels, " if self.size else ""
         return f"{size}mean {[round(v, 4) for v in mean]}, std {[round(v, 4) for v in std]}"
+
+    def extra_repr(self) -> str:
+        """Return the same, for ``repr``."""
+        return self.describe()
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the network's output for ``(B, C, H, W)`` images normalized as the data's."""
