@@ -27,3 +27,18 @@ def share_buffers(network: nn.Module) -> None:
     if world()[1] > 1:
         for buffer in network.buffers():
             dist.broadcast(buffer, src=0)
+
+
+def of_first_rank(value: bool) -> bool:
+    """Return the first rank's value on all ranks."""
+    if world()[1] == 1:
+        return value
+    values = [value]
+    dist.broadcast_object_list(values, src=0)
+    return values[0]
+
+
+def barrier() -> None:
+    """Wait for all ranks."""
+    if world()[1] > 1:
+        dist.barrier()

@@ -1,6 +1,9 @@
-"""Questions to the file system that need no torch."""
+"""The file system, without torch."""
 
+import json
+import os
 from pathlib import Path
+from typing import Any
 
 from stkd_lightning.errors import InputError
 
@@ -16,3 +19,13 @@ def check_exists(checkpoint: Path) -> None:
     if not checkpoint.is_file():
         near = sorted(p.name for p in checkpoint.parent.glob("*") if p.suffix in CHECKPOINTS)[:5]
         raise InputError(f"checkpoint {checkpoint}: no such file" + (f"; there: {', '.join(near)}" if near else ""))
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write a file that is whole or not there."""
+    partial = path.with_name(f".{path.name}.partial")
+    with partial.open("w") as file:
+        json.dump(content, file, indent=2)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(partial, path)

@@ -1,7 +1,5 @@
 """The end of a run: ``summary.json`` for programs, a table for people."""
 
-import json
-import os
 import platform
 from importlib.metadata import version
 from pathlib import Path
@@ -32,16 +30,6 @@ def _cpu() -> str:
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
     return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
-
-
-def write_json(path: Path, content: Summary) -> None:
-    """Write a file that is whole or not there."""
-    partial = path.with_name(f".{path.name}.partial")
-    with partial.open("w") as file:
-        json.dump(content, file, indent=2)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
 
 
 def table(summary: Summary) -> Table:
