@@ -9,11 +9,15 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from stkd_lightning.answers import Answers
+from stkd_lightning.constants import channels_last, compiled
 from stkd_lightning.distributed import share_buffers
 from stkd_lightning.losses.base import Features, Terms
 from stkd_lightning.mixup import Mixup
 from stkd_lightning.models.features import FeatureTap
-from stkd_lightning.outputs import Batch, MixedTarget, StepContext, VirtualBatch
+from stkd_lightning.outputs import Batch, MixedTarget, ModelOutput, StepContext, VirtualBatch
+from stkd_lightning.replay import Replay, check_replay
+from stkd_lightning.running import RunningMeans
 from stkd_lightning.schedules import MultiStep, Schedule
 from stkd_lightning.tasks.classification import ClassificationMetrics
 from stkd_lightning.teacher import FrozenTeacher
@@ -23,7 +27,7 @@ OptimizerFactory = Callable[[Iterable[nn.Parameter]], Optimizer]
 
 def cifar_sgd(parameters: Iterable[nn.Parameter]) -> Optimizer:
     """Return the CIFAR recipe's SGD: rate 0.05, momentum 0.9, weight decay 5e-4."""
-    return torch.optim.SGD(parameters, lr=0.05, momentum=0.9, weight_decay=5e-4)
+    return torch.optim.SGD(parameters, lr=0.05, momentum=0.9, weight_decay=5e-4, fused=True)
 
 
 class DistillationModule(L.LightningModule):
@@ -31,10 +35,11 @@ class DistillationModule(L.LightningModule):
 
     Batches are ``(images, labels)`` or ``(images, labels, indices)``: images ``(B, C, H, W)`` float, normalized;
     labels ``(B,)`` int64. Logged are ``train/loss`` and each term, averaged since they were last logged, and the
-    ``ClassificationMetrics`` as ``val/...`` and ``test/...``, on images that are not mixed.
+    ``ClassificationMetrics`` as ``val/...`` and ``test/...``, on images that are not mixed. The student is measured in
+    the precision of its weights, whatever precision it trains in; the teacher as it teaches.
 
     Args:
-        student: the network that is trained and kept.
+        student: the network that is trained and kept; its convolutions are stored channels last.
         loss: from both outputs and the mixed label to named terms, whose sum is minimized; its own parameters are
             optimized with the student's.
         teacher: the trained network; ``None`` where the loss needs none.
@@ -42,10 +47,12 @@ class DistillationModule(L.LightningModule):
         optimizer: from parameters to an optimizer; default ``cifar_sgd``.
         schedule: from a run's progress in [0, 1] to a factor on the learning rate, set at each step; default
             ``MultiStep()``.
+        compile: generate code for the student's training step; for a teacher see ``FrozenTeacher``.
+        replay: keeps the teacher's logits, or has them from an earlier run.
 
     Raises:
         ValueError: the loss needs a teacher and there is none.
-        InputError: a feature path that is not there.
+        InputError: a feature path that is not there, or replay for a loss that reads features of the teacher.
     """
 
     def __init__(
@@ -56,23 +63,32 @@ class DistillationModule(L.LightningModule):
         mixup: Mixup | None = None,
         optimizer: OptimizerFactory = cifar_sgd,
         schedule: Schedule | None = None,
+        *,
+        compile: bool = False,
+        replay: Replay | None = None,
     ) -> None:
         super().__init__()
         if teacher is None and getattr(loss, "needs_teacher", True):
             raise ValueError(f"{type(loss).__name__} needs a teacher: pass teacher=FrozenTeacher(network)")
         features = getattr(loss, "features", Features())
         if teacher is not None and set(features.teacher) - set(teacher.paths):
-            teacher = FrozenTeacher(teacher.network, dict.fromkeys((*teacher.paths, *features.teacher)))
-        self.student = student
+            teacher = teacher.with_features(features.teacher)
+        if replay is not None:
+            check_replay(loss)
+        self.student = channels_last(student)
         self.loss = loss
         self.mixup = mixup
         # Kept out of the registered submodules, so that no state_dict, optimizer, `.train()` or DDP bucket sees it.
         self.__dict__["teacher"] = teacher
+        if teacher is not None:
+            self._answers = Answers(teacher, replay)
+        self._asks = teacher is not None and getattr(loss, "needs_teacher", True)
         self._run_student = FeatureTap(student, features.student)
+        self._train_student = compiled(self._run_student.parts) if compile else self._run_student.parts
         self._optimizer_factory, self._schedule = optimizer, schedule or MultiStep()
         self.metrics = ClassificationMetrics()
-        self._sums: Terms = {}
-        self._summed = self._logged_step = 0
+        self._means = RunningMeans()
+        self._logged_step = 0
 
     teacher: FrozenTeacher | None
 
@@ -89,67 +105,89 @@ class DistillationModule(L.LightningModule):
     def terms(self, batch: Batch, context: StepContext | None = None) -> Terms:
         """Return the weighted terms of the loss on a training batch."""
         virtual = self.virtual(batch, context)
-        teacher = self.teacher(virtual.images) if self.teacher is not None and self._needs_teacher else None
-        return self.loss(self._run_student(virtual.images), teacher, virtual.target, context)
-
-    @property
-    def _needs_teacher(self) -> bool:
-        return getattr(self.loss, "needs_teacher", True)
+        if virtual.images.ndim == 4:
+            virtual = virtual._replace(images=virtual.images.contiguous(memory_format=torch.channels_last))
+        teacher = self._answers.of_virtual(virtual.images, context) if self._asks else None
+        student = ModelOutput(*self._train_student(virtual.images))
+        return self.loss(student, teacher, virtual.target, context)
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         """Return the objective of a batch."""
         batch = Batch(*batch)
         context = StepContext(self.current_epoch, self.trainer.max_epochs or 1, batch_idx, batch.indices)
         terms = self.terms(batch, context)
-        objective = torch.stack(list(terms.values())).sum()
-        for name, value in (*terms.items(), ("loss", objective)):
-            self._sums[name] = self._sums.get(name, 0) + value.detach()
-        self._summed += 1
-        return objective
+        values = torch.stack(list(terms.values()))
+        self._means.add(tuple(terms), values)
+        return values.sum()
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Log the mean of the terms every n optimizer steps, so that other steps wait for nothing."""
         every = getattr(self.trainer, "log_every_n_steps", 50)  # set by Lightning outside the class
         if every and self.global_step % every == 0 and self.global_step != self._logged_step:
             self._logged_step = self.global_step
-            means = {f"train/{name}": total / self._summed for name, total in self._sums.items()}
+            means = {f"train/{name}": mean for name, mean in self._means.pop().items()}
             self.log_dict(means, on_step=True, on_epoch=False, sync_dist=True)
-            self._sums, self._summed = {}, 0
 
-    def _evaluation_step(self, batch: Any) -> None:
+    def on_train_epoch_start(self) -> None:
+        """Find or begin the epoch's record of the teacher."""
+        if self._asks:
+            self._answers.begin_epoch(self.current_epoch, self.trainer.num_training_batches)
+
+    def on_train_epoch_end(self) -> None:
+        """Complete it."""
+        if self._asks:
+            self._answers.end_epoch()
+
+    def _begin_evaluation(self, stage: str, batches: list[int | float]) -> None:
+        # The first rank's BatchNorm statistics are those that are saved; all ranks measure that student.
+        share_buffers(self.student)
+        if self.teacher is not None and not self.trainer.sanity_checking:
+            self._answers.begin_evaluation(stage, batches)
+
+    def _evaluation_step(self, stage: str, batch: Any, batch_idx: int, dataloader_idx: int) -> None:
         batch = Batch(*batch)
-        teacher = self.teacher(batch.images).logits if self.teacher is not None else None
-        self.metrics.update(self(batch.images), batch.labels, teacher)
+        with torch.autocast(batch.images.device.type, enabled=False):
+            student = self(batch.images)
+        asked = self.teacher is not None
+        teacher = self._answers.of_evaluation(batch, stage, dataloader_idx, batch_idx) if asked else None
+        self.metrics.update(student, batch.labels, teacher)
 
-    def _log_metrics(self, stage: str) -> None:
+    def _end_evaluation(self, stage: str) -> None:
+        if self.teacher is not None and not self.trainer.sanity_checking:
+            self._answers.end_evaluation()
         values = self.metrics.compute(with_teacher=self.teacher is not None)
         self.metrics.reset()
         # torchmetrics has reduced them over the ranks already; the mean of equal values is the value.
         self.log_dict({f"{stage}/{name}": value for name, value in values.items()}, sync_dist=True)
 
-    def on_validation_start(self) -> None:
-        """Measure one student on all ranks: the first rank's BatchNorm statistics are those that are saved."""
-        share_buffers(self.student)
+    def on_validation_epoch_start(self) -> None:
+        """Measure one student on all ranks."""
+        self._begin_evaluation("val", self.trainer.num_val_batches)
 
-    def on_test_start(self) -> None:
-        """As for validation."""
-        share_buffers(self.student)
-
-    def validation_step(self, batch: Any, batch_idx: int) -> None:
+    def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Measure a batch."""
-        self._evaluation_step(batch)
+        self._evaluation_step("val", batch, batch_idx, dataloader_idx)
 
     def on_validation_epoch_end(self) -> None:
         """Log ``val/...``."""
-        self._log_metrics("val")
+        self._end_evaluation("val")
 
-    def test_step(self, batch: Any, batch_idx: int) -> None:
+    def on_test_epoch_start(self) -> None:
+        """As for validation."""
+        self._begin_evaluation("test", self.trainer.num_test_batches)
+
+    def test_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Measure a batch."""
-        self._evaluation_step(batch)
+        self._evaluation_step("test", batch, batch_idx, dataloader_idx)
 
     def on_test_epoch_end(self) -> None:
         """Log ``test/...``."""
-        self._log_metrics("test")
+        self._end_evaluation("test")
+
+    def abandon(self) -> None:
+        """Let go of what a run that failed was recording, so that others can."""
+        if self.teacher is not None:
+            self._answers.abandon()
 
     def configure_optimizers(self) -> Any:
         """Optimize the student and the loss's own parameters; set the rate at each step."""

@@ -1,5 +1,6 @@
 """A progress bar that says how fast images go by."""
 
+import time
 from typing import Any
 
 import lightning as L
@@ -8,9 +9,21 @@ from lightning.pytorch.callbacks.progress.rich_progress import ProcessingSpeedCo
 
 from stkd_lightning.callbacks.throughput import Throughput
 
+INTERVAL = 0.2  # seconds; Lightning's own bar is drawn at each step, which costs more than a small network's step
+
 
 class ProgressBar(RichProgressBar):
-    """Lightning's rich bar with images per second, loss and validation accuracy."""
+    """Lightning's rich bar with images per second, loss and validation accuracy, drawn a few times a second."""
+
+    _drawn = 0.0
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        now = time.monotonic()
+        if now - self._drawn > INTERVAL or trainer.is_last_batch:
+            self._drawn = now
+            super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
 
     def configure_columns(self, trainer: L.Trainer) -> list[Any]:
         """Return Lightning's columns without batches per second, which images per second replace."""

@@ -25,8 +25,9 @@ class ClassificationMetrics(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         means = ("accuracy", "top5", "cross_entropy", "agreement", "teacher_kl", "teacher_accuracy")
-        self.means = nn.ModuleDict({name: MeanMetric() for name in means})
-        self.calibration = BinaryCalibrationError(n_bins=15)
+        # torchmetrics' own checks of the values would have the host wait for the device at each update.
+        self.means = nn.ModuleDict({name: MeanMetric(nan_strategy="disable") for name in means})
+        self.calibration = BinaryCalibrationError(n_bins=15, validate_args=False)
 
     def update(self, student: Tensor, labels: Tensor, teacher: Tensor | None = None) -> None:
         """Add a batch.
