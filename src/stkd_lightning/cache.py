@@ -3,8 +3,11 @@
 import hashlib
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from stkd_lightning.files import write_json
 
 
 def cache_root(cache_dir: str | Path | None = None) -> Path:
@@ -19,3 +22,11 @@ def cache_root(cache_dir: str | Path | None = None) -> Path:
 def key_of(content: Any) -> str:
     """Return 16 hexadecimal digits that stand for plain, JSON-like content."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def remembered(path: Path, compute: Callable[[], float]) -> float:
+    """Return the number in a file; where there is none, compute it and write it there."""
+    if not path.is_file():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(path, compute())
+    return float(json.loads(path.read_text()))

@@ -11,7 +11,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from stkd_lightning import ranges
 from stkd_lightning.cache import cache_root
 from stkd_lightning.cli.compose import options
-from stkd_lightning.errors import InputError
+from stkd_lightning.errors import InputError, unknown
 from stkd_lightning.files import check_exists
 
 Check = Callable[[str, Any], object]
@@ -29,10 +29,17 @@ RANGES: dict[str, dict[str, Check]] = {
         "probability": ranges.unit_interval,
         "fraction": ranges.unit_interval,
     },
-    "dataset": {"batch_size": partial(ranges.whole, minimum=1), "validation_fraction": ranges.unit_interval},
+    "dataset": {
+        "batch_size": partial(ranges.whole, minimum=1),
+        "validation_fraction": ranges.unit_interval,
+        "resident": ranges.automatic,
+        "workers": partial(ranges.optional_whole, minimum=1),
+    },
     "trainer": {"max_epochs": partial(ranges.whole, minimum=1)},
     "optimizer": {"lr": ranges.positive},
 }
+
+PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true", "64-true")
 
 
 def check(config: DictConfig) -> None:
@@ -49,6 +56,10 @@ def check(config: DictConfig) -> None:
                     check_range(f"{name}.{option}", node[option])
     if "seed" in config:
         ranges.whole("seed", config.seed)
+    if "compile" in config:
+        ranges.automatic("compile", config.compile)
+    if "precision" in config and config.precision not in PRECISIONS:
+        raise unknown("precision", str(config.precision), PRECISIONS)
     if "teacher" in config:
         _check_teacher(config.teacher)
     if "checkpoint" in config and not Path(config.checkpoint).is_dir():
@@ -63,6 +74,8 @@ def _check_teacher(teacher: DictConfig) -> None:
     ranges.whole("teacher.max_epochs", teacher.max_epochs, minimum=1)
     ranges.whole("teacher.seed", teacher.seed)
     ranges.optional_non_negative("teacher.min_accuracy", teacher.min_accuracy)
+    ranges.switch("teacher.replay", teacher.replay)
+    ranges.positive("teacher.replay_limit", teacher.replay_limit)
     if teacher.lr is not None:
         ranges.positive("teacher.lr", teacher.lr)
     if teacher.checkpoint is None:

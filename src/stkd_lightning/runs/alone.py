@@ -20,17 +20,21 @@ from stkd_lightning.cache import key_of
 from stkd_lightning.callbacks import ProgressBar, Provenance, Throughput
 from stkd_lightning.data.module import ArrayDataModule
 from stkd_lightning.losses.cross_entropy import CrossEntropyLoss
+from stkd_lightning.models.cost import flops
 from stkd_lightning.module import DistillationModule
 from stkd_lightning.reporting.console import process_rank, say
+from stkd_lightning.runs import speed
 from stkd_lightning.runs.fit import Fitted, checkpoints, fit_and_test, seeded
 from stkd_lightning.runs.networks import build_network, input_facts
 
-RECIPE = 1  # raised when a change of the code changes what the same settings train
+RECIPE = 2  # raised when a change of the code changes what the same settings train
 # Options of the trainer that say where or how visibly it runs, not what comes out.
 INCIDENTAL = {"accelerator", "devices", "num_nodes", "strategy", "log_every_n_steps", "default_root_dir", "logger",
               "callbacks", "enable_progress_bar", "enable_model_summary", "num_sanity_val_steps"}  # fmt: skip
 # Options of the data that say where they are found; their digest and the recipe's seed stand for them.
 ELSEWHERE = {"data_dir", "cache_dir", "download", "url", "md5", "seed"}
+# Options of the data that say how batches are made, not what is in them.
+HANDLING = {"resident", "workers"}
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,8 @@ class Recipe:
         scheduler: node with ``_target_``.
         trainer: node with ``_target_``.
         seed: of first weights, order and augmentation.
+        compile: ``True``, ``False`` or ``"auto"``; shapes the rounding only.
+        cache_dir: for compiled code; see ``cache_root``.
     """
 
     role: str
@@ -54,14 +60,18 @@ class Recipe:
     scheduler: DictConfig
     trainer: DictConfig
     seed: int
+    compile: bool | str = "auto"
+    cache_dir: str | None = None
 
     def key(self, data: ArrayDataModule) -> str:
         """Return what stands for the result: equal settings on equal data give equal keys."""
         nodes = {
-            f.name: plain(getattr(self, f.name)) for f in dataclasses.fields(self) if f.name not in ("role", "seed")
+            name: plain(getattr(self, name)) for name in ("network", "dataset", "optimizer", "scheduler", "trainer")
         }
+        if nodes["trainer"]["precision"] == "auto":  # then what the hardware has decides
+            nodes["trainer"]["precision"] = ["auto", speed.has_bfloat16(speed.device_type(self.trainer))]
         nodes["trainer"] = {k: v for k, v in nodes["trainer"].items() if k not in INCIDENTAL}
-        nodes["dataset"] = {k: v for k, v in nodes["dataset"].items() if k not in ELSEWHERE}
+        nodes["dataset"] = {k: v for k, v in nodes["dataset"].items() if k not in ELSEWHERE | HANDLING}
         start = nodes["network"].get("weights")
         if start is not None:  # what is in the file counts, not its name
             nodes["network"]["weights"] = hashlib.sha256(Path(start).read_bytes()).hexdigest()
@@ -132,10 +142,20 @@ def _wait(recipe: Recipe, data: ArrayDataModule, cache: Path) -> Alone:
 def _train(recipe: Recipe, folder: Path) -> Fitted:
     data: ArrayDataModule = instantiate(recipe.dataset, seed=recipe.seed)
     network = build_network(recipe.network, data, seed=recipe.seed)
+    device = speed.device_type(recipe.trainer)
+    precision = speed.precision(recipe.trainer.precision, network, device)
+    steps = speed.length(recipe.trainer, len(data.train_dataloader()))
+    images = steps * data.batch_size
+    work = 3 * flops(network, data.image_size) * images
+    compile = speed.compiles(recipe.compile, device=device, flops=work, steps=steps, cache=recipe.cache_dir)
     module = DistillationModule(
-        network, CrossEntropyLoss(), optimizer=instantiate(recipe.optimizer), schedule=instantiate(recipe.scheduler)
+        network,
+        CrossEntropyLoss(),
+        optimizer=instantiate(recipe.optimizer),
+        schedule=instantiate(recipe.scheduler),
+        compile=compile,
     )
-    say(f"{recipe.role}: training {describe(recipe.network)} on {data.name} for {recipe.trainer.max_epochs} epochs")
+    say(training(recipe.role, recipe.network, data, recipe.trainer, precision, compile=compile))
     facts = {
         "config": {"student": plain(recipe.network), "dataset": plain(recipe.dataset)},
         "data": data_facts(data),
@@ -148,6 +168,7 @@ def _train(recipe: Recipe, folder: Path) -> Fitted:
         devices=1,
         num_nodes=1,
         strategy="auto",
+        precision=precision,
         plugins=[LightningEnvironment()],
         callbacks=callbacks,
         logger=CSVLogger(folder, name="", version=""),
@@ -172,6 +193,14 @@ def data_facts(data: ArrayDataModule) -> dict[str, Any]:
         "std": list(data.std),
         "image_size": data.image_size,
     }
+
+
+def training(
+    role: str, network: DictConfig, data: ArrayDataModule, trainer: DictConfig, precision: str, *, compile: bool
+) -> str:
+    """Return the line that announces a training."""
+    how = f"{precision}, compiled" if compile else precision
+    return f"{role}: training {describe(network)} on {data.name} for {trainer.max_epochs} epochs ({how})"
 
 
 def describe(network: DictConfig) -> str:

@@ -10,10 +10,10 @@ from stkd_lightning.callbacks import ProgressBar
 from stkd_lightning.callbacks.provenance import KEY
 from stkd_lightning.data.module import ArrayDataModule
 from stkd_lightning.errors import InputError, unknown
+from stkd_lightning.files import write_json
 from stkd_lightning.losses.cross_entropy import CrossEntropyLoss
 from stkd_lightning.module import DistillationModule
 from stkd_lightning.reporting.console import say
-from stkd_lightning.reporting.summary import write_json
 from stkd_lightning.runs.fit import quiet
 from stkd_lightning.runs.networks import build_network
 from stkd_lightning.weights import read_checkpoint

@@ -45,6 +45,7 @@ def quiet() -> None:
     """Keep Lightning's hints about things that are as they are on purpose from the terminal."""
     for name in ("lightning.pytorch.utilities.rank_zero", "lightning.pytorch.accelerators.cuda", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # it looks for a CUDA toolkit on any machine
     for text in (
         ".*does not have many workers.*",
         ".*log_every_n_steps.*",
@@ -73,6 +74,13 @@ def fit_and_test(module: DistillationModule, data: L.LightningDataModule, traine
         data: gives training, test and perhaps validation batches.
         trainer: carries the callbacks of ``checkpoints`` and a ``Throughput``.
     """
+    try:
+        return _fit_and_test(module, data, trainer)
+    finally:
+        module.abandon()
+
+
+def _fit_and_test(module: DistillationModule, data: L.LightningDataModule, trainer: L.Trainer) -> Fitted:
     trainer.fit(module, data)
     validation = _named(trainer.callback_metrics, "val/")
     callbacks: Sequence[L.Callback] = trainer.callbacks  # type: ignore[attr-defined]
@@ -106,17 +114,24 @@ def _test(module: DistillationModule, data: L.LightningDataModule, trainer: L.Tr
         trainer.loggers = loggers
 
 
-def try_settings(config: DictConfig) -> None:
+def try_settings(config: DictConfig) -> int:
     """Build the trainer and the optimizer for nothing, before anything is trained or written.
+
+    Returns:
+        The number of ranks.
 
     Raises:
         InputError: the machine has no such accelerator, or the libraries refuse an option.
     """
-    ranks = _built("trainer", lambda: instantiate(config.trainer, logger=False, enable_checkpointing=False).world_size)
+    nothing: dict[str, Any] = {"logger": False, "enable_checkpointing": False}
+    if config.trainer.precision == "auto":
+        nothing["precision"] = "32-true"  # decided later, for the networks
+    ranks = _built("trainer", lambda: instantiate(config.trainer, **nothing).world_size)
     _built("optimizer", lambda: instantiate(config.optimizer)([torch.nn.Parameter(torch.zeros(1))]))
     _built("scheduler", lambda: instantiate(config.scheduler)(0.0))
     if config.dataset.batch_size % ranks:
         raise InputError(f"dataset.batch_size={config.dataset.batch_size}: {ranks} ranks cannot share it equally")
+    return ranks
 
 
 def _built(part: str, build: Callable[[], Any]) -> Any:

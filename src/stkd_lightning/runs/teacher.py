@@ -5,7 +5,9 @@ from pathlib import Path
 
 import torch
 from omegaconf import DictConfig
+from torch import nn
 
+from stkd_lightning.cache import key_of, remembered
 from stkd_lightning.data.module import ArrayDataModule
 from stkd_lightning.errors import InputError
 from stkd_lightning.models.inputs import AdaptedInput
@@ -13,6 +15,7 @@ from stkd_lightning.reporting.console import say
 from stkd_lightning.runs.alone import Recipe, describe, find, train_once
 from stkd_lightning.runs.fit import Fitted
 from stkd_lightning.runs.networks import build_network
+from stkd_lightning.runs.speed import compute_dtype, device_type
 from stkd_lightning.teacher import FrozenTeacher, accuracy, check_accuracy, default_min_accuracy
 
 
@@ -31,7 +34,13 @@ class Teacher:
     figures: Fitted | None = None
 
 
-def load(node: DictConfig, data: ArrayDataModule) -> Teacher:
+def frozen(network: nn.Module, trainer: DictConfig) -> FrozenTeacher:
+    """Freeze a network in the precision that is best for it, where that is left open; else in the training's."""
+    automatic = trainer.precision == "auto"
+    return FrozenTeacher(network, dtype=compute_dtype(network, device_type(trainer)) if automatic else None)
+
+
+def load(node: DictConfig, trainer: DictConfig, data: ArrayDataModule, cache: Path) -> Teacher:
     """Load the teacher of a configuration that names its checkpoint.
 
     Raises:
@@ -50,8 +59,8 @@ def load(node: DictConfig, data: ArrayDataModule) -> Teacher:
     )
     if isinstance(network, AdaptedInput):
         say(f"teacher: images are resized or normalized for it, as it was trained: {network.describe()}")
-    teacher = FrozenTeacher(network)
-    _check(teacher, data, node, str(node.checkpoint), refuse=True)
+    teacher = frozen(network, trainer)
+    _check(teacher, data, node, str(node.checkpoint), cache, refuse=True)
     return Teacher(teacher, str(node.checkpoint))
 
 
@@ -64,18 +73,24 @@ def obtain(node: DictConfig, recipe: Recipe, data: ArrayDataModule, cache: Path,
     alone = train_once(recipe, data, cache) if needed else find(recipe, data, cache)
     if alone is None:
         return None
-    teacher = FrozenTeacher(build_network(node.network, data, checkpoint=str(alone.checkpoint)))
-    _check(teacher, data, node, f"trained here, {alone.key}", refuse=False)
+    teacher = frozen(build_network(node.network, data, checkpoint=str(alone.checkpoint)), recipe.trainer)
+    _check(teacher, data, node, f"trained here, {alone.key}", cache, refuse=False)
     return Teacher(teacher, f"trained here, {alone.key}", alone.fitted)
 
 
-def _check(teacher: FrozenTeacher, data: ArrayDataModule, node: DictConfig, source: str, *, refuse: bool) -> None:
+def _check(
+    teacher: FrozenTeacher, data: ArrayDataModule, node: DictConfig, source: str, cache: Path, *, refuse: bool
+) -> None:
     """Measure a teacher on validation images; at chance level refuse it, or warn of one trained by these settings."""
     minimum = default_min_accuracy(data.num_classes) if node.min_accuracy is None else node.min_accuracy
     if not minimum:
         return
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    value = accuracy(teacher, data.val_dataloader() or data.plain_train_dataloader(), device)
+    images = [data.arrays.digest, data.validation_fraction, data.split_seed, str(teacher.dtype)]
+    value = remembered(
+        cache / "accuracy" / f"{key_of([teacher.digest, *images])}.json",
+        lambda: accuracy(teacher, data.val_dataloader() or data.plain_train_dataloader(), device),
+    )
     name = f"{describe(node.network)} ({source})"
     say(f"teacher: {name}, accuracy {value:.1%} on {'validation' if data.has_validation else 'training'} images")
     try:

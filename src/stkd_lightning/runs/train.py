@@ -1,5 +1,6 @@
 """A whole run: data -> teacher -> baseline -> student -> test -> summary."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -12,15 +13,19 @@ from torch import nn
 from stkd_lightning.cache import cache_root
 from stkd_lightning.callbacks import Provenance, Throughput
 from stkd_lightning.data.module import ArrayDataModule
+from stkd_lightning.files import write_json
 from stkd_lightning.models.cost import flops, parameters
 from stkd_lightning.module import DistillationModule
+from stkd_lightning.replay import check_replay
 from stkd_lightning.reporting.console import process_rank, say
 from stkd_lightning.reporting.dashboards import abandon, finish, log_configuration
-from stkd_lightning.reporting.summary import Summary, environment, table, write_json
+from stkd_lightning.reporting.summary import Summary, environment, table
+from stkd_lightning.runs import speed
 from stkd_lightning.runs import teacher as teachers
-from stkd_lightning.runs.alone import Alone, Recipe, data_facts, describe, plain, train_once
+from stkd_lightning.runs.alone import Alone, Recipe, data_facts, describe, plain, train_once, training
 from stkd_lightning.runs.fit import Fitted, checkpoints, fit_and_test, quiet, seeded, try_settings
 from stkd_lightning.runs.networks import build_network, input_facts
+from stkd_lightning.runs.replay import replayed
 
 
 def train(config: DictConfig) -> float:
@@ -36,22 +41,39 @@ def train(config: DictConfig) -> float:
         InputError: a mistake that the user can mend.
     """
     quiet()
-    try_settings(config)
+    ranks = try_settings(config)
     seeded(config.seed)  # a loss may have parameters of its own
     loss: nn.Module = instantiate(config.loss)
+    if config.teacher.replay:
+        check_replay(loss)
     mixup = instantiate(config.mixup)
     data: ArrayDataModule = instantiate(config.dataset)
     data.prepare_data()
-    data.train_dataloader()  # refuses a batch larger than the data before anything is trained
+    batches = len(data.train_dataloader())  # refuses a batch larger than the data before anything is trained
     config.num_classes = data.num_classes
     student = build_network(config.student, data, seed=config.seed)
     optimizer, schedule = instantiate(config.optimizer), instantiate(config.scheduler)
 
-    teacher = _teacher(config, data, needed=bool(getattr(loss, "needs_teacher", True)))
+    asks = bool(getattr(loss, "needs_teacher", True))
+    teacher = _teacher(config, data, needed=asks)
     baseline = train_once(_baseline_recipe(config), data, _trained(config)) if config.baseline else None
 
-    module = DistillationModule(student, loss, teacher.network if teacher else None, mixup, optimizer, schedule)
-    say(f"student: training {describe(config.student)} on {data.name} for {config.trainer.max_epochs} epochs")
+    steps = speed.length(config.trainer, batches)
+    _decide(config, data, student, teacher if asks else None, steps)
+    replay = None
+    if teacher and asks and config.teacher.replay:
+        replay = replayed(config, data, teacher.network, ranks=ranks, batches=steps)
+    module = DistillationModule(
+        student,
+        loss,
+        teacher.network if teacher else None,
+        mixup,
+        optimizer,
+        schedule,
+        compile=config.compile,
+        replay=replay,
+    )
+    say(training("student", config.student, data, config.trainer, config.precision, compile=config.compile))
     try:
         trainer = _trainer(config, data, student)
         seeded(config.seed)  # whatever was trained or loaded before, dropout draws the same
@@ -70,6 +92,21 @@ def train(config: DictConfig) -> float:
     return (fitted.validation or fitted.test["last"])["accuracy"]
 
 
+def _decide(
+    config: DictConfig, data: ArrayDataModule, student: nn.Module, teacher: teachers.Teacher | None, steps: int
+) -> None:
+    """Put what makes the run fast in place of ``auto``, so that its folder and its checkpoints say it."""
+    device = speed.device_type(config.trainer)
+    config.precision = config.trainer.precision = speed.precision(config.trainer.precision, student, device)
+    work = 3 * flops(student, data.image_size)
+    if teacher is not None:
+        work += flops(teacher.network.network, data.image_size)
+    work *= steps * config.dataset.batch_size
+    config.compile = speed.compiles(config.compile, device=device, flops=work, steps=steps, cache=config.cache_dir)
+    if teacher is not None:
+        teacher.network.compile_ = config.compile
+
+
 def _trained(config: DictConfig) -> Path:
     return cache_root(config.cache_dir) / "trained"
 
@@ -77,18 +114,20 @@ def _trained(config: DictConfig) -> Path:
 def _teacher(config: DictConfig, data: ArrayDataModule, *, needed: bool) -> teachers.Teacher | None:
     node = config.teacher
     if node.checkpoint is not None:
-        return teachers.load(node, data)
+        return teachers.load(node, config.trainer, data, _trained(config))
     trainer = cast(DictConfig, OmegaConf.merge(config.trainer, {"max_epochs": node.max_epochs}))
     own_rate = {} if node.lr is None else {"lr": node.lr}
     optimizer = cast(DictConfig, OmegaConf.merge(node.optimizer, own_rate))
     recipe = Recipe("teacher", node.network, config.dataset, optimizer, node.scheduler, trainer, node.seed)
+    recipe = replace(recipe, compile=config.compile, cache_dir=config.cache_dir)
     return teachers.obtain(node, recipe, data, _trained(config), needed=needed)
 
 
 def _baseline_recipe(config: DictConfig) -> Recipe:
-    return Recipe(
+    recipe = Recipe(
         "baseline", config.student, config.dataset, config.optimizer, config.scheduler, config.trainer, config.seed
     )
+    return replace(recipe, compile=config.compile, cache_dir=config.cache_dir)
 
 
 def _trainer(config: DictConfig, data: ArrayDataModule, student: nn.Module) -> L.Trainer:

@@ -1,0 +1,61 @@
+"""Where a run's teacher logits are kept, under a key of all that shapes them."""
+
+import shutil
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from stkd_lightning.cache import cache_root, key_of
+from stkd_lightning.data.module import ArrayDataModule
+from stkd_lightning.errors import InputError
+from stkd_lightning.replay import Replay
+from stkd_lightning.reporting.console import say
+from stkd_lightning.runs.alone import ELSEWHERE, HANDLING, plain
+from stkd_lightning.teacher import FrozenTeacher
+
+FORMAT = 1  # raised when a change of the code changes what the same settings show or how it is stored
+
+
+def replayed(config: DictConfig, data: ArrayDataModule, teacher: FrozenTeacher, *, ranks: int, batches: int) -> Replay:
+    """Return the replay of a run, if there is room for it.
+
+    Args:
+        config: with the run's precision decided.
+        data: prepared.
+        teacher: whose weights are part of the key.
+        ranks: that share a batch.
+        batches: of the whole run.
+
+    Raises:
+        InputError: it would take more than ``teacher.replay_limit`` or than the disk has.
+    """
+    root = cache_root(config.cache_dir) / "replay"
+    shown = {k: v for k, v in plain(config.dataset).items() if k == "seed" or k not in ELSEWHERE | HANDLING}
+    dtype = str(teacher.dtype or config.trainer.precision)
+    key = key_of([FORMAT, teacher.digest, data.arrays.digest, shown, plain(config.mixup), dtype, ranks])
+    size = 2 if "16" in dtype else 4
+    needed = batches * config.dataset.batch_size * data.num_classes * size - _size(root / key)
+    free = shutil.disk_usage(_existing(root)).free
+    limit = config.teacher.replay_limit * 2**30 - _size(root)
+    if needed > min(free, limit):
+        cause = (
+            f"{root} may grow by {_gib(limit)}: raise teacher.replay_limit" if limit < free else f"{root}: disk full"
+        )
+        raise InputError(
+            f"teacher.replay=true: needs {_gib(needed)}; {cause}, delete folders in it, or set it to false"
+        )
+    there = (root / key).is_dir()
+    say(f"teacher: {'logits of earlier runs are read from' if there else 'its logits are written to'} {root / key}")
+    return Replay(root / key)
+
+
+def _size(folder: Path) -> int:
+    return sum(p.stat().st_size for p in folder.rglob("*") if p.is_file())
+
+
+def _existing(folder: Path) -> Path:
+    return folder if folder.exists() else _existing(folder.parent)
+
+
+def _gib(size: float) -> str:
+    return f"{max(size, 0) / 2**30:.2f} GiB"
