@@ -1,0 +1,93 @@
+"""CIFAR-100 for all trainings; noise of the same shape where it is not at hand, which costs the same."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+from torchvision import transforms
+
+from stkd_lightning.data import ArrayDataModule, CIFAR100DataModule
+from stkd_lightning.data.arrays import RawData, RawSplit
+
+
+class NoiseDataModule(ArrayDataModule):
+    """Noise of CIFAR-100's shape."""
+
+    name = "noise"
+
+    def locate(self) -> Path:
+        self.cache.mkdir(parents=True, exist_ok=True)
+        return self.cache
+
+    def stamps(self, folder: Path) -> list[Path]:
+        return []
+
+    def read(self, folder: Path) -> RawData:
+        random = np.random.default_rng(0)
+
+        def split(count: int) -> RawSplit:
+            images = random.integers(0, 256, (count, 3, 32, 32), dtype=np.uint8)
+            return RawSplit([i % 100 for i in range(count)], [images], (3, 32, 32))
+
+        return RawData({"train": split(50_000), "test": split(10_000)}, [f"class {i}" for i in range(100)])
+
+
+def data_module(**options: object) -> ArrayDataModule:
+    """Return CIFAR-100 from ``$STKD_DATA`` or ``data``, else noise."""
+    folder = Path(os.environ.get("STKD_DATA", "data"))
+    if (folder / "cifar-100-python").is_dir():
+        return CIFAR100DataModule(folder, **options)  # type: ignore[arg-type]
+    return NoiseDataModule(folder, **options)  # type: ignore[arg-type]
+
+
+class Images(Dataset[tuple[Tensor, int]]):
+    """What the literature's code does: one image at a time, by way of Pillow and torchvision's transforms.
+
+    Args:
+        images: ``(N, 3, 32, 32)`` uint8.
+        labels: ``(N,)``.
+        mean: of each channel, in units of 1.
+        std: likewise.
+    """
+
+    def __init__(
+        self, images: NDArray[np.uint8], labels: NDArray[np.int64], mean: Sequence[float], std: Sequence[float]
+    ) -> None:
+        self.images, self.labels = np.ascontiguousarray(images.transpose(0, 2, 3, 1)), labels
+        self.transform = transforms.Compose(
+            [
+                transforms.RandomCrop(32, padding=4),
+                transforms.RandomHorizontalFlip(),
+                transforms.ToTensor(),
+                transforms.Normalize(mean, std),
+            ]
+        )
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, i: int) -> tuple[Tensor, int]:
+        return self.transform(Image.fromarray(self.images[i])), int(self.labels[i])
+
+
+def dataset() -> Images:
+    """Return the training images."""
+    module = data_module()
+    return Images(*module.arrays.splits["train"], module.mean, module.std)
+
+
+def loader(batch_size: int, images: Images | None = None) -> DataLoader:
+    """Return the literature's loader, with a worker for each core."""
+    return DataLoader(
+        dataset() if images is None else images,
+        batch_size=batch_size,
+        shuffle=True,
+        drop_last=True,
+        num_workers=len(os.sched_getaffinity(0)),
+        persistent_workers=True,
+    )

@@ -1,0 +1,84 @@
+"""What a figure was measured on, and whether it was measured alone."""
+
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+
+from stkd_lightning.reporting.summary import environment
+
+BUSY = 10.0  # percent of all cores that others may use; on 2 cores a second busy process divides speeds by ten
+
+
+def device() -> torch.device:
+    """Return where benchmarks run."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def synchronize() -> None:
+    """Wait for the device."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+def others() -> float:
+    """Return the percentage of all cores that was busy in the last second, while this process slept."""
+    return psutil.cpu_percent(interval=1.0)
+
+
+def alone() -> float:
+    """Say so if the machine is not, and return how busy it is."""
+    busy = others()
+    if busy > BUSY:
+        print(
+            f"warning: other processes use {busy:.0f} % of this machine; figures measured so are of no use", flush=True
+        )
+    return busy
+
+
+def matrix_peak(dtype: torch.dtype, seconds: float = 1.0) -> float:
+    """Return the floating-point operations per second of the best matrix product that this machine's libraries do.
+
+    As a product and as a convolution: on some CPUs the library behind one of them does not know the hardware well.
+    """
+    size = 8192 if torch.cuda.is_available() else 2048
+    left, right = (torch.randn(size, size, device=device()).to(dtype) for _ in range(2))
+    images = torch.randn(64, 256, 16, 16, device=device()).to(dtype).contiguous(memory_format=torch.channels_last)
+    weights = torch.randn(256, 256, 3, 3, device=device()).to(dtype).contiguous(memory_format=torch.channels_last)
+    works = [
+        (lambda: left @ right, 2 * size**3),
+        (lambda: torch.nn.functional.conv2d(images, weights, padding=1), 2 * 64 * 16 * 16 * 256 * 256 * 9),
+    ]
+    best, begin = 0.0, time.perf_counter()
+    while time.perf_counter() - begin < seconds:
+        for work, operations in works:
+            synchronize()
+            start = time.perf_counter()
+            work()
+            synchronize()
+            best = max(best, operations / (time.perf_counter() - start))
+    return best
+
+
+def facts() -> dict[str, Any]:
+    """Return hardware, versions and the commit that is measured."""
+    root = Path(__file__).parents[1]
+
+    def git(*words: str) -> str:
+        done = subprocess.run(["git", *words], cwd=root, capture_output=True, text=True)
+        return done.stdout.strip() if done.returncode == 0 else ""
+
+    info = environment()
+    half = torch.cuda.is_available() or torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    info["hardware"]["amx"] = torch.cpu._is_amx_tile_supported()
+    info["hardware"]["avx512_bf16"] = torch.cpu._is_avx512_bf16_supported()
+    info["hardware"]["matrix_gflops"] = {
+        str(d).removeprefix("torch."): round(matrix_peak(d) / 1e9)
+        for d in ([torch.float32, torch.bfloat16] if half else [torch.float32])
+    }
+    info["commit"] = git("rev-parse", "HEAD") or None
+    info["changed"] = bool(git("status", "--porcelain", "--", "src", "conf", "benchmarks/*.py"))
+    return info
