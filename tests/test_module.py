@@ -19,6 +19,7 @@ from stkd_lightning.losses import CrossEntropyLoss, KDLoss, Loss, STKDLoss, Term
 from stkd_lightning.losses.base import Features
 from stkd_lightning.models import create_model
 from stkd_lightning.outputs import MixedTarget, StepContext
+from stkd_lightning.replay import Replay
 from stkd_lightning.teacher import FrozenTeacher
 
 
@@ -186,6 +187,89 @@ def test_a_loss_without_a_teacher_never_calls_it(tmp_path: Path) -> None:
     distillation = module(loss=CrossEntropyLoss(), teacher=FrozenTeacher(Counting()))
     trainer(tmp_path, limit_val_batches=0).fit(distillation, DigitsDataModule())
     assert Counting.calls == 0
+
+
+class Asked(nn.Module):
+    """Counts the batches it is shown."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.network = create_model("resnet8", num_classes=10)
+        self.times = 0
+
+    def __deepcopy__(self, memo: Any) -> "Asked":
+        return self  # the copy that answers is the one that counts
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        self.times += 1
+        return self.network(images)
+
+
+def test_the_teacher_is_asked_once_for_images_that_return(tmp_path: Path) -> None:
+    asked = Asked()
+    trainer(tmp_path, max_epochs=3, limit_train_batches=0).fit(module(teacher=FrozenTeacher(asked)), DigitsDataModule())
+    assert asked.times <= 1 + 3  # one batch of validation images, three looks at it when it is made constant
+
+
+def test_a_replay_gives_the_same_student_without_the_teacher(tmp_path: Path) -> None:
+    students, times = [], []
+    for replay in (None, Replay(tmp_path / "replay"), Replay(tmp_path / "replay")):
+        torch.manual_seed(3)
+        asked = Asked()
+        torch.manual_seed(4)
+        distillation = module(teacher=FrozenTeacher(asked), replay=replay)
+        fitting = trainer(tmp_path, max_epochs=2, precision="bf16-mixed", num_sanity_val_steps=0)
+        fitting.fit(distillation, DigitsDataModule())
+        fitting.test(distillation, DigitsDataModule(), verbose=False)
+        students.append(distillation.student.state_dict())
+        times.append(asked.times)
+    assert times[0] == times[1] > 0 == times[2]
+    for other in students[1:]:
+        assert all(torch.equal(v, other[k]) for k, v in students[0].items())
+
+
+def test_a_student_is_measured_in_full_precision(tmp_path: Path) -> None:
+    """The same figures whatever precision it trains in, so that an evaluation elsewhere repeats them."""
+    teacher = create_model("resnet14", num_classes=10)
+    figures = [
+        trainer(tmp_path, precision=precision).test(
+            module(teacher=FrozenTeacher(teacher)), DigitsDataModule(), verbose=False
+        )[0]
+        for precision in ("32-true", "bf16-mixed")
+    ]
+    assert figures[0]["test/cross_entropy"] == figures[1]["test/cross_entropy"]
+    assert figures[0]["test/teacher_kl"] != figures[1]["test/teacher_kl"]  # the teacher as it teaches
+
+
+class Hint(Loss):
+    features = Features(student=("layer2",), teacher=("layer2",))
+
+    def forward(
+        self,
+        student: ModelOutput,
+        teacher: ModelOutput | None,
+        target: MixedTarget,
+        context: StepContext | None = None,
+    ) -> Terms:
+        assert teacher is not None
+        return {"hint": (student.features["layer2"] - teacher.features["layer2"]).float().square().mean()}
+
+
+def test_compiled_networks_train_as_eager_ones(tmp_path: Path) -> None:
+    losses = []
+    for compile in (False, True):
+        torch._dynamo.reset()
+        torch.manual_seed(6)
+        teacher = FrozenTeacher(create_model("resnet8", num_classes=10), compile=compile)
+        loss = WeightedSum({"stkd": STKDLoss(), "hint": Hint()})
+        distillation = module(teacher=teacher, loss=loss, compile=compile)
+        fitting = trainer(tmp_path, log_every_n_steps=4, logger=CSVLogger(tmp_path, version=str(compile)))
+        torch.manual_seed(5)
+        fitting.fit(distillation, DigitsDataModule())
+        losses.append({k: float(v) for k, v in fitting.logged_metrics.items() if k.startswith(("train/", "val/"))})
+    assert {"train/hint", "train/similarity", "val/cross_entropy"} <= losses[0].keys()
+    for name, value in losses[0].items():
+        assert losses[1][name] == pytest.approx(value, rel=0.02, abs=0.02), name
 
 
 def test_a_missing_teacher_is_named() -> None:

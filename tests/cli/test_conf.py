@@ -104,7 +104,7 @@ def test_schedulers(scheduler: str) -> None:
 @pytest.mark.parametrize("trainer", choices("trainer"))
 def test_trainers(trainer: str) -> None:
     """The GPU's are built for the CPU, which is all that can be built without one."""
-    config = composed(f"trainer={trainer}", "trainer.accelerator=cpu", "trainer.devices=1")
+    config = composed(f"trainer={trainer}", "trainer.accelerator=cpu", "trainer.devices=1", "precision=32-true")
     assert isinstance(instantiate(config.trainer, logger=False), L.Trainer)
 
 

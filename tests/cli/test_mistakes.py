@@ -37,6 +37,12 @@ CONFIGURATION = [
     (["+trainer.fast_dev_run=true"], "trainer.fast_dev_run: leaves no checkpoint"),
     (["seed=inf"], "seed=inf: must be a whole number"),
     (["hydra.run.dir=file/run"], "output folder file/run: cannot be made"),
+    (["precision=fp16"], "precision 'fp16': unknown; all: 16-mixed, 16-true, 32-true"),
+    (["compile=maybe"], "compile=maybe: must be auto, true or false"),
+    (["dataset.resident=1"], "dataset.resident=1: must be auto, true or false"),
+    (["dataset.workers=0"], "dataset.workers=0: must be a whole number of at least 1"),
+    (["teacher.replay=auto"], "teacher.replay=auto: must be true or false"),
+    (["teacher.replay_limit=0"], "teacher.replay_limit=0: must be above 0"),
     (["cache_dir=file/cache"], "output folder file/cache: cannot be made"),
 ]
 
@@ -121,6 +127,7 @@ RUNTIME = [
     ([*DIGITS, "teacher.checkpoint=pretrained"], "teacher.checkpoint=pretrained: needs a network with"),
     ([*DIGITS, "student.weights=weights/deeper.pth"], "checkpoint weights/deeper.pth: does not fit"),
     ([*DIGITS, "dataset.batch_size=5000"], "dataset.batch_size=5000: there are only 1211 training images"),
+    ([*DIGITS, "teacher.replay=true", "teacher.replay_limit=1e-6"], "more than teacher.replay_limit=1e-06; raise it"),
     ([*DIGITS, "trainer=gpu"], "No supported gpu backend found"),
     ([*DIGITS, "+loss.alhpa=1"], "unexpected keyword argument 'alhpa'"),
     ([*DIGITS, "student._target_=nowhere.Network"], "nowhere.Network"),

@@ -20,11 +20,10 @@ def test_bfloat16_where_hardware_and_network_gain(half: bool, monkeypatch: pytes
 
 
 def compiles(setting: bool | str, flops: float, steps: int = 1, device: str = "cpu") -> bool:
-    return speed.compiles(setting, device=device, flops=flops, steps=steps, cache=None)
+    return speed.compiles(setting, device=device, flops=flops, steps=steps)
 
 
 def test_only_long_runs_are_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
     monkeypatch.setattr(speed.shutil, "which", lambda name: name)
     quickstart = 3 * 1.6e6 * 1212 * 8
     literature = (2.2e9 + 3 * 0.35e9) * 45_000 * 240

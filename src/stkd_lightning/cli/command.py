@@ -15,6 +15,7 @@ from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
+from stkd_lightning.cache import cache_root
 from stkd_lightning.cli.checks import check, output_folders
 from stkd_lightning.cli.compose import composed, composing, conf_dir, jobs
 from stkd_lightning.errors import InputError
@@ -87,6 +88,8 @@ def _job(job: str, raised: list[Exception], made: list[Path]) -> Callable[[DictC
         made.append(Path(HydraConfig.get().runtime.output_dir))
         if _sweeps_over_processes(config):
             return _in_own_process()
+        # Importing Lightning chooses a folder for compiled code that does not outlive the machine's next start.
+        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_root(config.cache_dir).absolute() / "compiled"))
         module, function = job.split(":")
         try:
             return getattr(import_module(module), function)(config)

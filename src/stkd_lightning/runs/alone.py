@@ -27,6 +27,7 @@ from stkd_lightning.runs import speed
 from stkd_lightning.runs.fit import Fitted, checkpoints, fit_and_test, seeded
 from stkd_lightning.runs.networks import build_network, input_facts
 
+TRAINED = "trained"  # in the cache
 RECIPE = 2  # raised when a change of the code changes what the same settings train
 # Options of the trainer that say where or how visibly it runs, not what comes out.
 INCIDENTAL = {"accelerator", "devices", "num_nodes", "strategy", "log_every_n_steps", "default_root_dir", "logger",
@@ -50,7 +51,6 @@ class Recipe:
         trainer: node with ``_target_``.
         seed: of first weights, order and augmentation.
         compile: ``True``, ``False`` or ``"auto"``; shapes the rounding only.
-        cache_dir: for compiled code; see ``cache_root``.
     """
 
     role: str
@@ -61,7 +61,6 @@ class Recipe:
     trainer: DictConfig
     seed: int
     compile: bool | str = "auto"
-    cache_dir: str | None = None
 
     def key(self, data: ArrayDataModule) -> str:
         """Return what stands for the result: equal settings on equal data give equal keys."""
@@ -147,7 +146,7 @@ def _train(recipe: Recipe, folder: Path) -> Fitted:
     steps = speed.length(recipe.trainer, len(data.train_dataloader()))
     images = steps * data.batch_size
     work = 3 * flops(network, data.image_size) * images
-    compile = speed.compiles(recipe.compile, device=device, flops=work, steps=steps, cache=recipe.cache_dir)
+    compile = speed.compiles(recipe.compile, device=device, flops=work, steps=steps)
     module = DistillationModule(
         network,
         CrossEntropyLoss(),

@@ -103,8 +103,8 @@ def _check_trusted(parts: dict[str, Any], path: Path) -> None:
     Raises:
         InputError: names what was found.
     """
-    known = {"_target_", "name", "weights", "data_dir", "cache_dir", "url", "md5", "train_folder", "val_folder",
-             "test_folder"}  # fmt: skip
+    known = {"_target_", "name", "resident", "weights", "data_dir", "cache_dir", "url", "md5", "train_folder",
+             "val_folder", "test_folder"}  # fmt: skip
     for part in parts.values():
         if part.get("_target_") not in TRUSTED:
             raise InputError(

@@ -16,6 +16,22 @@ from stkd_lightning.teacher import FrozenTeacher
 FORMAT = 1  # raised when a change of the code changes what the same settings show or how it is stored
 
 
+def needed(config: DictConfig, data: ArrayDataModule, batches: int, dtype: str) -> int:
+    """Return the bytes of the logits of a whole run's batches.
+
+    Raises:
+        InputError: they are more than ``teacher.replay_limit`` allows in all.
+    """
+    size = 2 if "16" in dtype else 4
+    total = batches * config.dataset.batch_size * data.num_classes * size
+    if total > config.teacher.replay_limit * 2**30:
+        raise InputError(
+            f"teacher.replay=true: this run's logits take {_gib(total)}, more than "
+            f"teacher.replay_limit={config.teacher.replay_limit}; raise it, or set teacher.replay=false"
+        )
+    return total
+
+
 def replayed(config: DictConfig, data: ArrayDataModule, teacher: FrozenTeacher, *, ranks: int, batches: int) -> Replay:
     """Return the replay of a run, if there is room for it.
 
@@ -27,23 +43,20 @@ def replayed(config: DictConfig, data: ArrayDataModule, teacher: FrozenTeacher, 
         batches: of the whole run.
 
     Raises:
-        InputError: it would take more than ``teacher.replay_limit`` or than the disk has.
+        InputError: with what is there already it would take more than ``teacher.replay_limit``, or than the disk has.
     """
     root = cache_root(config.cache_dir) / "replay"
     shown = {k: v for k, v in plain(config.dataset).items() if k == "seed" or k not in ELSEWHERE | HANDLING}
     dtype = str(teacher.dtype or config.trainer.precision)
     key = key_of([FORMAT, teacher.digest, data.arrays.digest, shown, plain(config.mixup), dtype, ranks])
-    size = 2 if "16" in dtype else 4
-    needed = batches * config.dataset.batch_size * data.num_classes * size - _size(root / key)
+    more = needed(config, data, batches, dtype) - _size(root / key)
     free = shutil.disk_usage(_existing(root)).free
     limit = config.teacher.replay_limit * 2**30 - _size(root)
-    if needed > min(free, limit):
+    if more > min(free, limit):
         cause = (
-            f"{root} may grow by {_gib(limit)}: raise teacher.replay_limit" if limit < free else f"{root}: disk full"
+            f"may grow by {_gib(limit)} (teacher.replay_limit)" if limit < free else f"has {_gib(free)} of disk left"
         )
-        raise InputError(
-            f"teacher.replay=true: needs {_gib(needed)}; {cause}, delete folders in it, or set it to false"
-        )
+        raise InputError(f"teacher.replay=true: needs {_gib(more)}, but {root} {cause}; delete what is old in it")
     there = (root / key).is_dir()
     say(f"teacher: {'logits of earlier runs are read from' if there else 'its logits are written to'} {root / key}")
     return Replay(root / key)

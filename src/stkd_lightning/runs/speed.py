@@ -7,7 +7,6 @@ import torch
 from omegaconf import DictConfig
 from torch import nn
 
-from stkd_lightning.cache import cache_root
 from stkd_lightning.errors import InputError
 
 # What eager training sustains, roughly: enough to tell a run of seconds from one of hours.
@@ -51,7 +50,7 @@ def precision(setting: str, network: nn.Module, device: str) -> str:
     return "bf16-mixed" if compute_dtype(network, device) == torch.bfloat16 else "32-true"
 
 
-def compiles(setting: bool | str, *, device: str, flops: float, steps: int, cache: str | None) -> bool:
+def compiles(setting: bool | str, *, device: str, flops: float, steps: int) -> bool:
     """Return whether a run compiles its networks.
 
     Args:
@@ -59,7 +58,6 @@ def compiles(setting: bool | str, *, device: str, flops: float, steps: int, cach
         device: where it trains.
         flops: floating-point operations of the whole run.
         steps: of the whole run.
-        cache: for code that later runs use again; see ``cache_root``.
 
     Raises:
         InputError: ``True`` on a machine that has no C++ compiler.
@@ -73,8 +71,6 @@ def compiles(setting: bool | str, *, device: str, flops: float, steps: int, cach
             "cuda": max(flops / CUDA_FLOPS, steps * CUDA_SECONDS_PER_STEP),
         }
         setting = compiler is not None and seconds.get(device, 0.0) > WORTH_COMPILING
-    if setting:
-        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_root(cache) / "compiled"))
     return bool(setting)
 
 

@@ -12,7 +12,7 @@ from stkd_lightning.data.module import ArrayDataModule
 from stkd_lightning.errors import InputError
 from stkd_lightning.models.inputs import AdaptedInput
 from stkd_lightning.reporting.console import say
-from stkd_lightning.runs.alone import Recipe, describe, find, train_once
+from stkd_lightning.runs.alone import TRAINED, Recipe, describe, find, train_once
 from stkd_lightning.runs.fit import Fitted
 from stkd_lightning.runs.networks import build_network
 from stkd_lightning.runs.speed import compute_dtype, device_type
@@ -70,7 +70,8 @@ def obtain(node: DictConfig, recipe: Recipe, data: ArrayDataModule, cache: Path,
     Returns:
         The teacher, or ``None`` where it is neither there nor needed.
     """
-    alone = train_once(recipe, data, cache) if needed else find(recipe, data, cache)
+    trained = cache / TRAINED
+    alone = train_once(recipe, data, trained) if needed else find(recipe, data, trained)
     if alone is None:
         return None
     teacher = frozen(build_network(node.network, data, checkpoint=str(alone.checkpoint)), recipe.trainer)

@@ -1,6 +1,5 @@
 """A whole run: data -> teacher -> baseline -> student -> test -> summary."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -22,10 +21,10 @@ from stkd_lightning.reporting.dashboards import abandon, finish, log_configurati
 from stkd_lightning.reporting.summary import Summary, environment, table
 from stkd_lightning.runs import speed
 from stkd_lightning.runs import teacher as teachers
-from stkd_lightning.runs.alone import Alone, Recipe, data_facts, describe, plain, train_once, training
+from stkd_lightning.runs.alone import TRAINED, Alone, Recipe, data_facts, describe, plain, train_once, training
 from stkd_lightning.runs.fit import Fitted, checkpoints, fit_and_test, quiet, seeded, try_settings
 from stkd_lightning.runs.networks import build_network, input_facts
-from stkd_lightning.runs.replay import replayed
+from stkd_lightning.runs.replay import needed, replayed
 
 
 def train(config: DictConfig) -> float:
@@ -55,10 +54,14 @@ def train(config: DictConfig) -> float:
     optimizer, schedule = instantiate(config.optimizer), instantiate(config.scheduler)
 
     asks = bool(getattr(loss, "needs_teacher", True))
-    teacher = _teacher(config, data, needed=asks)
-    baseline = train_once(_baseline_recipe(config), data, _trained(config)) if config.baseline else None
-
     steps = speed.length(config.trainer, batches)
+    if asks and config.teacher.replay:
+        needed(config, data, steps, "16")  # the least that it can take, before a teacher is trained
+    teacher = _teacher(config, data, needed=asks)
+    baseline = (
+        train_once(_baseline_recipe(config), data, cache_root(config.cache_dir) / TRAINED) if config.baseline else None
+    )
+
     _decide(config, data, student, teacher if asks else None, steps)
     replay = None
     if teacher and asks and config.teacher.replay:
@@ -102,32 +105,35 @@ def _decide(
     if teacher is not None:
         work += flops(teacher.network.network, data.image_size)
     work *= steps * config.dataset.batch_size
-    config.compile = speed.compiles(config.compile, device=device, flops=work, steps=steps, cache=config.cache_dir)
+    config.compile = speed.compiles(config.compile, device=device, flops=work, steps=steps)
     if teacher is not None:
         teacher.network.compile_ = config.compile
-
-
-def _trained(config: DictConfig) -> Path:
-    return cache_root(config.cache_dir) / "trained"
 
 
 def _teacher(config: DictConfig, data: ArrayDataModule, *, needed: bool) -> teachers.Teacher | None:
     node = config.teacher
     if node.checkpoint is not None:
-        return teachers.load(node, config.trainer, data, _trained(config))
+        return teachers.load(node, config.trainer, data, cache_root(config.cache_dir))
     trainer = cast(DictConfig, OmegaConf.merge(config.trainer, {"max_epochs": node.max_epochs}))
     own_rate = {} if node.lr is None else {"lr": node.lr}
     optimizer = cast(DictConfig, OmegaConf.merge(node.optimizer, own_rate))
-    recipe = Recipe("teacher", node.network, config.dataset, optimizer, node.scheduler, trainer, node.seed)
-    recipe = replace(recipe, compile=config.compile, cache_dir=config.cache_dir)
-    return teachers.obtain(node, recipe, data, _trained(config), needed=needed)
+    recipe = Recipe(
+        "teacher", node.network, config.dataset, optimizer, node.scheduler, trainer, node.seed, config.compile
+    )
+    return teachers.obtain(node, recipe, data, cache_root(config.cache_dir), needed=needed)
 
 
 def _baseline_recipe(config: DictConfig) -> Recipe:
-    recipe = Recipe(
-        "baseline", config.student, config.dataset, config.optimizer, config.scheduler, config.trainer, config.seed
+    return Recipe(
+        "baseline",
+        config.student,
+        config.dataset,
+        config.optimizer,
+        config.scheduler,
+        config.trainer,
+        config.seed,
+        config.compile,
     )
-    return replace(recipe, compile=config.compile, cache_dir=config.cache_dir)
 
 
 def _trainer(config: DictConfig, data: ArrayDataModule, student: nn.Module) -> L.Trainer:
