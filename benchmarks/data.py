@@ -1,8 +1,9 @@
 """CIFAR-100 for all trainings; noise of the same shape where it is not at hand, which costs the same."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,9 +17,22 @@ from stkd_lightning.data.arrays import RawData, RawSplit
 
 
 class NoiseDataModule(ArrayDataModule):
-    """Noise of CIFAR-100's shape."""
+    """Noise of CIFAR-100's shape.
+
+    Args:
+        data_dir: not read.
+        count: of training images.
+        options: those of ``ArrayDataModule``.
+    """
 
     name = "noise"
+
+    def __init__(self, data_dir: str | Path = "data", *, count: int = 50_000, **options: Any) -> None:
+        super().__init__(data_dir, **options)
+        self.count = count
+
+    def options(self) -> dict[str, object]:
+        return {"count": self.count}
 
     def locate(self) -> Path:
         self.cache.mkdir(parents=True, exist_ok=True)
@@ -30,19 +44,22 @@ class NoiseDataModule(ArrayDataModule):
     def read(self, folder: Path) -> RawData:
         random = np.random.default_rng(0)
 
+        def chunks(count: int) -> Iterator[NDArray[np.uint8]]:
+            for start in range(0, count, 10_000):
+                yield random.integers(0, 256, (min(10_000, count - start), 3, 32, 32), dtype=np.uint8)
+
         def split(count: int) -> RawSplit:
-            images = random.integers(0, 256, (count, 3, 32, 32), dtype=np.uint8)
-            return RawSplit([i % 100 for i in range(count)], [images], (3, 32, 32))
+            return RawSplit([i % 100 for i in range(count)], chunks(count), (3, 32, 32))
 
-        return RawData({"train": split(50_000), "test": split(10_000)}, [f"class {i}" for i in range(100)])
+        return RawData({"train": split(self.count), "test": split(10_000)}, [f"class {i}" for i in range(100)])
 
 
-def data_module(**options: object) -> ArrayDataModule:
+def data_module(**options: Any) -> ArrayDataModule:
     """Return CIFAR-100 from ``$STKD_DATA`` or ``data``, else noise."""
     folder = Path(os.environ.get("STKD_DATA", "data"))
     if (folder / "cifar-100-python").is_dir():
-        return CIFAR100DataModule(folder, **options)  # type: ignore[arg-type]
-    return NoiseDataModule(folder, **options)  # type: ignore[arg-type]
+        return CIFAR100DataModule(folder, **options)
+    return NoiseDataModule(folder, **options)
 
 
 class Images(Dataset[tuple[Tensor, int]]):

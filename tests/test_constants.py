@@ -106,7 +106,7 @@ def test_logits_are_within_the_stated_tolerance(dtype: torch.dtype, images: Tens
     adapted = for_data(network, InputSpec(40, (0.4, 0.5, 0.5)), image_size=32, mean=(0.5,) * 3, std=(0.2,) * 3)
     expected = adapted(images)
     images = images.double() if dtype == torch.float64 else images
-    logits = Constants(adapted, (), images, dtype, compile=False)(images).logits
+    logits = Constants(adapted, (), images, dtype)(images).logits
     error = (logits.double() - expected.double()).abs().max() / expected.abs().max()
     assert logits.dtype == dtype
     assert error < constants.TOLERANCE[dtype] / 2
@@ -160,9 +160,12 @@ def compiler(tmp_path: object, monkeypatch: pytest.MonkeyPatch) -> Iterator[None
 def test_a_compiled_teacher_is_constant_and_a_compiled_student_is_not(images: Tensor) -> None:
     """The trap of freezing: set too widely, it bakes in the student too."""
     network, student = trained(create_model("resnet8", num_classes=7)), trained(create_model("resnet8", num_classes=7))
-    teacher = FrozenTeacher(network, ["layer3"], compile=True)
+    teacher = FrozenTeacher(network, ["layer3"])
+    teacher(images)  # asked before it is decided
+    teacher.compiles = True
     running = constants.compiled(lambda x: (student(x), {}))
     first = teacher(images)
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1
     with torch.no_grad():
         before = running(images)[0]
         torch.testing.assert_close(first.logits, network(images), rtol=1e-3, atol=1e-3)

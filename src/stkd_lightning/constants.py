@@ -114,12 +114,9 @@ class Constants:
         paths: modules whose outputs are kept; see ``FeatureTap``.
         images: a batch as it will come, ``(B, C, H, W)``; gives the device.
         dtype: precision to compute in.
-        compile: generate code with the weights as constants; for calls of one shape.
     """
 
-    def __init__(
-        self, network: nn.Module, paths: Iterable[str], images: Tensor, dtype: torch.dtype, *, compile: bool
-    ) -> None:
+    def __init__(self, network: nn.Module, paths: Iterable[str], images: Tensor, dtype: torch.dtype) -> None:
         self.paths = tuple(paths)
         self.dtype = dtype
         self._prepare(network, images)
@@ -132,7 +129,7 @@ class Constants:
             )
             self.dtype = torch.float32
             self._prepare(network, images)
-        self._compiled = compiled(self._tap.parts) if compile else None
+        self._compiled: Run | None = None
 
     def _prepare(self, network: nn.Module, images: Tensor) -> None:
         own = torch.promote_types(self.dtype, torch.float32)
@@ -151,21 +148,22 @@ class Constants:
         parameter = next(network.parameters(), images)
         with torch.autocast(parameter.device.type, enabled=False):
             exact = FeatureTap(network)(images.to(parameter.device, parameter.dtype)).logits.float()
-        logits = self(images, eager=True).logits.float().to(exact.device)
+        logits = self(images).logits.float().to(exact.device)
         return float((logits - exact).abs().max() / exact.abs().max().clamp(min=1e-6))
 
-    def __call__(self, images: Tensor, *, eager: bool = False) -> ModelOutput:
-        """Return logits ``(B, K)`` and features of images on the device, in the precision, that it was made for.
+    def __call__(self, images: Tensor, *, compile: bool = False) -> ModelOutput:
+        """Return logits ``(B, K)`` and features of images on the device that it was made for.
 
         Args:
             images: ``(B, C, H, W)``.
-            eager: without the compiled code, for a shape that occurs too rarely to be compiled for.
+            compile: by code generated with the weights as constants, for images of one shape.
         """
         half = self.dtype in (torch.bfloat16, torch.float16)
         images = images.to(torch.promote_types(self.dtype, torch.float32)).contiguous(memory_format=_format(images))
         with torch.autocast(images.device.type, self.dtype if half else None, enabled=half):
-            if eager or self._compiled is None:
+            if not compile:
                 return self._tap(images)
+            self._compiled = self._compiled or compiled(self._tap.parts)
             # Given to torch.compile as an option freezing does nothing; set globally it would freeze the student too.
             with torch._inductor.config.patch(freezing=True):
                 logits, features = self._compiled(images)

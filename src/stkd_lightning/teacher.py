@@ -43,7 +43,7 @@ class FrozenTeacher(nn.Module):
         super().__init__()
         self.network = network.requires_grad_(False)
         self.paths = tuple(features)
-        self.dtype, self.compile_ = dtype, compile
+        self.dtype, self.compiles = dtype, compile
         self.eval()
         check_paths(network, self.paths)
         self._constants: dict[tuple[torch.device, torch.dtype], Constants] = {}
@@ -51,7 +51,7 @@ class FrozenTeacher(nn.Module):
     def with_features(self, paths: Iterable[str]) -> "FrozenTeacher":
         """Return a teacher of the same network that keeps further outputs."""
         return FrozenTeacher(
-            self.network, dict.fromkeys((*self.paths, *paths)), dtype=self.dtype, compile=self.compile_
+            self.network, dict.fromkeys((*self.paths, *paths)), dtype=self.dtype, compile=self.compiles
         )
 
     def train(self, mode: bool = True) -> "FrozenTeacher":
@@ -71,8 +71,8 @@ class FrozenTeacher(nn.Module):
         if kind not in self._constants:
             if self.network.training:  # somebody has called .train() on the network itself
                 self.eval()
-            self._constants[kind] = Constants(self.network, self.paths, images, kind[1], compile=self.compile_)
-        return self._constants[kind](images, eager=eager)
+            self._constants[kind] = Constants(self.network, self.paths, images, kind[1])
+        return self._constants[kind](images, compile=self.compiles and not eager)
 
     @property
     def digest(self) -> str:

@@ -9,11 +9,19 @@ from lightning.pytorch.callbacks.progress.rich_progress import ProcessingSpeedCo
 
 from stkd_lightning.callbacks.throughput import Throughput
 
-INTERVAL = 0.2  # seconds; Lightning's own bar is drawn at each step, which costs more than a small network's step
+INTERVAL = 1.0  # seconds; Lightning's own bar is drawn at each step, which costs more than a small network's step
 
 
 class ProgressBar(RichProgressBar):
-    """Lightning's rich bar with images per second, loss and validation accuracy, drawn a few times a second."""
+    """Lightning's rich bar with images per second, loss and validation accuracy, drawn once a second.
+
+    Args:
+        refresh_rate: looks of the drawing thread a second at whether there is something to draw.
+        options: those of ``RichProgressBar``.
+    """
+
+    def __init__(self, refresh_rate: int = 4, **options: Any) -> None:
+        super().__init__(refresh_rate, **options)
 
     _drawn = 0.0
 

@@ -1,7 +1,7 @@
 """The end of a run: ``summary.json`` for programs, a table for people."""
 
 import platform
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +17,20 @@ def environment() -> dict[str, Any]:
     names = ("stkd-lightning", "torch", "torchvision", "lightning", "torchmetrics", "hydra-core", "numpy")
     cuda = torch.cuda.is_available()
     return {
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in names}},
+        "versions": {"python": platform.python_version(), **{name: _version(name) for name in names}},
         "hardware": {
             "cpu": _cpu(),
             "threads": torch.get_num_threads(),
             "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())] if cuda else [],
         },
     }
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:  # run from a checkout
+        return None
 
 
 def _cpu() -> str:

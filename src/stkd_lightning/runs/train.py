@@ -107,7 +107,7 @@ def _decide(
     work *= steps * config.dataset.batch_size
     config.compile = speed.compiles(config.compile, device=device, flops=work, steps=steps)
     if teacher is not None:
-        teacher.network.compile_ = config.compile
+        teacher.network.compiles = config.compile
 
 
 def _teacher(config: DictConfig, data: ArrayDataModule, *, needed: bool) -> teachers.Teacher | None:
