@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
 # Everything that one NVIDIA GPU has to show: the throughput tables, then a whole run of the literature's pair.
 #   bash benchmarks/gpu.sh [results folder]      (STKD_DATA names the folder that holds cifar-100-python/)
-# Needs torch, lightning, torchmetrics, torchvision; hydra-core, omegaconf, antlr4 and the other small packages are taken
-# from wheels/ where that folder is here. Nothing is downloaded if it is. About 25 minutes on one H200.
+# Needs torch, lightning, torchmetrics, torchvision, and our small packages; those that lie in wheels/ are installed from
+# there. Nothing is downloaded. About 25 minutes on one H200.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 out=$(realpath -m "${1:-benchmarks/results}")
 data=$(realpath -m "${STKD_DATA:-data}")
 mkdir -p "$out"
-[ -d wheels ] && pip install --quiet --no-index --find-links wheels hydra-core omegaconf wandb psutil filelock rich tqdm
+[ -d wheels ] && pip install --quiet --no-index --no-deps wheels/*.whl
 export PYTHONPATH="$PWD/src${PYTHONPATH:+:$PYTHONPATH}" STKD_DATA="$data" STKD_CACHE="${STKD_CACHE:-$(mktemp -d)}"
 export WANDB_MODE=offline
 

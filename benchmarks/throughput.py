@@ -28,7 +28,9 @@ PAIRS = [("resnet32x4", "resnet8x4"), ("resnet56", "resnet20")]
 ROUND_SECONDS = 4.0
 
 
-def field(pair: tuple[str, str], batch_size: int, folder: Path, only: list[str] | None) -> dict[str, Contestant]:
+def field(
+    pair: tuple[str, str], batch_size: int, folder: Path, only: list[str] | None, *, compile: bool
+) -> dict[str, Contestant]:
     """Start the trainings of a pair."""
     half = "bf16-mixed" if has_bfloat16(machine.device().type) else "32-true"
     common: dict[str, Any] = {"pair": pair, "batch_size": batch_size}
@@ -41,12 +43,12 @@ def field(pair: tuple[str, str], batch_size: int, folder: Path, only: list[str] 
         "torchdistill": (contestants.torchdistill, common),
         "plain Lightning": (contestants.plain_lightning, {**common, "folder": folder / "plain"}),
         "ours, float32": own("float32", precision="32-true"),
-        "ours, float32 compiled": own("float32c", precision="32-true", compile=True),
+        "ours, float32 compiled": own("float32c", precision="32-true", compile=compile),
         "ours, eager": own("eager", precision=half),
-        "ours": own("ours", precision=half, compile=True),
-        "ours, replay": own("replay", precision=half, compile=True, replay=True),
-        "bare loop": (contestants.bare, {**common, "precision": half, "compile": True}),
-        "parts": (contestants.parts, {**common, "precision": half, "compile": True}),
+        "ours": own("ours", precision=half, compile=compile),
+        "ours, replay": own("replay", precision=half, compile=compile, replay=True),
+        "bare loop": (contestants.bare, {**common, "precision": half, "compile": compile}),
+        "parts": (contestants.parts, {**common, "precision": half, "compile": compile}),
     }
     return {name: Contestant(*entry) for name, entry in entries.items() if only is None or name in only}
 
@@ -100,7 +102,7 @@ def overhead(folder: Path, rounds: int, steps: int) -> dict[str, float]:
 def of_pair(pair: tuple[str, str], options: argparse.Namespace, folder: Path, peak: dict[str, float]) -> dict[str, Any]:
     """Measure a pair."""
     print(f"{pair[0]} -> {pair[1]}, batch {options.batch_size}", flush=True)
-    started = field(pair, options.batch_size, folder, options.only)
+    started = field(pair, options.batch_size, folder, options.only, compile=not options.eager)
     try:
         results = race(started, options.batch_size, options.rounds, options.round_seconds)
     finally:
@@ -147,6 +149,7 @@ def main() -> None:
     parser.add_argument("--round-seconds", type=float, default=ROUND_SECONDS)
     parser.add_argument("--pairs", nargs="+", default=[":".join(p) for p in PAIRS], help="teacher:student")
     parser.add_argument("--only", nargs="+", help="names of the table's rows")
+    parser.add_argument("--eager", action="store_true", help="compile nothing")
     parser.add_argument("--output", type=Path, help="JSON file")
     options = parser.parse_args()
     busy = machine.alone()

@@ -84,6 +84,7 @@ class DistillationModule(L.LightningModule):
             self._answers = Answers(teacher, replay)
         self._asks = teacher is not None and getattr(loss, "needs_teacher", True)
         self._run_student = FeatureTap(student, features.student)
+        self._compiles = compile
         self._train_student = compiled(self._run_student.parts) if compile else self._run_student.parts
         self._optimizer_factory, self._schedule = optimizer, schedule or MultiStep()
         self.metrics = ClassificationMetrics()
@@ -104,6 +105,8 @@ class DistillationModule(L.LightningModule):
 
     def terms(self, batch: Batch, context: StepContext | None = None) -> Terms:
         """Return the weighted terms of the loss on a training batch."""
+        if self._compiles:
+            torch.compiler.cudagraph_mark_step_begin()  # what the last step's graphs wrote is no longer needed
         virtual = self.virtual(batch, context)
         if virtual.images.ndim == 4:
             virtual = virtual._replace(images=virtual.images.contiguous(memory_format=torch.channels_last))

@@ -1,5 +1,6 @@
 """What loggers are told beside the metrics that the training logs itself."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -37,9 +38,8 @@ def finish(loggers: list[Logger], summary: Summary) -> None:
 
 def abandon() -> None:
     """Close the dashboard of a run that failed, so that the next job of a sweep does not write into it."""
-    import wandb  # half a second that only a failed run pays
-
-    if wandb.run is not None:
+    wandb: Any = sys.modules.get("wandb")  # without it nothing was opened
+    if wandb is not None and wandb.run is not None:
         wandb.run.finish(exit_code=1)
 
 

@@ -1,0 +1,51 @@
+"""The benchmarks run and add up; what they measure is not asked here."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+FOLDER = Path(__file__).parents[2] / "benchmarks"
+
+
+def benchmark(name: str, tmp_path: Path, *arguments: str) -> tuple[str, dict[str, Any]]:
+    done = subprocess.run(
+        [sys.executable, str(FOLDER / name), *arguments, "--output", str(tmp_path / "out.json")],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=500,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout, json.loads((tmp_path / "out.json").read_text())
+
+
+def test_throughput(tmp_path: Path) -> None:
+    out, result = benchmark("throughput.py", tmp_path, "--pairs", "resnet14:resnet8", "--batch-size", "8",
+                            "--rounds", "3", "--round-seconds", "0.1", "--eager")  # fmt: skip
+    (rows,) = result["pairs"].values()
+    contestants = {name for name in rows if name != "shares"}
+    assert {"reference", "torchdistill", "plain Lightning", "ours", "ours, replay", "bare loop"} <= contestants
+    for name in contestants:
+        assert rows[name]["images_per_second"] > 0
+        assert min(rows[name]["rounds"]) - 0.1 <= rows[name]["images_per_second"] <= max(rows[name]["rounds"]) + 0.1
+        assert 0 < rows[name]["share_of_peak"] < 1
+        ratio = rows[name]["images_per_second"] / rows["reference"]["images_per_second"]
+        assert rows[name]["ratio"] == pytest.approx(ratio)
+        assert f"| {name} |" in out or name == "parts"
+    assert sum(rows["shares"].values()) == pytest.approx(1)
+    framework = result["framework"]
+    assert framework["framework_ms"] == pytest.approx(framework["ours_ms"] - framework["bare_ms"])
+    assert {"hardware", "versions", "commit", "busy_percent"} <= result.keys()
+
+
+def test_scaling(tmp_path: Path) -> None:
+    out, result = benchmark("scaling.py", tmp_path, "--batch-sizes", "4", "8", "--counts", "500", "2000",
+                            "--ranks", "2", "--rounds", "1", "--batches", "2")  # fmt: skip
+    assert result["batch_size"].keys() == {"4", "8"}
+    assert result["data"].keys() == {"500", "2000"}
+    assert result["ranks"]["2"]["images_per_second"] > 0
+    assert "2,000 images: opened in" in out
