@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from stkd_lightning import DistillationModule, Mixup
+from stkd_lightning.allocator import keep_freed_memory
 from stkd_lightning.callbacks import ProgressBar, Throughput
 from stkd_lightning.losses import STKDLoss
 from stkd_lightning.models import create_model
@@ -268,6 +269,7 @@ def epochs(batch_size: int) -> Iterator[tuple[StepContext, Batch]]:
 
 def bare(connection: Connection, pair: tuple[str, str], batch_size: int, precision: str, compile: bool = False) -> None:
     """Our module's parts in a loop without Lightning: what a step costs by itself."""
+    keep_freed_memory()
     module = distillation(pair, compile=compile).to(device())
     optimizer = cifar_sgd(module.student.parameters())
     half, pacer = precision == "bf16-mixed", Pacer(connection)
@@ -284,6 +286,7 @@ def parts(
     connection: Connection, pair: tuple[str, str], batch_size: int, precision: str, compile: bool = False
 ) -> None:
     """The same loop with a clock at each part, which on a GPU has it wait where it otherwise would not."""
+    keep_freed_memory()
     module = distillation(pair, compile=compile).to(device())
     optimizer = cifar_sgd(module.student.parameters())
     half, pacer = precision == "bf16-mixed", Pacer(connection)

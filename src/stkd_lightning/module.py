@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from stkd_lightning.allocator import keep_freed_memory
 from stkd_lightning.answers import Answers
 from stkd_lightning.constants import channels_last, compiled
 from stkd_lightning.distributed import share_buffers
@@ -113,6 +114,11 @@ class DistillationModule(L.LightningModule):
         teacher = self._answers.of_virtual(virtual.images, context) if self._asks else None
         student = ModelOutput(*self._train_student(virtual.images))
         return self.loss(student, teacher, virtual.target, context)
+
+    def on_fit_start(self) -> None:
+        """Keep the memory of a step for the next; a GPU's allocator does so by itself."""
+        if self.device.type == "cpu":
+            keep_freed_memory()
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         """Return the objective of a batch."""

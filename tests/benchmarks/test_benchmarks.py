@@ -1,6 +1,7 @@
 """The benchmarks run and add up; what they measure is not asked here."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -49,3 +50,14 @@ def test_scaling(tmp_path: Path) -> None:
     assert result["data"].keys() == {"500", "2000"}
     assert result["ranks"]["2"]["images_per_second"] > 0
     assert "2,000 images: opened in" in out
+
+
+def test_the_readme_shows_the_results(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(FOLDER))
+    import throughput
+
+    readme = (FOLDER.parent / "README.md").read_text()
+    for name in re.findall(r"<!-- (throughput_\w+) -->", readme):
+        result = json.loads((FOLDER / "results" / f"{name}.json").read_text())
+        shown = readme.partition(f"<!-- {name} -->\n")[2].partition("<!-- end -->")[0]
+        assert shown.strip() == throughput.table(result["pairs"])
