@@ -128,12 +128,23 @@ def test_half_precision_that_strays_is_not_used(monkeypatch: pytest.MonkeyPatch,
     monkeypatch.setitem(constants.TOLERANCE, torch.bfloat16, 1e-9)
     network = create_model("resnet8", num_classes=7).eval()
     teacher = FrozenTeacher(network, dtype=torch.bfloat16)
-    with pytest.warns(UserWarning, match=r"teacher: its torch.bfloat16 copy strays .*: float32 is used"):
+    with pytest.warns(UserWarning, match=r"teacher: its copy in bfloat16 strays .*: it is used as it is, in float32"):
         logits = teacher(images).logits
     torch.testing.assert_close(logits, network(images), rtol=1e-4, atol=1e-4)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert teacher(images).logits.dtype == torch.float32  # said once
+
+
+def test_a_network_that_folding_would_change_is_used_as_it_is(monkeypatch: pytest.MonkeyPatch, images: Tensor) -> None:
+    def wrong(network: nn.Module, *_: object) -> None:
+        network.bn1 = nn.Identity()
+
+    monkeypatch.setattr(constants, "fold_batch_norm", wrong)
+    network = trained(create_model("resnet8", num_classes=7))
+    with pytest.warns(UserWarning, match=r"its copy in float32 strays"):
+        logits = FrozenTeacher(network)(images).logits
+    torch.testing.assert_close(logits, network(images), rtol=1e-4, atol=1e-4)
 
 
 def test_the_network_itself_is_untouched(images: Tensor) -> None:
