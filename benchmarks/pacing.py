@@ -65,7 +65,7 @@ class Contestant:
     Args:
         make: module-level function that trains until the pacer stops it.
         arguments: of ``make``, after the pacer.
-        threads: of torch.
+        threads: of torch; by default ``$OMP_NUM_THREADS``, else one for each core.
     """
 
     def __init__(self, make: Callable[..., None], arguments: dict[str, Any], threads: int | None = None) -> None:
@@ -92,6 +92,6 @@ class Contestant:
 
 
 def _run(connection: Connection, make: Callable[..., None], arguments: dict[str, Any], threads: int | None) -> None:
-    torch.set_num_threads(threads or len(os.sched_getaffinity(0)))
+    torch.set_num_threads(threads or int(os.environ.get("OMP_NUM_THREADS", len(os.sched_getaffinity(0)))))
     with suppress(FinishedError):
         make(connection=connection, **arguments)

@@ -31,7 +31,7 @@ RESULTS = Path(__file__).parent / "results"
 PAIR = ("resnet56", "resnet20")
 
 
-def batch_sizes(sizes: list[int], rounds: int, folder: Path) -> dict[str, dict[str, float]]:
+def batch_sizes(sizes: list[int], rounds: int, images: int, folder: Path) -> dict[str, dict[str, float]]:
     """Return images per second and peak memory by batch size."""
     half = "bf16-mixed" if has_bfloat16(machine.device().type) else "32-true"
     field = {
@@ -45,7 +45,7 @@ def batch_sizes(sizes: list[int], rounds: int, folder: Path) -> dict[str, dict[s
         one.steps(3)
     for _ in range(rounds):
         for size, one in field.items():
-            steps = max(2, 2048 // size)
+            steps = max(2, images // size)
             report = one.steps(steps)
             speeds[size].append(size * steps / report["seconds"])
     results = {}
@@ -129,6 +129,7 @@ def main() -> None:
     parser.add_argument("--counts", type=int, nargs="+", default=[5_000, 50_000, 500_000])
     parser.add_argument("--ranks", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--images", type=int, default=2048, help="of a round of a batch size")
     parser.add_argument("--batches", type=int, default=18, help="of an epoch of the ranks' runs")
     parser.add_argument("--output", type=Path, default=RESULTS / f"scaling_{machine.device().type}.json")
     options = parser.parse_args()
@@ -136,7 +137,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         result = {
-            "batch_size": batch_sizes(options.batch_sizes, options.rounds, folder),
+            "batch_size": batch_sizes(options.batch_sizes, options.rounds, options.images, folder),
             "data": data_sizes(options.counts, folder / "data"),
             "ranks": ranks(options.ranks, options.batches, folder),
             "busy_percent": busy,

@@ -45,7 +45,7 @@ def test_throughput(tmp_path: Path) -> None:
 
 def test_scaling(tmp_path: Path) -> None:
     out, result = benchmark("scaling.py", tmp_path, "--batch-sizes", "4", "8", "--counts", "500", "2000",
-                            "--ranks", "2", "--rounds", "1", "--batches", "2")  # fmt: skip
+                            "--ranks", "2", "--rounds", "1", "--batches", "2", "--images", "16")  # fmt: skip
     assert result["batch_size"].keys() == {"4", "8"}
     assert result["data"].keys() == {"500", "2000"}
     assert result["ranks"]["2"]["images_per_second"] > 0
