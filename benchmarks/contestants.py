@@ -352,6 +352,7 @@ def trivial(connection: Connection, folder: Path, framework: str) -> None:
         folder: for logs.
         framework: ``ours``: all that a run has; ``lightning``: nothing but its loop; ``bare``: a loop without it.
     """
+    keep_freed_memory()
     student = Trivial()
     module = DistillationModule(student, STKDLoss(), FrozenTeacher(copy.deepcopy(student)), Mixup(), cifar_sgd)
     batches = data.data_module(batch_size=64, validation_fraction=0)

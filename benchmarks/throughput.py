@@ -16,7 +16,6 @@ from typing import Any
 
 import contestants
 import machine
-import torch
 from pacing import Contestant
 
 from stkd_lightning.models import create_model
@@ -83,22 +82,6 @@ def race(field: dict[str, Contestant], batch_size: int, rounds: int, round_secon
     return results
 
 
-def overhead(folder: Path, rounds: int, steps: int) -> dict[str, float]:
-    """Return milliseconds of a step with networks that cost nothing, on one thread."""
-    names = ("ours", "lightning", "bare")
-    field = {n: Contestant(contestants.trivial, {"folder": folder / n, "framework": n}, threads=1) for n in names}
-    times: dict[str, list[float]] = {name: [] for name in names}
-    for one in field.values():
-        one.steps(100)
-    for _ in range(rounds):
-        for name, one in field.items():
-            times[name].append(1000 * one.steps(steps)["seconds"] / steps)
-    for one in field.values():
-        one.stop()
-    ours, lightning, bare = (statistics.median(times[name]) for name in names)
-    return {"ours_ms": ours, "lightning_ms": lightning, "bare_ms": bare, "framework_ms": ours - bare}
-
-
 def of_pair(pair: tuple[str, str], options: argparse.Namespace, folder: Path, peak: dict[str, float]) -> dict[str, Any]:
     """Measure a pair."""
     print(f"{pair[0]} -> {pair[1]}, batch {options.batch_size}", flush=True)
@@ -162,9 +145,7 @@ def main() -> None:
         pairs = {}
         for pair in (tuple(p.split(":")) for p in options.pairs):
             pairs[" → ".join(pair)] = of_pair(pair, options, Path(folder) / pair[0], peak)
-        torch.set_num_threads(1)
-        framework = overhead(Path(folder) / "overhead", options.rounds, 300)
-    result = {"batch_size": options.batch_size, "pairs": pairs, "framework": framework, "busy_percent": busy, **facts}
+    result = {"batch_size": options.batch_size, "pairs": pairs, "busy_percent": busy, **facts}
     output = options.output or RESULTS / f"throughput_{kind}_{options.batch_size}.json"
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_text(json.dumps(result, indent=1) + "\n")
@@ -173,11 +154,6 @@ def main() -> None:
     for name, results in pairs.items():
         if "shares" in results:
             print(f"{name}, a step of ours: " + ", ".join(f"{k} {v:.1%}" for k, v in results["shares"].items()))
-    print(
-        f"framework, networks that cost nothing, one thread: {framework['framework_ms']:.2f} ms a step over the bare "
-        f"loop's {framework['bare_ms']:.2f}, of which {framework['lightning_ms'] - framework['bare_ms']:.2f} are "
-        "Lightning's own loop"
-    )
     print(f"{output}")
 
 

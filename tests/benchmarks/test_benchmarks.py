@@ -38,9 +38,13 @@ def test_throughput(tmp_path: Path) -> None:
         assert rows[name]["ratio"] == pytest.approx(ratio)
         assert f"| {name} |" in out or name == "parts"
     assert sum(rows["shares"].values()) == pytest.approx(1)
-    framework = result["framework"]
-    assert framework["framework_ms"] == pytest.approx(framework["ours_ms"] - framework["bare_ms"])
     assert {"hardware", "versions", "commit", "busy_percent"} <= result.keys()
+
+
+def test_framework(tmp_path: Path) -> None:
+    _, result = benchmark("framework.py", tmp_path, "--rounds", "1", "--steps", "5")
+    assert result["framework_ms"] == pytest.approx(result["ours_ms"] - result["bare_ms"])
+    assert result["of_which_lightning_ms"] == pytest.approx(result["lightning_ms"] - result["bare_ms"])
 
 
 def test_scaling(tmp_path: Path) -> None:
