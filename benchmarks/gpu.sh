@@ -19,6 +19,7 @@ for batch in 64 512; do
   python benchmarks/throughput.py --batch-size "$batch" --rounds 3 --round-seconds 3 --only "${rows[@]}" \
     --output "$out/throughput_cuda_$batch.json"
 done
+python benchmarks/framework.py --output "$out/framework_cuda.json"
 
 # The teacher first, by itself, so that the student's 240 epochs are what is timed.
 common=(dataset=cifar100 "dataset.data_dir=$data" trainer=gpu logger=csv "dataset.validation_fraction=${VALIDATION:-0.1}")
