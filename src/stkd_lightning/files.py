@@ -22,8 +22,8 @@ def check_exists(checkpoint: Path) -> None:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write a file that is whole or not there."""
-    partial = path.with_name(f".{path.name}.partial")
+    """Write a file that is whole or not there, whoever else writes it at the same moment."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     with partial.open("w") as file:
         json.dump(content, file, indent=2)
         file.flush()
