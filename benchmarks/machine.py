@@ -9,6 +9,7 @@ import psutil
 import torch
 
 from stkd_lightning.reporting.summary import environment
+from stkd_lightning.runs.speed import has_bfloat16
 
 BUSY = 10.0  # percent of all cores that others may use; on 2 cores a second busy process divides speeds by ten
 
@@ -24,14 +25,9 @@ def synchronize() -> None:
         torch.cuda.synchronize()
 
 
-def others() -> float:
-    """Return the percentage of all cores that was busy in the last second, while this process slept."""
-    return psutil.cpu_percent(interval=1.0)
-
-
 def alone() -> float:
-    """Say so if the machine is not, and return how busy it is."""
-    busy = others()
+    """Say so if others use this machine, and return the percentage of its cores that they do."""
+    busy = psutil.cpu_percent(interval=1.0)  # this process sleeps meanwhile
     if busy > BUSY:
         print(
             f"warning: other processes use {busy:.0f} % of this machine; figures measured so are of no use", flush=True
@@ -72,12 +68,11 @@ def facts() -> dict[str, Any]:
         return done.stdout.strip() if done.returncode == 0 else ""
 
     info = environment()
-    half = torch.cuda.is_available() or torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
     info["hardware"]["amx"] = torch.cpu._is_amx_tile_supported()
     info["hardware"]["avx512_bf16"] = torch.cpu._is_avx512_bf16_supported()
     info["hardware"]["matrix_gflops"] = {
         str(d).removeprefix("torch."): round(matrix_peak(d) / 1e9)
-        for d in ([torch.float32, torch.bfloat16] if half else [torch.float32])
+        for d in ([torch.float32, torch.bfloat16] if has_bfloat16(device().type) else [torch.float32])
     }
     info["commit"] = git("rev-parse", "HEAD") or None
     info["changed"] = bool(git("status", "--porcelain", "--", "src", "conf", "benchmarks/*.py"))

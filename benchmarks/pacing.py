@@ -56,15 +56,12 @@ def memory() -> dict[str, float]:
     return {"memory": own, "workers": workers, "device": device}
 
 
-Training = Callable[[Pacer], None]
-
-
 class Contestant:
     """A training in a process of its own.
 
     Args:
         make: module-level function that trains until the pacer stops it.
-        arguments: of ``make``, after the pacer.
+        arguments: of ``make``, beside the connection that its pacer listens to.
         threads: of torch; by default ``$OMP_NUM_THREADS``, else one for each core.
     """
 

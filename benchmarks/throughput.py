@@ -3,7 +3,7 @@
     pip install -e '.[bench]' && python benchmarks/throughput.py
 
 All trainings live at once, each in a process of its own, and take turns: a few steps each, several rounds, the median.
-About 10 minutes on 2 cores. Writes benchmarks/results/throughput_<device>.json and prints a table.
+About 10 minutes on 2 cores. Writes benchmarks/results/throughput_<device>_<batch>.json and prints a table.
 """
 
 import argparse
