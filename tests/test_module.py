@@ -207,7 +207,11 @@ class Asked(nn.Module):
 
 def test_the_teacher_is_asked_once_for_images_that_return(tmp_path: Path) -> None:
     asked = Asked()
-    trainer(tmp_path, max_epochs=3, limit_train_batches=0).fit(module(teacher=FrozenTeacher(asked)), DigitsDataModule())
+    watched = module(teacher=FrozenTeacher(asked), loss=CrossEntropyLoss())  # asked for its own likeness only
+    fitting = trainer(tmp_path, max_epochs=3)
+    fitting.fit(watched, DigitsDataModule())
+    assert fitting.global_step == 3 * 4
+    assert "val/agreement" in fitting.callback_metrics
     assert asked.times <= 1 + 3  # one batch of validation images, three looks at it when it is made constant
 
 

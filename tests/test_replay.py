@@ -110,12 +110,17 @@ def _record_slowly(folder: Path, started: "multiprocessing.synchronize.Event") -
     one.end()
 
 
-def test_a_second_run_waits_for_the_first(tmp_path: Path) -> None:
+def recording_elsewhere(folder: Path) -> multiprocessing.process.BaseProcess:
     context = multiprocessing.get_context("spawn")
     started = context.Event()
-    process = context.Process(target=_record_slowly, args=(tmp_path, started))
+    process = context.Process(target=_record_slowly, args=(folder, started))
     process.start()
     assert started.wait(60)
+    return process
+
+
+def test_a_second_run_waits_for_the_first(tmp_path: Path) -> None:
+    process = recording_elsewhere(tmp_path)
     one = Replay(tmp_path).open("epoch-0", 3)  # comes back when the other has finished
     assert isinstance(one, Reading)
     assert torch.equal(one.logits(2, IMAGES, never), logits(2))
@@ -123,11 +128,7 @@ def test_a_second_run_waits_for_the_first(tmp_path: Path) -> None:
 
 
 def test_a_killed_writer_lets_others_write(tmp_path: Path) -> None:
-    context = multiprocessing.get_context("spawn")
-    started = context.Event()
-    process = context.Process(target=_record_slowly, args=(tmp_path, started))
-    process.start()
-    assert started.wait(60)
+    process = recording_elsewhere(tmp_path)
     process.kill()
     process.join()
     record(Replay(tmp_path))
