@@ -42,6 +42,11 @@ def channels_last(module: nn.Module) -> nn.Module:
     return module
 
 
+def images_channels_last(images: Tensor) -> Tensor:
+    """Return images ``(B, C, H, W)`` channels last; inputs of other shapes as they are."""
+    return images.contiguous(memory_format=torch.channels_last) if images.ndim == 4 else images
+
+
 def compiled(run: Run) -> Run:
     """Compile for the one shape of a training batch; on CUDA into a graph that is launched at once."""
     return torch.compile(run, dynamic=False, mode="reduce-overhead" if torch.cuda.is_available() else None)
@@ -117,8 +122,7 @@ class Constants:
     """
 
     def __init__(self, network: nn.Module, paths: Iterable[str], images: Tensor, dtype: torch.dtype) -> None:
-        self.paths = tuple(paths)
-        self.dtype = dtype
+        self.paths, self.dtype = tuple(paths), dtype
         self._prepare(network, images, fold=True)
         error = self._error(network, images)
         if not error <= TOLERANCE[self.dtype]:
@@ -159,7 +163,7 @@ class Constants:
             compile: by code generated with the weights as constants, for images of one shape.
         """
         half = self.dtype in (torch.bfloat16, torch.float16)
-        images = images.to(torch.promote_types(self.dtype, torch.float32)).contiguous(memory_format=_format(images))
+        images = images_channels_last(images.to(torch.promote_types(self.dtype, torch.float32)))
         with torch.autocast(images.device.type, self.dtype if half else None, enabled=half):
             if not compile:
                 return self._tap(images)
@@ -167,9 +171,7 @@ class Constants:
             # Given to torch.compile as an option freezing does nothing; set globally it would freeze the student too.
             with torch._inductor.config.patch(freezing=True):
                 logits, features = self._compiled(images)
+        if not images.is_cuda:
+            return ModelOutput(logits, features)
         # A CUDA graph writes its next answer over the last one.
         return ModelOutput(logits.clone(), {path: feature.clone() for path, feature in features.items()})
-
-
-def _format(images: Tensor) -> torch.memory_format:
-    return torch.channels_last if images.ndim == 4 else torch.contiguous_format

@@ -11,7 +11,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from stkd_lightning.allocator import keep_freed_memory
 from stkd_lightning.answers import Answers
-from stkd_lightning.constants import channels_last, compiled
+from stkd_lightning.constants import channels_last, compiled, images_channels_last
 from stkd_lightning.distributed import share_buffers
 from stkd_lightning.losses.base import Features, Terms
 from stkd_lightning.mixup import Mixup
@@ -99,18 +99,18 @@ class DistillationModule(L.LightningModule):
         return self._run_student(images).logits
 
     def virtual(self, batch: Batch, context: StepContext | None = None) -> VirtualBatch:
-        """Return what both networks see of a training batch."""
+        """Return what both networks see of a training batch, channels last."""
         if self.mixup is None:
-            return VirtualBatch(batch.images, MixedTarget.unmixed(batch.labels))
-        return self.mixup(batch, context)
+            virtual = VirtualBatch(batch.images, MixedTarget.unmixed(batch.labels))
+        else:
+            virtual = self.mixup(batch, context)
+        return virtual._replace(images=images_channels_last(virtual.images))
 
     def terms(self, batch: Batch, context: StepContext | None = None) -> Terms:
         """Return the weighted terms of the loss on a training batch."""
         if self._compiles:
             torch.compiler.cudagraph_mark_step_begin()  # what the last step's graphs wrote is no longer needed
         virtual = self.virtual(batch, context)
-        if virtual.images.ndim == 4:
-            virtual = virtual._replace(images=virtual.images.contiguous(memory_format=torch.channels_last))
         teacher = self._answers.of_virtual(virtual.images, context) if self._asks else None
         student = ModelOutput(*self._train_student(virtual.images))
         return self.loss(student, teacher, virtual.target, context)

@@ -22,8 +22,7 @@ class ProgressBar(RichProgressBar):
 
     def __init__(self, refresh_rate: int = 4, **options: Any) -> None:
         super().__init__(refresh_rate, **options)
-
-    _drawn = 0.0
+        self._drawn = 0.0
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int

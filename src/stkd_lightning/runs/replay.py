@@ -16,7 +16,7 @@ from stkd_lightning.teacher import FrozenTeacher
 FORMAT = 1  # raised when a change of the code changes what the same settings show or how it is stored
 
 
-def needed(config: DictConfig, data: ArrayDataModule, batches: int, dtype: str) -> int:
+def bytes_needed(config: DictConfig, data: ArrayDataModule, batches: int, dtype: str) -> int:
     """Return the bytes of the logits of a whole run's batches.
 
     Raises:
@@ -49,7 +49,7 @@ def replayed(config: DictConfig, data: ArrayDataModule, teacher: FrozenTeacher, 
     shown = {k: v for k, v in plain(config.dataset).items() if k == "seed" or k not in ELSEWHERE | HANDLING}
     dtype = str(teacher.dtype or config.trainer.precision)
     key = key_of([FORMAT, teacher.digest, data.arrays.digest, shown, plain(config.mixup), dtype, ranks])
-    more = needed(config, data, batches, dtype) - _size(root / key)
+    more = bytes_needed(config, data, batches, dtype) - _size(root / key)
     free = shutil.disk_usage(_existing(root)).free
     limit = config.teacher.replay_limit * 2**30 - _size(root)
     if more > min(free, limit):

@@ -33,7 +33,7 @@ def has_bfloat16(device: str) -> bool:
     return device == "cpu" and (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
-def compute_dtype(network: nn.Module, device: str) -> torch.dtype:
+def best_dtype(network: nn.Module, device: str) -> torch.dtype:
     """Return the fastest precision that a network learns well in.
 
     On the CPU a depthwise convolution is slower in bfloat16 than in float32 (MobileNetV2: twice), so a network with
@@ -47,7 +47,7 @@ def precision(setting: str, network: nn.Module, device: str) -> str:
     """Return Lightning's name of the precision that a network trains in; ``auto`` is decided, another stays."""
     if setting != "auto":
         return setting
-    return "bf16-mixed" if compute_dtype(network, device) == torch.bfloat16 else "32-true"
+    return "bf16-mixed" if best_dtype(network, device) == torch.bfloat16 else "32-true"
 
 
 def compiles(setting: bool | str, *, device: str, flops: float, steps: int) -> bool:

@@ -15,7 +15,7 @@ from stkd_lightning.reporting.console import say
 from stkd_lightning.runs.alone import TRAINED, Recipe, describe, find, train_once
 from stkd_lightning.runs.fit import Fitted
 from stkd_lightning.runs.networks import build_network
-from stkd_lightning.runs.speed import compute_dtype, device_type
+from stkd_lightning.runs.speed import best_dtype, device_type
 from stkd_lightning.teacher import FrozenTeacher, accuracy, check_accuracy, default_min_accuracy
 
 
@@ -37,7 +37,7 @@ class Teacher:
 def frozen(network: nn.Module, trainer: DictConfig) -> FrozenTeacher:
     """Freeze a network in the precision that is best for it, where that is left open; else in the training's."""
     automatic = trainer.precision == "auto"
-    return FrozenTeacher(network, dtype=compute_dtype(network, device_type(trainer)) if automatic else None)
+    return FrozenTeacher(network, dtype=best_dtype(network, device_type(trainer)) if automatic else None)
 
 
 def load(node: DictConfig, trainer: DictConfig, data: ArrayDataModule, cache: Path) -> Teacher:

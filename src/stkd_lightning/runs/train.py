@@ -24,7 +24,7 @@ from stkd_lightning.runs import teacher as teachers
 from stkd_lightning.runs.alone import TRAINED, Alone, Recipe, data_facts, describe, plain, train_once, training
 from stkd_lightning.runs.fit import Fitted, checkpoints, fit_and_test, quiet, seeded, try_settings
 from stkd_lightning.runs.networks import build_network, input_facts
-from stkd_lightning.runs.replay import needed, replayed
+from stkd_lightning.runs.replay import bytes_needed, replayed
 
 
 def train(config: DictConfig) -> float:
@@ -56,7 +56,7 @@ def train(config: DictConfig) -> float:
     asks = bool(getattr(loss, "needs_teacher", True))
     steps = speed.length(config.trainer, batches)
     if asks and config.teacher.replay:
-        needed(config, data, steps, "16")  # the least that it can take, before a teacher is trained
+        bytes_needed(config, data, steps, "16")  # the least that it can take, before a teacher is trained
     teacher = _teacher(config, data, needed=asks)
     baseline = (
         train_once(_baseline_recipe(config), data, cache_root(config.cache_dir) / TRAINED) if config.baseline else None
