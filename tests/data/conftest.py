@@ -30,8 +30,9 @@ def cifar100_folder(tmp_path: Path) -> Path:
     for split, count in (("train", 40), ("test", 12)):
         rows = RANDOM.integers(0, 256, (count, 3072), dtype=np.uint8)
         labels = [i % 4 for i in range(count)]
-        dump(folder / split, {"data": rows, "fine_labels": labels, "coarse_labels": labels, "filenames": ["x"] * count})
-    dump(folder / "meta", {"fine_label_names": ["a", "b", "c", "d"], "coarse_label_names": ["e"]})
+        coarse = [label % 2 for label in labels]
+        dump(folder / split, {"data": rows, "fine_labels": labels, "coarse_labels": coarse, "filenames": ["x"] * count})
+    dump(folder / "meta", {"fine_label_names": ["a", "b", "c", "d"], "coarse_label_names": ["even", "odd"]})
     return folder
 
 

@@ -1,3 +1,4 @@
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -6,9 +7,10 @@ import torch
 
 from stkd_lightning.data import loader
 from stkd_lightning.data.arrays import Split
+from stkd_lightning.data.hold_out import hold_out
 from stkd_lightning.data.loader import EvalLoader, Normalize, TrainLoader
-from stkd_lightning.data.module import hold_out
 from stkd_lightning.data.resident import fits, place
+from stkd_lightning.data.sampling import shuffled
 from stkd_lightning.errors import InputError
 
 SPLIT = Split(
@@ -22,6 +24,7 @@ def train_loader(batch_size: int = 8, seed: int = 0, workers: int = 0) -> TrainL
     return TrainLoader(
         PIXELS,
         np.arange(40),
+        order=partial(shuffled, samples=40, batch_size=batch_size),
         batch_size=batch_size,
         normalize=NORMALIZE,
         padding=1,

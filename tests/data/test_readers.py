@@ -1,6 +1,7 @@
 import pickle
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -30,13 +31,46 @@ def test_cifar100_pixels_are_those_of_the_pickle(cifar100_folder: Path, tmp_path
     assert isinstance(data.arrays.splits["train"].images, np.memmap)
 
 
+def test_cifar100_superclasses(cifar100_folder: Path, tmp_path: Path) -> None:
+    data = CIFAR100DataModule(cifar100_folder.parent, cache_dir=tmp_path / "cache")
+    assert data.superclasses == (0, 1, 0, 1)
+    assert data.superclass_names == ("even", "odd")
+
+
+@pytest.mark.parametrize("name", ["train", "meta"])
+def test_cifar100_without_superclasses(name: str, cifar100_folder: Path, tmp_path: Path) -> None:
+    digest = CIFAR100DataModule(cifar100_folder.parent, cache_dir=tmp_path / "cache").arrays.digest
+    content = pickle.loads((cifar100_folder / name).read_bytes())
+    dump(cifar100_folder / name, {k: v for k, v in content.items() if not k.startswith("coarse")})
+    data = CIFAR100DataModule(cifar100_folder.parent, cache_dir=tmp_path / "cache")
+    assert data.superclasses is data.superclass_names is None
+    assert data.arrays.digest == digest
+
+
+@pytest.mark.parametrize(
+    ("labels", "words"),
+    [
+        (lambda fine: [0, *[n % 2 for n in fine[1:-1]], 0], "class 'd' has several superclasses: 'even' and 'odd'"),
+        (lambda fine: [7] * len(fine), "coarse label 7, but 2 superclass names"),
+        (lambda fine: [0], "'coarse_labels' is not a list of 40 whole numbers"),
+    ],
+)
+def test_coarse_labels_must_fit(
+    labels: Callable[[list[int]], list[int]], words: str, cifar100_folder: Path, tmp_path: Path
+) -> None:
+    content = pickle.loads((cifar100_folder / "train").read_bytes())
+    dump(cifar100_folder / "train", {**content, "coarse_labels": labels(content["fine_labels"])})
+    with pytest.raises(InputError, match=f"cifar-100-python/train: {words}"):
+        CIFAR100DataModule(cifar100_folder.parent, cache_dir=tmp_path / "cache").prepare_data()
+
+
 def test_prepared_once_and_anew_when_the_files_change(cifar100_folder: Path, tmp_path: Path) -> None:
     first = CIFAR100DataModule(cifar100_folder.parent, cache_dir=tmp_path / "cache").arrays
     again = CIFAR100DataModule(cifar100_folder.parent, cache_dir=tmp_path / "cache").arrays
     assert again.folder == first.folder
     content = pickle.loads((cifar100_folder / "train").read_bytes())
-    content["data"] = content["data"][:-4]
-    content["fine_labels"] = content["fine_labels"][:-4]
+    for key in ("data", "fine_labels", "coarse_labels"):
+        content[key] = content[key][:-4]
     dump(cifar100_folder / "train", content)
     changed = CIFAR100DataModule(cifar100_folder.parent, cache_dir=tmp_path / "cache").arrays
     assert changed.folder != first.folder

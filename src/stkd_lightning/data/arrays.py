@@ -7,13 +7,13 @@ import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
 
-FORMAT = 1
+FORMAT = 2
 
 
 class RawSplit(NamedTuple):
@@ -31,10 +31,19 @@ class RawSplit(NamedTuple):
 
 
 class RawData(NamedTuple):
-    """A data set on its way to disk: splits by name (``train`` and ``test``, perhaps ``val``) and class names."""
+    """A data set on its way to disk.
+
+    Attributes:
+        splits: by name: ``train`` and ``test``, perhaps ``val``.
+        class_names: in the order of the labels.
+        superclasses: index of each class's superclass; ``None`` where the data declare none.
+        superclass_names: in the order of those indices.
+    """
 
     splits: dict[str, RawSplit]
     class_names: list[str]
+    superclasses: list[int] | None = None
+    superclass_names: list[str] | None = None
 
 
 class Split(NamedTuple):
@@ -51,6 +60,8 @@ class Arrays:
     Attributes:
         splits: by name.
         class_names: in the order of the labels.
+        superclasses: index of each class's superclass; ``None`` where the data declare none.
+        superclass_names: in the order of those indices.
         mean: of each channel of the training images, in units of 1.
         std: likewise.
         digest: of all pixels and labels, the same wherever the data lie.
@@ -59,6 +70,8 @@ class Arrays:
 
     splits: dict[str, Split]
     class_names: tuple[str, ...]
+    superclasses: tuple[int, ...] | None
+    superclass_names: tuple[str, ...] | None
     mean: tuple[float, ...]
     std: tuple[float, ...]
     digest: str
@@ -67,14 +80,13 @@ class Arrays:
 
 def open_arrays(folder: Path) -> Arrays:
     """Open a prepared data set; reads its description and no pixel."""
-    facts = json.loads((folder / "facts.json").read_text())
-    splits = {
+    facts: dict[str, Any] = json.loads((folder / "facts.json").read_text())
+    facts = {name: tuple(fact) if isinstance(fact, list) else fact for name, fact in facts.items()}
+    facts["splits"] = {
         name: Split(np.load(folder / f"{name}_images.npy", mmap_mode="r"), np.load(folder / f"{name}_labels.npy"))
         for name in facts["splits"]
     }
-    return Arrays(
-        splits, tuple(facts["class_names"]), tuple(facts["mean"]), tuple(facts["std"]), facts["digest"], folder
-    )
+    return Arrays(**facts, folder=folder)
 
 
 def prepare(folder: Path, read: Callable[[], RawData]) -> Arrays:
@@ -102,8 +114,7 @@ def _write(folder: Path, raw: RawData) -> None:
         digest = hashlib.sha256()
         moments = {name: _write_split(partial, name, split, digest) for name, split in raw.splits.items()}
         mean, std = moments["train"]
-        facts = {"splits": list(raw.splits), "class_names": raw.class_names, "mean": mean, "std": std}
-        facts["digest"] = digest.hexdigest()
+        facts = {**raw._asdict(), "splits": list(raw.splits), "mean": mean, "std": std, "digest": digest.hexdigest()}
         (partial / "facts.json").write_text(json.dumps(facts, indent=1))
         os.replace(partial, folder)
     finally:

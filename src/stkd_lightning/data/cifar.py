@@ -5,7 +5,7 @@ from pathlib import Path
 from stkd_lightning.data.arrays import RawData, RawSplit
 from stkd_lightning.data.download import Archive
 from stkd_lightning.data.official import OfficialDataModule
-from stkd_lightning.data.pickles import image_rows, read_pickle
+from stkd_lightning.data.pickles import image_rows, label_list, name_list, read_pickle
 from stkd_lightning.errors import InputError
 
 SHAPE = (3, 32, 32)
@@ -20,6 +20,27 @@ def _split(paths: list[Path], label_key: str, num_classes: int) -> RawSplit:
         images.append(rows)
         labels += own
     return RawSplit(labels, images, SHAPE)
+
+
+def _superclasses(folder: Path, names: list[str]) -> tuple[list[int], list[str]] | tuple[None, None]:
+    """Return the index of each class's superclass and the superclasses' names; nothing where the files do not tell."""
+    superclass_names = list(read_pickle(folder / "meta").get("coarse_label_names", []))
+    found: dict[int, int] = {}
+    for path in (folder / "train", folder / "test"):
+        content = read_pickle(path)
+        if not superclass_names or "coarse_labels" not in content:
+            return None, None
+        fine = content["fine_labels"]
+        coarse = label_list(path, content, "coarse_labels", len(fine))
+        for label, own in sorted(set(zip(fine, coarse, strict=True))):
+            if not 0 <= own < len(superclass_names):
+                raise InputError(f"{path}: coarse label {own}, but {len(superclass_names)} superclass names")
+            if found.setdefault(label, own) != own:
+                several = f"{superclass_names[found[label]]!r} and {superclass_names[own]!r}"
+                raise InputError(f"{path}: class {names[label]!r} has several superclasses: {several}")
+    if len(found) < len(names):
+        return None, None
+    return [found[label] for label in range(len(names))], superclass_names
 
 
 class CIFAR10DataModule(OfficialDataModule):
@@ -38,7 +59,7 @@ class CIFAR10DataModule(OfficialDataModule):
 
     def read(self, folder: Path) -> RawData:
         """Read ``data_batch_1`` to ``data_batch_5`` and ``test_batch``."""
-        names = list(read_pickle(folder / "batches.meta")["label_names"])
+        names = name_list(folder / "batches.meta", "label_names")
         train = [folder / f"data_batch_{i}" for i in range(1, 6)]
         splits = {"train": _split(train, "labels", 10), "test": _split([folder / "test_batch"], "labels", 10)}
         return RawData(splits, names)
@@ -59,7 +80,7 @@ class CIFAR100DataModule(OfficialDataModule):
         return [p for p in (folder / "train", folder / "test", folder / "meta") if p.exists()]
 
     def read(self, folder: Path) -> RawData:
-        """Read ``train`` and ``test`` with their fine labels."""
-        names = list(read_pickle(folder / "meta")["fine_label_names"])
+        """Read ``train`` and ``test`` with their fine labels, and from their coarse labels the superclasses."""
+        names = name_list(folder / "meta", "fine_label_names")
         splits = {s: _split([folder / s], "fine_labels", len(names)) for s in ("train", "test")}
-        return RawData(splits, names)
+        return RawData(splits, names, *_superclasses(folder, names))

@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from stkd_lightning.data.augment import Draws, crop_and_flip, draw
 from stkd_lightning.data.resident import Pixels
+from stkd_lightning.data.sampling import Order
 from stkd_lightning.distributed import world
 from stkd_lightning.errors import InputError
 from stkd_lightning.outputs import Batch
@@ -84,6 +85,7 @@ class TrainLoader:
     Args:
         pixels: the data.
         indices: ``(N,)`` positions in the split that belong to training.
+        order: draws an epoch's batches from them.
         batch_size: samples of a global batch, over all ranks.
         normalize: from uint8 to what networks see.
         padding: pixels of the random shift.
@@ -100,6 +102,7 @@ class TrainLoader:
         pixels: Pixels,
         indices: NDArray[np.int64],
         *,
+        order: Order,
         batch_size: int,
         normalize: Normalize,
         padding: int,
@@ -109,7 +112,7 @@ class TrainLoader:
     ) -> None:
         if batch_size > len(indices):
             raise InputError(f"dataset.batch_size={batch_size}: there are only {len(indices)} training images")
-        self.pixels, self.indices, self.batch_size = pixels, indices, batch_size
+        self.pixels, self.indices, self.order, self.batch_size = pixels, indices, order, batch_size
         self.normalize = normalize.to(pixels.images.device)
         self.padding, self.flip, self.seed, self.epoch, self.workers = padding, flip, seed, 0, workers
 
@@ -129,8 +132,8 @@ class TrainLoader:
         rank, ranks = world()
         if self.batch_size % ranks:
             raise InputError(f"dataset.batch_size={self.batch_size}: {ranks} ranks cannot share it equally")
-        order = self.indices[generator(self.seed, "order", self.epoch).permutation(len(self.indices))]
-        own = order[: len(self) * self.batch_size].reshape(len(self), ranks, -1)[:, rank].ravel()
+        order = self.indices[self.order(generator(self.seed, "order", self.epoch))]
+        own = order.reshape(len(self), ranks, -1)[:, rank].ravel()
         draws = draw(own, padding=self.padding, flip=self.flip, seed=self.seed, epoch=self.epoch)
         device = self.pixels.images.device  # the whole epoch's draws go there at once
         positions = torch.from_numpy(own).to(device)

@@ -1,4 +1,4 @@
-"""What all data modules share: arrays prepared once, a stratified hold-out, loaders."""
+"""What all data modules share: arrays prepared once, a hold-out, loaders."""
 
 import os
 from abc import abstractmethod
@@ -14,30 +14,13 @@ from numpy.typing import NDArray
 from stkd_lightning import ranges
 from stkd_lightning.cache import cache_root, key_of
 from stkd_lightning.data.arrays import FORMAT, Arrays, RawData, prepare
+from stkd_lightning.data.hold_out import hold_out
 from stkd_lightning.data.loader import EvalLoader, Normalize, TrainLoader
 from stkd_lightning.data.resident import Pixels, fits, place
+from stkd_lightning.data.sampler import Sampler, checked, order_of
 from stkd_lightning.distributed import world
 from stkd_lightning.errors import InputError
 from stkd_lightning.reporting.console import say
-
-
-def hold_out(labels: NDArray[np.int64], fraction: float, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Split positions into two, class by class.
-
-    Args:
-        labels: ``(N,)``.
-        fraction: share in [0, 1) of each class that is held out, rounded to whole samples.
-        seed: >= 0.
-
-    Returns:
-        Positions that stay and positions held out, each sorted.
-    """
-    random = np.random.default_rng(seed)
-    held = np.zeros(len(labels), dtype=bool)
-    for label in np.unique(labels):
-        members = random.permutation(np.flatnonzero(labels == label))
-        held[members[: round(fraction * len(members))]] = True
-    return np.flatnonzero(~held), np.flatnonzero(held)
 
 
 class ArrayDataModule(L.LightningDataModule):
@@ -56,9 +39,13 @@ class ArrayDataModule(L.LightningDataModule):
         resident: hold a split whole on the training's device and take batches from there by index; ``False`` has
             worker processes make the same batches; ``"auto"`` does so only where the split does not fit.
         workers: number of such processes; ``None``: one for each core that the rank has, at most 8.
+        sampler: ``"shuffled"``: each training image once an epoch; ``"class_uniform"`` and ``"superclass_uniform"``:
+            equally many images of some classes or superclasses in each batch (``sampling.uniform``).
+        sampler_groups: their number; ``None``: the most that leave 4 images or more for each, but 2 at least.
 
     Raises:
-        InputError: an argument outside its range; on preparation, data that are missing or damaged.
+        InputError: an argument outside its range; on preparation, data that are missing or damaged; when the training
+            loader is made, a sampler that the data or the batch size do not allow.
     """
 
     def __init__(
@@ -74,6 +61,8 @@ class ArrayDataModule(L.LightningDataModule):
         cache_dir: str | Path | None = None,
         resident: bool | Literal["auto"] = "auto",
         workers: int | None = None,
+        sampler: Sampler = "shuffled",
+        sampler_groups: int | None = None,
     ) -> None:
         super().__init__()
         self.data_dir = Path(data_dir).expanduser()
@@ -87,6 +76,7 @@ class ArrayDataModule(L.LightningDataModule):
         self.flip = flip
         self.resident = ranges.automatic("dataset.resident", resident)
         self.workers = ranges.optional_whole("dataset.workers", workers, minimum=1)
+        self.sampler, self.sampler_groups = checked(sampler, sampler_groups)
         self._placed: dict[str, tuple[torch.device, Pixels, int]] = {}
         self.cache = cache_root(cache_dir) / "data"
 
@@ -130,6 +120,16 @@ class ArrayDataModule(L.LightningDataModule):
     def num_classes(self) -> int:
         """Number of classes."""
         return len(self.arrays.class_names)
+
+    @property
+    def superclasses(self) -> tuple[int, ...] | None:
+        """Index of each class's superclass, in the order of the labels; ``None`` where the data declare none."""
+        return self.arrays.superclasses
+
+    @property
+    def superclass_names(self) -> tuple[str, ...] | None:
+        """Names of the superclasses, in the order of their indices."""
+        return self.arrays.superclass_names
 
     @property
     def mean(self) -> tuple[float, ...]:
@@ -177,10 +177,13 @@ class ArrayDataModule(L.LightningDataModule):
 
     def train_dataloader(self) -> TrainLoader:
         """Return augmented training batches."""
+        indices = self._train_and_held_out[0]
+        order = order_of(self.sampler, self.sampler_groups, self.arrays, indices, batch_size=self.batch_size)
         pixels, workers = self._pixels("train")
         return TrainLoader(
             pixels,
-            self._train_and_held_out[0],
+            indices,
+            order=order,
             batch_size=self.batch_size,
             normalize=Normalize(self.mean, self.std),
             padding=self.image_size // 8 if self.padding is None else self.padding,

@@ -52,9 +52,31 @@ def image_rows(path: Path, content: dict[str, Any], label_key: str) -> tuple[np.
     Raises:
         InputError: images or labels missing, of another shape, or of different number.
     """
-    data, labels = content.get("data"), content.get(label_key)
+    data = content.get("data")
     if not isinstance(data, np.ndarray) or data.dtype != np.uint8 or data.ndim != 2 or data.shape[1] != 3072:
         raise InputError(f"{path}: 'data' is not an (N, 3072) array of bytes")
-    if not isinstance(labels, list) or len(labels) != len(data) or not all(isinstance(v, int) for v in labels):
-        raise InputError(f"{path}: {label_key!r} is not a list of {len(data)} whole numbers")
-    return data.reshape(-1, 3, 32, 32), labels
+    return data.reshape(-1, 3, 32, 32), label_list(path, content, label_key, len(data))
+
+
+def name_list(path: Path, key: str) -> list[str]:
+    """Return one kind of names of a CIFAR file of names.
+
+    Raises:
+        InputError: they are missing or no names.
+    """
+    names = read_pickle(path).get(key)
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise InputError(f"{path}: {key!r} is not a list of names; delete {path.parent} to get it again")
+    return names
+
+
+def label_list(path: Path, content: dict[str, Any], key: str, count: int) -> list[int]:
+    """Return one kind of a CIFAR file's labels.
+
+    Raises:
+        InputError: they are missing, no whole numbers, or not as many as there are images.
+    """
+    labels = content.get(key)
+    if not isinstance(labels, list) or len(labels) != count or not all(isinstance(v, int) for v in labels):
+        raise InputError(f"{path}: {key!r} is not a list of {count} whole numbers")
+    return labels
