@@ -1,5 +1,7 @@
 """The little that losses and mixing need to know of other ranks."""
 
+from typing import Any
+
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
@@ -20,6 +22,32 @@ def gather(tensor: Tensor) -> Tensor:
     parts = [torch.empty_like(tensor) for _ in range(ranks)]
     dist.all_gather(parts, tensor.contiguous())
     return torch.cat(parts)
+
+
+class _Gather(torch.autograd.Function):
+    """Every rank computes a loss of the whole batch; what each of them wants of a sample's features adds up."""
+
+    @staticmethod
+    def forward(ctx: Any, tensor: Tensor) -> Tensor:
+        ctx.size = len(tensor)
+        return gather(tensor)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        rank, _ = world()
+        total = gradients[0].contiguous()
+        total = total.clone() if total is gradients[0] else total
+        dist.all_reduce(total)
+        return total[rank * ctx.size : (rank + 1) * ctx.size]
+
+
+def gather_with_gradient(tensor: Tensor) -> Tensor:
+    """Return the global batch as ``gather`` does, with gradients for this rank's part.
+
+    They are sums over the ranks: with a loss of the global batch on each rank, and gradients of parameters averaged
+    over them, as DDP does, a step is that of one process with the whole batch.
+    """
+    return tensor if world()[1] == 1 else _Gather.apply(tensor)
 
 
 def share_buffers(network: nn.Module) -> None:

@@ -12,6 +12,17 @@ from stkd_lightning.outputs import Batch, MixedTarget, StepContext, VirtualBatch
 from stkd_lightning.randomness import generator
 
 
+def check_mixable(loss: nn.Module, mixup: "Mixup") -> None:
+    """Refuse to mix for a loss that is not defined on virtual samples.
+
+    Raises:
+        InputError: names the loss; in a sum its part.
+    """
+    if mixup.mixes and not getattr(loss, "mixable", True):
+        *_, part = (m for m in loss.modules() if not getattr(m, "mixable", True))
+        raise InputError(f"mixup: {type(part).__name__} is not defined on virtual samples; train with mixup=none")
+
+
 class Mixup(nn.Module):
     """Mix each sample with k - 1 others of the global batch.
 
@@ -48,6 +59,11 @@ class Mixup(nn.Module):
         self.fraction = ranges.unit_interval("mixup.fraction", fraction)
         self.seed = ranges.whole("mixup.seed", seed)
 
+    @property
+    def mixes(self) -> bool:
+        """Whether any sample is ever mixed."""
+        return self.probability > 0 and self.fraction > 0
+
     def draw(self, size: int, random: np.random.Generator) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """Draw partners ``(size, k)``, the first of which is the sample itself, and their weights ``(size, k)``."""
         others = [random.permutation(size) for _ in range(self.k - 1)]
@@ -74,7 +90,7 @@ class Mixup(nn.Module):
         images, labels, _ = Batch(*batch)
         if not images.is_floating_point():
             raise InputError(f"mixup needs floating-point images, got {images.dtype}: normalize before mixing")
-        if self.probability == 0 or self.fraction == 0:
+        if not self.mixes:
             return VirtualBatch(images, MixedTarget.unmixed(labels))
         rank, ranks = world()
         size = len(images)

@@ -13,9 +13,10 @@ from stkd_lightning.allocator import keep_freed_memory
 from stkd_lightning.answers import Answers
 from stkd_lightning.constants import channels_last, compiled, images_channels_last
 from stkd_lightning.distributed import share_buffers
-from stkd_lightning.losses.base import Features, Terms
-from stkd_lightning.mixup import Mixup
+from stkd_lightning.losses.base import Features, Loss, Terms
+from stkd_lightning.mixup import Mixup, check_mixable
 from stkd_lightning.models.features import FeatureTap
+from stkd_lightning.models.probe import Probe
 from stkd_lightning.outputs import Batch, MixedTarget, ModelOutput, StepContext, VirtualBatch
 from stkd_lightning.replay import Replay, check_replay
 from stkd_lightning.running import RunningMeans
@@ -50,10 +51,13 @@ class DistillationModule(L.LightningModule):
             ``MultiStep()``.
         compile: generate code for the student's training step; for a teacher see ``FrozenTeacher``.
         replay: keeps the teacher's logits, or has them from an earlier run.
+        example: images ``(B, C, H, W)`` as they will come, by which a loss that reads features is fitted to the
+            networks; default one of 32x32 pixels and three colours.
 
     Raises:
         ValueError: the loss needs a teacher and there is none.
-        InputError: a feature path that is not there, or replay for a loss that reads features of the teacher.
+        InputError: a feature path that is not there; mixup for a loss that is not defined on virtual samples; replay
+            for one that reads features of the teacher.
     """
 
     def __init__(
@@ -67,10 +71,16 @@ class DistillationModule(L.LightningModule):
         *,
         compile: bool = False,
         replay: Replay | None = None,
+        example: Tensor | None = None,
     ) -> None:
         super().__init__()
         if teacher is None and getattr(loss, "needs_teacher", True):
             raise ValueError(f"{type(loss).__name__} needs a teacher: pass teacher=FrozenTeacher(network)")
+        if mixup is not None:
+            check_mixable(loss, mixup)
+        if teacher is not None and isinstance(loss, Loss):
+            image = torch.zeros(1, 3, 32, 32) if example is None else example[:1]
+            loss.prepare(Probe(student, image), Probe(teacher.network, image))
         features = getattr(loss, "features", Features())
         if teacher is not None and set(features.teacher) - set(teacher.paths):
             teacher = teacher.with_features(features.teacher)
@@ -78,6 +88,8 @@ class DistillationModule(L.LightningModule):
             check_replay(loss)
         self.student = channels_last(student)
         self.loss = loss
+        # What losses remember is made of the global batch, the same on all ranks; DDP would send it at every step.
+        self._ddp_params_and_buffers_to_ignore = [f"loss.{name}" for name, _ in loss.named_buffers()]
         self.mixup = mixup
         # Kept out of the registered submodules, so that no state_dict, optimizer, `.train()` or DDP bucket sees it.
         self.__dict__["teacher"] = teacher

@@ -28,10 +28,11 @@ def check_replay(loss: nn.Module) -> None:
         InputError: names what it reads.
     """
     read = getattr(loss, "features", Features()).teacher
-    if read:
+    if read or getattr(loss, "reads_features", False):
+        which = f" ({', '.join(read)})" if read else ""
         raise InputError(
-            f"teacher.replay=true: {type(loss).__name__} reads features of the teacher ({', '.join(read)}), "
-            "and only logits are kept; set teacher.replay=false"
+            f"teacher.replay=true: {type(loss).__name__} reads features of the teacher{which}, and only logits are "
+            "kept; set teacher.replay=false"
         )
 
 

@@ -65,7 +65,7 @@ def test_the_ablation_is_one_multirun(command: Command, tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     summaries = [json.loads(p.read_text()) for p in sorted(tmp_path.glob("multirun/**/summary.json"))]
-    assert [s["loss"] for s in summaries] == ["CrossEntropy", "CrossEntropy", "KD", "STKD"]
+    assert [s["loss"] for s in summaries] == ["ce", "ce_mixup", "kd", "stkd"]
     assert all("baseline" not in s for s in summaries)
     assert "agreement" in summaries[2]["student"]["test"]["last"]
 

@@ -37,7 +37,7 @@ def composed(*overrides: str) -> DictConfig:
     with initialize_config_dir(str(CONF), version_base="1.3"):
         config = compose("train", list(overrides), return_hydra_config=True)
     check(config)
-    config.num_classes = 10
+    config.num_classes, config.num_samples = 10, 100
     with read_write(config.hydra.runtime):
         config.hydra.runtime.output_dir = "run"
     HydraConfig.instance().set_config(config)

@@ -101,7 +101,7 @@ def _check_trainer(trainer: DictConfig, batch_size: Any) -> None:
 
 
 def _check_values(config: DictConfig) -> None:
-    later = {"num_classes"}
+    later = {"num_classes", "num_samples"}
     for name in options(config):
         if name not in later and not name.startswith("hydra.") and OmegaConf.is_missing(*_place(config, name)):
             raise InputError(f"option {name!r} has no value; set it: {name}=VALUE")

@@ -1,19 +1,62 @@
 """Distillation objectives: one method, one file, one paper."""
 
-from stkd_lightning.losses.base import Loss, Terms
+from stkd_lightning.losses.at import ATLoss, attention_transfer
+from stkd_lightning.losses.base import Features, Loss, Terms
+from stkd_lightning.losses.cckd import CCKDLoss, correlation_congruence
+from stkd_lightning.losses.crd import CRDLoss, contrastive_representation
 from stkd_lightning.losses.cross_entropy import CrossEntropyLoss, mixed_cross_entropy
+from stkd_lightning.losses.dist import DISTLoss, inter_class, intra_class
+from stkd_lightning.losses.dkd import DKDLoss, decoupled
+from stkd_lightning.losses.fitnet import FitNetLoss, hint
 from stkd_lightning.losses.kd import KDLoss, softened_kl
+from stkd_lightning.losses.logit_standardization import LogitStandardizationLoss, standardized_kl
+from stkd_lightning.losses.nst import NSTLoss, neuron_selectivity
+from stkd_lightning.losses.pkt import PKTLoss, probabilistic_transfer
+from stkd_lightning.losses.reviewkd import ReviewKDLoss, hierarchical_context
+from stkd_lightning.losses.rkd import RKDLoss, relational
+from stkd_lightning.losses.simkd import SimKDLoss
+from stkd_lightning.losses.sp import SPLoss, similarity_preserving
 from stkd_lightning.losses.stkd import STKDLoss, similarity_transfer
+from stkd_lightning.losses.vid import VIDLoss, variational_information
 from stkd_lightning.losses.weighted_sum import WeightedSum
 
 __all__ = [
+    "ATLoss",
+    "CCKDLoss",
+    "CRDLoss",
     "CrossEntropyLoss",
+    "DISTLoss",
+    "DKDLoss",
+    "Features",
+    "FitNetLoss",
     "KDLoss",
+    "LogitStandardizationLoss",
     "Loss",
+    "NSTLoss",
+    "PKTLoss",
+    "RKDLoss",
+    "ReviewKDLoss",
+    "SPLoss",
     "STKDLoss",
+    "SimKDLoss",
     "Terms",
+    "VIDLoss",
     "WeightedSum",
+    "attention_transfer",
+    "contrastive_representation",
+    "correlation_congruence",
+    "decoupled",
+    "hierarchical_context",
+    "hint",
+    "inter_class",
+    "intra_class",
     "mixed_cross_entropy",
+    "neuron_selectivity",
+    "probabilistic_transfer",
+    "relational",
+    "similarity_preserving",
     "similarity_transfer",
     "softened_kl",
+    "standardized_kl",
+    "variational_information",
 ]

@@ -1,13 +1,19 @@
 """What every loss is: a module from two outputs and a mixed label to named, weighted scalar terms."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import wraps
+from typing import Concatenate, ParamSpec
 
 import torch
 from torch import Tensor, nn
 
+from stkd_lightning.models.probe import Probe
 from stkd_lightning.outputs import MixedTarget, ModelOutput, StepContext
 
 Terms = dict[str, Tensor]
+P = ParamSpec("P")
+Pure = Callable[Concatenate[Tensor, Tensor, P], Tensor]
 
 
 @dataclass(frozen=True)
@@ -23,11 +29,20 @@ class Loss(nn.Module):
 
     Attributes:
         needs_teacher: false where the teacher's output is never read, so that none has to be trained or run.
-        features: inner outputs that the loss reads beside the logits.
+        reads_features: whether inner outputs of the networks are read beside the logits.
+        features: which; known at the latest when the loss is prepared.
+        mixable: whether the loss is defined on virtual samples.
+        smallest_batch: samples over all ranks that it needs.
     """
 
     needs_teacher: bool = True
+    reads_features: bool = False
     features: Features = Features()
+    mixable: bool = True
+    smallest_batch: int = 1
+
+    def prepare(self, student: Probe, teacher: Probe) -> None:
+        """Fit the loss to the networks: choose what it reads of them and build its own parameters."""
 
     def forward(
         self,
@@ -43,6 +58,17 @@ class Loss(nn.Module):
 def at_least_float32(tensor: Tensor) -> Tensor:
     """Raise half precision to float32; keep float32 and float64."""
     return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
+
+
+def full_precision(function: Pure[P]) -> Pure[P]:
+    """Have a function of ``(student, teacher, ...)`` compute in float32 or better, also under autocast."""
+
+    @wraps(function)
+    def run(student: Tensor, teacher: Tensor, *args: P.args, **kwargs: P.kwargs) -> Tensor:
+        with torch.autocast(student.device.type, enabled=False):
+            return function(at_least_float32(student), at_least_float32(teacher), *args, **kwargs)
+
+    return run
 
 
 def check_logits(student: Tensor, teacher: Tensor) -> None:

@@ -53,6 +53,26 @@ def similarity_transfer(
         raise ValueError(f"correct classes need the logits' shape {tuple(student.shape)}: {tuple(correct.shape)}")
     if incorrect_weight is None:
         return softened_kl(student, teacher, temperature=temperature)
+    target, within, _ = divergence_parts(student, teacher, correct, temperature=temperature)
+    return temperature**2 * (target + incorrect_weight * within).mean()
+
+
+def divergence_parts(
+    student: Tensor, teacher: Tensor, correct: Tensor, *, temperature: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Split the divergence of each sample at its correct classes.
+
+    Args:
+        student: logits ``(B, K)``.
+        teacher: logits ``(B, K)``; treated as a constant.
+        correct: ``(B, K)`` bool.
+        temperature: T > 0.
+
+    Returns:
+        Each ``(B,)``: the divergence between {each correct class, all others together}, that among the others
+        renormalized, and the teacher's mass of the others, by which the second is weighted in their sum, the whole
+        divergence.
+    """
     log_student = F.log_softmax(at_least_float32(student) / temperature, dim=1)
     log_teacher = F.log_softmax(at_least_float32(teacher.detach()) / temperature, dim=1)
     difference = log_teacher - log_student
@@ -66,12 +86,13 @@ def similarity_transfer(
     mass_difference = log_mass_teacher - log_mass_student
 
     among_correct = (log_teacher.exp() * difference).masked_fill(~correct, 0).sum(1)
-    between = log_mass_teacher.exp() * mass_difference
+    mass = log_mass_teacher.exp()
     renormalized = (log_teacher - log_mass_teacher[:, None]).masked_fill(~others, -torch.inf).exp()
     within = (renormalized * (difference - mass_difference[:, None])).sum(1)
 
-    per_sample = among_correct + torch.where(some, between + incorrect_weight * within, torch.zeros_like(within))
-    return temperature**2 * per_sample.mean()
+    zero = torch.zeros_like(within)
+    between = torch.where(some, mass * mass_difference, zero)
+    return among_correct + between, torch.where(some, within, zero), torch.where(some, mass, zero)
 
 
 class STKDLoss(Loss):

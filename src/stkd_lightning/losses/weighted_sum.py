@@ -7,6 +7,7 @@ from torch import nn
 from stkd_lightning import ranges
 from stkd_lightning.errors import InputError, unknown
 from stkd_lightning.losses.base import Features, Loss, Terms
+from stkd_lightning.models.probe import Probe
 from stkd_lightning.outputs import MixedTarget, ModelOutput, StepContext
 
 
@@ -38,6 +39,20 @@ class WeightedSum(Loss):
         self.weights = {n: ranges.non_negative(f"loss.weights.{n}", weights.get(n, 1.0)) for n in losses}
         parts = list(self.losses.values())
         self.needs_teacher = any(getattr(loss, "needs_teacher", True) for loss in parts)
+        self.mixable = all(getattr(loss, "mixable", True) for loss in parts)
+        self.smallest_batch = max(getattr(loss, "smallest_batch", 1) for loss in parts)
+        self.features = Features(_paths(parts, "student"), _paths(parts, "teacher"))
+        self.reads_features = any(
+            getattr(loss, "reads_features", False) or getattr(loss, "features", Features()) != Features()
+            for loss in parts
+        )
+
+    def prepare(self, student: Probe, teacher: Probe) -> None:
+        """Fit each loss to the networks."""
+        parts = list(self.losses.values())
+        for loss in parts:
+            if isinstance(loss, Loss):
+                loss.prepare(student, teacher)
         self.features = Features(_paths(parts, "student"), _paths(parts, "teacher"))
 
     def forward(

@@ -9,15 +9,20 @@ from stkd_lightning.models import zoo
 from stkd_lightning.models.adapters import timm_model, torchvision_model
 from stkd_lightning.models.features import FeatureTap
 from stkd_lightning.models.inputs import AdaptedInput, InputSpec, for_data
+from stkd_lightning.models.probe import Layers, Probe
+from stkd_lightning.models.reuse import reuse_classifier
 from stkd_lightning.weights import load_weights
 
 __all__ = [
     "AdaptedInput",
     "FeatureTap",
     "InputSpec",
+    "Layers",
+    "Probe",
     "create_model",
     "for_data",
     "list_models",
+    "reuse_classifier",
     "timm_model",
     "torchvision_model",
 ]

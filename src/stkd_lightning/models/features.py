@@ -15,13 +15,18 @@ def logits_of(output: Any) -> Tensor:
     return output if isinstance(output, Tensor) else output.logits
 
 
+def inner_network(network: nn.Module) -> nn.Module:
+    """Return a network without the ``AdaptedInput`` before it."""
+    return network.network if isinstance(network, AdaptedInput) else network
+
+
 def check_paths(network: nn.Module, paths: Iterable[str]) -> dict[str, nn.Module]:
     """Return the modules at paths, as in ``named_modules()``; those of an ``AdaptedInput`` are its inner network's.
 
     Raises:
         InputError: a path that is not there, with the nearest that are.
     """
-    inner = network.network if isinstance(network, AdaptedInput) else network
+    inner = inner_network(network)
     modules = dict(inner.named_modules())
     for path in paths:
         if path not in modules:
@@ -43,8 +48,13 @@ class FeatureTap:
     def __init__(self, network: nn.Module, paths: Iterable[str] = ()) -> None:
         self.network = network
         self._features: dict[str, Tensor] | None = None  # filled during a call of this tap only
-        for path, module in check_paths(network, paths).items():
-            module.register_forward_hook(self._keep(path))
+        modules = check_paths(network, paths)
+        self._hooks = [module.register_forward_hook(self._keep(path)) for path, module in modules.items()]
+
+    def close(self) -> None:
+        """Take the hooks out of the network."""
+        for hook in self._hooks:
+            hook.remove()
 
     def _keep(self, path: str) -> Any:
         def hook(module: nn.Module, inputs: Any, output: Any) -> None:

@@ -4,6 +4,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from stkd_lightning.models.initialize import initialize
+from stkd_lightning.models.probe import Layers
 
 
 class BasicBlock(nn.Module):
@@ -33,6 +34,8 @@ class ResNet(nn.Module):
         widths: channels of the stem and of the three stages.
         num_classes: K.
     """
+
+    layers = Layers(("layer1", "layer2", "layer3"), "layer3", "avgpool", "fc")
 
     def __init__(self, depth: int, widths: tuple[int, int, int, int], num_classes: int) -> None:
         super().__init__()

@@ -4,6 +4,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from stkd_lightning.models.initialize import initialize
+from stkd_lightning.models.probe import Layers
 
 
 class Bottleneck(nn.Module):
@@ -31,6 +32,8 @@ class Bottleneck(nn.Module):
 
 class BottleneckResNet(nn.Module):
     """Four stages of bottlenecks: images ``(B, 3, H, W)`` to logits ``(B, num_classes)``."""
+
+    layers = Layers(("layer1", "layer2", "layer3", "layer4"), "layer4", "avgpool", "linear")
 
     def __init__(self, blocks: tuple[int, int, int, int], num_classes: int) -> None:
         super().__init__()

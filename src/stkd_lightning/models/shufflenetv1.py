@@ -4,6 +4,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from stkd_lightning.models.probe import Layers
+
 
 class ShuffleUnit(nn.Module):
     """Grouped 1x1, shuffle, depthwise 3x3, grouped 1x1; with stride 2 the pooled input is concatenated.
@@ -33,6 +35,8 @@ class ShuffleUnit(nn.Module):
 
 class ShuffleNet(nn.Module):
     """Three stages of shuffle units: images ``(B, 3, H, W)`` to logits ``(B, num_classes)``."""
+
+    layers = Layers(("layer1", "layer2", "layer3"), "layer3", "avgpool", "linear")
 
     def __init__(self, widths: tuple[int, int, int], blocks: tuple[int, int, int], groups: int, num_classes: int):
         super().__init__()

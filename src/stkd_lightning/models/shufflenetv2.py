@@ -4,6 +4,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from stkd_lightning.models.probe import Layers
+
 
 class SplitUnit(nn.Module):
     """Half of the channels pass, the other half is convolved, both are shuffled; ``(B, C, H, W)`` keeps its shape."""
@@ -53,6 +55,8 @@ class DownUnit(nn.Module):
 class ShuffleNet2(nn.Module):
     """Three stages and a 1x1 convolution: images ``(B, 3, H, W)`` to logits ``(B, num_classes)``."""
 
+    layers = Layers(("layer1", "layer2", "layer3"), "relu", "avgpool", "linear")
+
     def __init__(self, widths: tuple[int, int, int], blocks: tuple[int, int, int], num_classes: int) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(3, 24, 1, bias=False)
@@ -62,6 +66,7 @@ class ShuffleNet2(nn.Module):
         self.layer3 = self._stage(widths[1], widths[2], blocks[2])
         self.conv2 = nn.Conv2d(widths[2], 1024, 1, bias=False)
         self.bn2 = nn.BatchNorm2d(1024)
+        self.relu = nn.ReLU()
         self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.linear = nn.Linear(1024, num_classes)
 
@@ -72,7 +77,7 @@ class ShuffleNet2(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         x = F.relu(self.bn1(self.conv1(images)))
         x = self.layer3(self.layer2(self.layer1(x)))
-        x = F.relu(self.bn2(self.conv2(x)))
+        x = self.relu(self.bn2(self.conv2(x)))
         return self.linear(self.avgpool(x).flatten(1))
 
 

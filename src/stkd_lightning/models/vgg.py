@@ -4,6 +4,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from stkd_lightning.models.initialize import initialize
+from stkd_lightning.models.probe import Layers
 
 
 class VGG(nn.Module):
@@ -17,12 +18,15 @@ class VGG(nn.Module):
         num_classes: K.
     """
 
+    layers = Layers(("relu1", "relu2", "relu3", "relu4"), "relu4", "avgpool", "classifier")
+
     def __init__(self, depths: tuple[int, int, int, int, int], num_classes: int) -> None:
         super().__init__()
         widths = (3, 64, 128, 256, 512, 512)
         self.block0, self.block1, self.block2, self.block3, self.block4 = (
             self._block(widths[i], widths[i + 1], depth) for i, depth in enumerate(depths)
         )
+        self.relu0, self.relu1, self.relu2, self.relu3, self.relu4 = (nn.ReLU() for _ in depths)
         self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.classifier = nn.Linear(512, num_classes)
         initialize(self)
@@ -34,16 +38,16 @@ class VGG(nn.Module):
         layers: list[nn.Module] = []
         for i in range(depth):
             layers += [nn.Conv2d(width if i else width_in, width, 3, padding=1), nn.BatchNorm2d(width), nn.ReLU()]
-        return nn.Sequential(*layers[:-1])  # ends before the activation, where losses read features
+        return nn.Sequential(*layers[:-1])  # the activation follows as relu0 to relu4, where losses read features
 
     def forward(self, images: Tensor) -> Tensor:
-        x = F.max_pool2d(F.relu(self.block0(images)), 2)
-        x = F.max_pool2d(F.relu(self.block1(x)), 2)
-        x = F.max_pool2d(F.relu(self.block2(x)), 2)
-        x = F.relu(self.block3(x))
+        x = F.max_pool2d(self.relu0(self.block0(images)), 2)
+        x = F.max_pool2d(self.relu1(self.block1(x)), 2)
+        x = F.max_pool2d(self.relu2(self.block2(x)), 2)
+        x = self.relu3(self.block3(x))
         if images.shape[-1] >= 64:
             x = F.max_pool2d(x, 2)
-        x = F.relu(self.block4(x))
+        x = self.relu4(self.block4(x))
         return self.classifier(self.avgpool(x).flatten(1))
 
 

@@ -4,6 +4,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from stkd_lightning.models.initialize import initialize
+from stkd_lightning.models.probe import Layers
 
 
 class WideBlock(nn.Module):
@@ -45,6 +46,8 @@ class WideResNet(nn.Module):
         num_classes: K.
     """
 
+    layers = Layers(("block1", "block2", "block3"), "relu", "avgpool", "fc")
+
     def __init__(self, depth: int, width: int, num_classes: int) -> None:
         super().__init__()
         blocks = (depth - 4) // 6
@@ -53,6 +56,7 @@ class WideResNet(nn.Module):
         self.block2 = WideStage(16 * width, 32 * width, blocks, stride=2)
         self.block3 = WideStage(32 * width, 64 * width, blocks, stride=2)
         self.bn1 = nn.BatchNorm2d(64 * width)
+        self.relu = nn.ReLU()
         self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.fc = nn.Linear(64 * width, num_classes)
         initialize(self)
@@ -60,7 +64,7 @@ class WideResNet(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         x = self.block3(self.block2(self.block1(self.conv1(images))))
-        return self.fc(self.avgpool(F.relu(self.bn1(x))).flatten(1))
+        return self.fc(self.avgpool(self.relu(self.bn1(x))).flatten(1))
 
 
 def wrn_16_1(num_classes: int) -> WideResNet:

@@ -21,6 +21,7 @@ from stkd_lightning.weights import read_checkpoint
 # What a checkpoint's configuration may build: a file from others must not choose what code runs.
 TRUSTED = (
     "stkd_lightning.models.create_model",
+    "stkd_lightning.models.reuse_classifier",
     "stkd_lightning.models.timm_model",
     "stkd_lightning.models.torchvision_model",
     "stkd_lightning.data.CIFAR10DataModule",
@@ -50,7 +51,9 @@ def evaluate(config: DictConfig) -> float:
     path = checkpoint_file(Path(config.checkpoint))
     facts: Any = read_checkpoint(path).get(KEY)
     try:
-        parts = {name: dict(facts["config"][name]) for name in ("student", "dataset")}
+        config_facts = facts["config"]
+        student = config_facts.get("distilled") or config_facts["student"]
+        parts = {"student": dict(student), "dataset": dict(config_facts["dataset"])}
         class_names = [str(name) for name in facts["data"]["class_names"]]
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(
@@ -104,14 +107,18 @@ def _check_trusted(parts: dict[str, Any], path: Path) -> None:
         InputError: names what was found.
     """
     known = {"_target_", "name", "resident", "weights", "data_dir", "cache_dir", "url", "md5", "train_folder",
-             "val_folder", "test_folder"}  # fmt: skip
-    for part in parts.values():
+             "val_folder", "test_folder", "sampler"}  # fmt: skip
+    nodes = list(parts.values())
+    for part in nodes:
         if part.get("_target_") not in TRUSTED:
             raise InputError(
                 f"checkpoint {path}: wants to build {part.get('_target_')}, which is not of this project; "
                 "trust=true allows it"
             )
         for option, value in part.items():
+            if isinstance(value, dict):  # a network made of others
+                nodes.append(value)
+                continue
             word = option in known and isinstance(value, str) and "${" not in value
             fetched = option == "name" and ":" in str(value)  # timm's way to name a network on a hub
             if fetched or not (word or isinstance(value, int | float | None)):

@@ -80,7 +80,8 @@ def _try(network: nn.Module, data: ArrayDataModule) -> None:
 def _without_start(network: DictConfig) -> DictConfig:
     """Return a network's node without the weights that its training started from, which are not needed again."""
     unset = {"weights": None, "pretrained": False}
-    return cast(DictConfig, OmegaConf.merge(network, {k: v for k, v in unset.items() if k in network}))
+    inner = {k: _without_start(v) for k, v in network.items() if isinstance(v, DictConfig)}
+    return cast(DictConfig, OmegaConf.merge(network, inner, {k: v for k, v in unset.items() if k in network}))
 
 
 def input_facts(network: nn.Module, data: ArrayDataModule) -> dict[str, Any]:

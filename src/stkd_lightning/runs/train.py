@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import lightning as L
+import torch
 from hydra.utils import instantiate
 from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig, OmegaConf
@@ -15,7 +16,6 @@ from stkd_lightning.data.module import ArrayDataModule
 from stkd_lightning.files import write_json
 from stkd_lightning.models.cost import flops, parameters
 from stkd_lightning.module import DistillationModule
-from stkd_lightning.replay import check_replay
 from stkd_lightning.reporting.console import process_rank, say
 from stkd_lightning.reporting.dashboards import abandon, finish, log_configuration
 from stkd_lightning.reporting.summary import Summary, environment, table
@@ -23,6 +23,7 @@ from stkd_lightning.runs import speed
 from stkd_lightning.runs import teacher as teachers
 from stkd_lightning.runs.alone import TRAINED, Alone, Recipe, data_facts, describe, plain, train_once, training
 from stkd_lightning.runs.fit import Fitted, checkpoints, fit_and_test, quiet, seeded, try_settings
+from stkd_lightning.runs.loss import check_loss, say_features
 from stkd_lightning.runs.networks import build_network, input_facts
 from stkd_lightning.runs.replay import bytes_needed, replayed
 
@@ -41,16 +42,15 @@ def train(config: DictConfig) -> float:
     """
     quiet()
     ranks = try_settings(config)
-    seeded(config.seed)  # a loss may have parameters of its own
-    loss: nn.Module = instantiate(config.loss)
-    if config.teacher.replay:
-        check_replay(loss)
     mixup = instantiate(config.mixup)
+    config.num_samples = 2  # a loss is tried before there are data
+    check_loss(instantiate(config.loss), mixup, config)
     data: ArrayDataModule = instantiate(config.dataset)
     data.prepare_data()
     batches = len(data.train_dataloader())  # refuses a batch larger than the data before anything is trained
-    config.num_classes = data.num_classes
-    student = build_network(config.student, data, seed=config.seed)
+    config.num_classes, config.num_samples = data.num_classes, len(data.arrays.splits["train"].labels)
+    loss: nn.Module = instantiate(config.loss)
+    student = build_network(config.distilled or config.student, data, seed=config.seed)
     optimizer, schedule = instantiate(config.optimizer), instantiate(config.scheduler)
 
     asks = bool(getattr(loss, "needs_teacher", True))
@@ -66,6 +66,7 @@ def train(config: DictConfig) -> float:
     replay = None
     if teacher and asks and config.teacher.replay:
         replay = replayed(config, data, teacher.network, ranks=ranks, batches=steps)
+    seeded(config.seed)  # a loss may make parameters of its own
     module = DistillationModule(
         student,
         loss,
@@ -75,8 +76,10 @@ def train(config: DictConfig) -> float:
         schedule,
         compile=config.compile,
         replay=replay,
+        example=torch.zeros(1, 3, data.image_size, data.image_size),
     )
     say(training("student", config.student, data, config.trainer, config.precision, compile=config.compile))
+    say_features(loss)
     try:
         trainer = _trainer(config, data, student)
         seeded(config.seed)  # whatever was trained or loaded before, dropout draws the same
@@ -118,16 +121,23 @@ def _teacher(config: DictConfig, data: ArrayDataModule, *, needed: bool) -> teac
     own_rate = {} if node.lr is None else {"lr": node.lr}
     optimizer = cast(DictConfig, OmegaConf.merge(node.optimizer, own_rate))
     recipe = Recipe(
-        "teacher", node.network, config.dataset, optimizer, node.scheduler, trainer, node.seed, config.compile
+        "teacher", node.network, _plain_batches(config), optimizer, node.scheduler, trainer, node.seed, config.compile
     )
     return teachers.obtain(node, recipe, data, cache_root(config.cache_dir), needed=needed)
+
+
+def _plain_batches(config: DictConfig) -> DictConfig:
+    """Return the data for what is trained alone, for which a loss's own way to make batches is nothing."""
+    plain_options = {"sampler": "shuffled", "sampler_groups": None}
+    own = {k: v for k, v in plain_options.items() if k in config.dataset}
+    return cast(DictConfig, OmegaConf.merge(config.dataset, own))
 
 
 def _baseline_recipe(config: DictConfig) -> Recipe:
     return Recipe(
         "baseline",
         config.student,
-        config.dataset,
+        _plain_batches(config),
         config.optimizer,
         config.scheduler,
         config.trainer,
@@ -168,7 +178,7 @@ def _summary(
 ) -> Summary:
     summary: Summary = {
         "seed": config.seed,
-        "loss": describe(config.loss).removesuffix("Loss"),
+        "loss": config.method,
         "data": data_facts(data) | {"digest": data.arrays.digest},
         "student": _network(config.student, student, data, fitted.test)
         | {"validation": fitted.validation, "selected_epoch": fitted.selected_epoch},
@@ -183,5 +193,6 @@ def _summary(
         summary["teacher"] = _network(config.teacher.network, teacher.network.network, data, test)
         summary["teacher"]["source"] = teacher.source
     if baseline:
-        summary["baseline"] = _network(config.student, student, data, baseline.fitted.test) | {"key": baseline.key}
+        alone = build_network(config.student, data)  # a method may train another network
+        summary["baseline"] = _network(config.student, alone, data, baseline.fitted.test) | {"key": baseline.key}
     return summary

@@ -1,0 +1,121 @@
+"""Correlation Congruence for Knowledge Distillation: Peng et al. 2019, Sec. 3.2 to 3.4 (arXiv:1904.01802)."""
+
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from stkd_lightning import ranges
+from stkd_lightning.errors import unknown
+from stkd_lightning.losses.base import Terms, full_precision
+from stkd_lightning.losses.feature_loss import PairwiseLoss, Shapes, check_pairs, embedded, everyone
+from stkd_lightning.outputs import MixedTarget, ModelOutput, StepContext
+
+Kernel = Literal["gaussian", "bilinear"]
+KERNELS = ("gaussian", "bilinear")
+
+
+def correlation_congruence(
+    student: Tensor, teacher: Tensor, *, kernel: Kernel = "gaussian", gamma: float = 0.4, order: int = 2
+) -> Tensor:
+    """``1 / B**2 sum_ij (k(f_i^t, f_j^t) - k(f_i^s, f_j^s))**2`` of L2-normalized embeddings f.
+
+    The Gaussian kernel is its Taylor series around 0, of order P (Sec. 3.3)::
+
+        k(x, y) = exp(-2 gamma) sum_{p=0..P} (2 gamma)**p / p! (x . y)**p
+
+    and the bilinear kernel is ``x . y``.
+
+    Args:
+        student: embeddings ``(B, ...)``; carries the gradient.
+        teacher: embeddings ``(B, ...)`` of any size; treated as a constant.
+        kernel: ``gaussian`` or ``bilinear``.
+        gamma: > 0, of the Gaussian.
+        order: P >= 1.
+
+    Returns:
+        Scalar, dimensionless.
+
+    Raises:
+        InputError: a batch of one.
+        ValueError: batches of different size.
+    """
+    return _congruence(student, teacher.detach(), kernel=kernel, gamma=gamma, order=order)
+
+
+@full_precision
+def _congruence(student: Tensor, teacher: Tensor, *, kernel: Kernel, gamma: float, order: int) -> Tensor:
+    check_pairs(student, teacher)
+
+    def correlations(features: Tensor) -> Tensor:
+        unit = F.normalize(features.flatten(1), dim=1)
+        cosine = unit @ unit.T
+        if kernel == "bilinear":
+            return cosine
+        terms = [(2 * gamma) ** p / math.factorial(p) * cosine**p for p in range(order + 1)]
+        return math.exp(-2 * gamma) * sum(terms[1:], terms[0])
+
+    return (correlations(teacher) - correlations(student)).square().mean()
+
+
+class CCKDLoss(PairwiseLoss):
+    """``correlation_congruence`` over the global batch, by default of the pooled features; term ``cckd``.
+
+    The paper's whole objective has the divergence of the softened logits too (instance congruence), which
+    ``conf/loss/cckd.yaml`` adds. Unlike a variant in circulation that compares neighbouring rows, the order of the
+    batch does not matter.
+
+    Args:
+        kernel: ``gaussian`` or ``bilinear``.
+        gamma: > 0, of the Gaussian.
+        order: >= 1, of its Taylor series.
+        embedding_width: of a linear map of each network's features, learned with the student; ``None``: none.
+        student_layers: module path; see ``FeatureLoss``.
+        teacher_layers: module path.
+
+    Raises:
+        InputError: an argument outside its range.
+    """
+
+    def __init__(
+        self,
+        *,
+        kernel: Kernel = "gaussian",
+        gamma: float = 0.4,
+        order: int = 2,
+        embedding_width: int | None = None,
+        student_layers: str | Sequence[str] | None = None,
+        teacher_layers: str | Sequence[str] | None = None,
+    ) -> None:
+        super().__init__(student_layers=student_layers, teacher_layers=teacher_layers)
+        if kernel not in KERNELS:
+            raise unknown("loss.kernel", str(kernel), KERNELS)
+        self.kernel: Kernel = kernel
+        self.gamma = ranges.positive("loss.gamma", gamma)
+        self.order = ranges.whole("loss.order", order, minimum=1)
+        self.embedding_width = ranges.optional_whole("loss.embedding_width", embedding_width, minimum=1)
+        self.student_embedding: nn.Module = nn.Flatten()
+        self.teacher_embedding: nn.Module = nn.Flatten()
+
+    def build(self, student: Shapes, teacher: Shapes) -> None:
+        """Make the linear maps, where there are to be any."""
+        if self.embedding_width is not None:
+            self.student_embedding, self.teacher_embedding = (
+                nn.Sequential(nn.Flatten(), nn.Linear(shapes[0][1:].numel(), self.embedding_width))
+                for shapes in (student, teacher)
+            )
+
+    def forward(
+        self,
+        student: ModelOutput,
+        teacher: ModelOutput | None,
+        target: MixedTarget,
+        context: StepContext | None = None,
+    ) -> Terms:
+        """Return ``{"cckd"}`` of features ``(B, ...)``."""
+        (own, other), *_ = self.pairs(student, teacher)
+        own = everyone(embedded(self.student_embedding, own))
+        other = everyone(embedded(self.teacher_embedding, other))
+        return {"cckd": _congruence(own, other, kernel=self.kernel, gamma=self.gamma, order=self.order)}

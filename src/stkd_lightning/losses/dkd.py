@@ -1,0 +1,95 @@
+"""Decoupled Knowledge Distillation: Zhao et al. 2022, Sec. 3 (arXiv:2203.08679)."""
+
+from torch import Tensor
+
+from stkd_lightning import ranges
+from stkd_lightning.losses.base import Loss, Terms, check_logits, require_teacher
+from stkd_lightning.losses.stkd import divergence_parts
+from stkd_lightning.losses.warmup import warmed_up
+from stkd_lightning.outputs import MixedTarget, ModelOutput, StepContext
+
+
+def decoupled(
+    student: Tensor,
+    teacher: Tensor,
+    correct: Tensor,
+    *,
+    temperature: float = 4.0,
+    target_weight: float = 1.0,
+    incorrect_weight: float = 8.0,
+) -> Tensor:
+    """``T**2 (target_weight * TCKD + incorrect_weight * NCKD)`` (Eq. 7).
+
+    TCKD is the divergence between {the target class, all others together}, NCKD that among the others, renormalized:
+    STKD's split, for a label of one class. Of a mixed label each correct class stands by itself in the first.
+
+    Args:
+        student: logits ``(B, K)``; carries the gradient.
+        teacher: logits ``(B, K)``; treated as a constant.
+        correct: ``(B, K)`` bool, the classes with weight in the label.
+        temperature: T > 0.
+        target_weight: alpha >= 0.
+        incorrect_weight: beta >= 0.
+
+    Returns:
+        Scalar, T**2 * nats per example, averaged over the batch.
+
+    Raises:
+        ValueError: shapes that differ.
+    """
+    check_logits(student, teacher)
+    if correct.shape != student.shape:
+        raise ValueError(f"correct classes need the logits' shape {tuple(student.shape)}: {tuple(correct.shape)}")
+    target, within, _ = divergence_parts(student, teacher, correct, temperature=temperature)
+    return temperature**2 * (target_weight * target + incorrect_weight * within).mean()
+
+
+class DKDLoss(Loss):
+    """``decoupled``, warmed up; term ``dkd``.
+
+    In the literature beside cross-entropy of weight 1. There the weight of the incorrect classes depends on the pair:
+    8 for resnet32x4 to resnet8x4, 6 for vgg13 to vgg8 and wrn_40_2 to wrn_16_2, 2 for resnet56 to resnet20 and
+    resnet110 to resnet32.
+
+    Args:
+        temperature: T > 0.
+        target_weight: >= 0.
+        incorrect_weight: >= 0.
+        warmup: share in [0, 1] of the run over which the term grows linearly; 20 of 240 epochs in the literature.
+
+    Raises:
+        InputError: an argument outside its range.
+    """
+
+    def __init__(
+        self,
+        *,
+        temperature: float = 4.0,
+        target_weight: float = 1.0,
+        incorrect_weight: float = 8.0,
+        warmup: float = 20 / 240,
+    ) -> None:
+        super().__init__()
+        self.temperature = ranges.positive("loss.temperature", temperature)
+        self.target_weight = ranges.non_negative("loss.target_weight", target_weight)
+        self.incorrect_weight = ranges.non_negative("loss.incorrect_weight", incorrect_weight)
+        self.warmup = ranges.unit_interval("loss.warmup", warmup)
+
+    def forward(
+        self,
+        student: ModelOutput,
+        teacher: ModelOutput | None,
+        target: MixedTarget,
+        context: StepContext | None = None,
+    ) -> Terms:
+        """Return ``{"dkd"}`` of logits ``(B, K)``; without a context the warm-up is over."""
+        teacher = require_teacher(teacher, self)
+        value = decoupled(
+            student.logits,
+            teacher.logits,
+            target.correct(student.logits.shape[1]),
+            temperature=self.temperature,
+            target_weight=self.target_weight,
+            incorrect_weight=self.incorrect_weight,
+        )
+        return {"dkd": warmed_up(context, self.warmup) * value}

@@ -1,0 +1,167 @@
+"""What the losses that read inside the networks share: where they read, and how shapes are made to match."""
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from stkd_lightning.distributed import gather_with_gradient
+from stkd_lightning.errors import InputError
+from stkd_lightning.losses.base import Features, Loss, at_least_float32, require_teacher
+from stkd_lightning.models.probe import Layers, Probe
+from stkd_lightning.outputs import ModelOutput
+
+Shapes = tuple[torch.Size, ...]
+
+
+class FeatureLoss(Loss):
+    """Base of the losses that compare outputs of inner modules, one of the student with one of the teacher.
+
+    Args:
+        student_layers: module path or paths in the student; ``None``: the method's usual place.
+        teacher_layers: as many paths in the teacher, likewise.
+
+    Raises:
+        InputError: when it is prepared, for a path that is not there, paths of different number, or an output of a
+            shape that the method cannot read.
+    """
+
+    reads_features = True
+    reads_maps: bool = False  # (B, C, H, W) and nothing else
+
+    def __init__(
+        self, *, student_layers: str | Sequence[str] | None = None, teacher_layers: str | Sequence[str] | None = None
+    ) -> None:
+        super().__init__()
+        self.student_layers, self.teacher_layers = _paths(student_layers), _paths(teacher_layers)
+        if self.student_layers and self.teacher_layers:
+            self.features = Features(*self._paired(self.student_layers, self.teacher_layers))
+
+    @staticmethod
+    def usual(layers: Layers) -> tuple[str, ...]:
+        """Return where the method reads a network if nothing else is said."""
+        return (layers.stages[-1],)
+
+    def prepare(self, student: Probe, teacher: Probe) -> None:
+        """Find the layers in both networks, and build what depends on their shapes."""
+        paths = [
+            own or self.usual(probe.layers)
+            for own, probe in ((self.student_layers, student), (self.teacher_layers, teacher))
+        ]
+        if not (self.student_layers and self.teacher_layers):  # of networks with more and fewer stages, the deepest
+            count = min(map(len, paths))
+            paths = [path if own else path[-count:] for own, path in zip(self._own(), paths, strict=True)]
+        self.features = Features(*self._paired(*paths))
+        shapes = student.shapes(self.features.student), teacher.shapes(self.features.teacher)
+        for probe, own_paths, own_shapes in zip((student, teacher), paths, shapes, strict=True):
+            self._check_shapes(probe, own_paths, own_shapes)
+        self.build(*shapes)
+
+    def build(self, student: Shapes, teacher: Shapes) -> None:
+        """Make the loss's own parameters for features of these shapes, the batch first."""
+
+    def _own(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        return self.student_layers, self.teacher_layers
+
+    def _paired(self, student: tuple[str, ...], teacher: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        if len(student) != len(teacher):
+            raise InputError(
+                f"{type(self).__name__}: compares layer with layer, but reads {len(student)} of the student "
+                f"({', '.join(student)}) and {len(teacher)} of the teacher ({', '.join(teacher)})"
+            )
+        return student, teacher
+
+    def _check_shapes(self, probe: Probe, paths: Sequence[str], shapes: Shapes) -> None:
+        for path, shape in zip(paths, shapes, strict=True):
+            if self.reads_maps and len(shape) != 4:
+                raise InputError(
+                    f"{type(self).__name__}: reads feature maps (B, C, H, W), but {path!r} of {probe.name} gives "
+                    f"{_words(shape)}; its maps: {', '.join(probe.layers.stages)}"
+                )
+
+    def pairs(self, student: ModelOutput, teacher: ModelOutput | None) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield the features to compare.
+
+        Raises:
+            RuntimeError: the loss was given no layers and has not been prepared.
+        """
+        if not self.features.student:
+            raise RuntimeError(
+                f"{type(self).__name__} does not know its layers yet: DistillationModule chooses them, "
+                "or name student_layers and teacher_layers"
+            )
+        teacher = require_teacher(teacher, self)
+        for own, other in zip(self.features.student, self.features.teacher, strict=True):
+            yield student.features[own], teacher.features[other]
+
+
+class PairwiseLoss(FeatureLoss):
+    """Base of the losses over pairs of samples of the global batch, by default of the pooled features."""
+
+    smallest_batch = 2
+
+    @staticmethod
+    def usual(layers: Layers) -> tuple[str, ...]:
+        """Return the pooled features' path."""
+        return (layers.embedding,)
+
+    def samples(self, student: ModelOutput, teacher: ModelOutput | None) -> tuple[Tensor, Tensor]:
+        """Return every rank's features, flat: ``(B, d_s)`` and ``(B, d_t)``."""
+        (own, other), *_ = self.pairs(student, teacher)
+        return everyone(own.flatten(1)), everyone(other.flatten(1))
+
+
+def embedded(embedding: nn.Module, features: Tensor) -> Tensor:
+    """Return an embedding of features, which may be of another precision than its weights."""
+    return embedding(features.to(next(embedding.parameters(), features).dtype))
+
+
+def everyone(tensor: Tensor) -> Tensor:
+    """Return the global batch of ``(B, ...)`` tensors, with gradients, in float32 or better."""
+    return gather_with_gradient(at_least_float32(tensor))
+
+
+def check_pairs(student: Tensor, teacher: Tensor) -> None:
+    """Refuse what has no pairs of samples to compare.
+
+    Raises:
+        InputError: a batch of one.
+        ValueError: batches of different size.
+    """
+    if len(student) != len(teacher):
+        raise ValueError(f"student and teacher features need one batch: {tuple(student.shape)}, {tuple(teacher.shape)}")
+    if len(student) < 2:
+        raise InputError("a loss over pairs of samples needs a batch of at least 2, this one has 1")
+
+
+def check_maps(student: Tensor, teacher: Tensor) -> None:
+    """Refuse what are not two batches of feature maps.
+
+    Raises:
+        ValueError: not ``(B, C, H, W)``, or batches of different size.
+    """
+    if student.ndim != 4 or teacher.ndim != 4 or len(student) != len(teacher):
+        raise ValueError(
+            f"student and teacher need feature maps (B, C, H, W) of one batch: {tuple(student.shape)}, "
+            f"{tuple(teacher.shape)}"
+        )
+
+
+def same_resolution(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
+    """Average-pool the larger of two feature maps ``(B, C, H, W)`` to the smaller's resolution."""
+    size = min(student.shape[2], teacher.shape[2]), min(student.shape[3], teacher.shape[3])
+    return pooled(student, size), pooled(teacher, size)
+
+
+def pooled(features: Tensor, size: tuple[int, int]) -> Tensor:
+    """Average-pool a map ``(B, C, H, W)`` to a size; as it is where it has that size."""
+    return features if features.shape[2:] == size else F.adaptive_avg_pool2d(features, size)
+
+
+def _paths(layers: str | Sequence[str] | None) -> tuple[str, ...]:
+    return (layers,) if isinstance(layers, str) else tuple(layers or ())
+
+
+def _words(shape: torch.Size) -> str:
+    return f"({', '.join(['B', *map(str, shape[1:])])})"

@@ -1,0 +1,70 @@
+"""FitNets' hints: Romero et al. 2015, Sec. 2.2 (arXiv:1412.6550), as one term beside the others."""
+
+from torch import Tensor, nn
+
+from stkd_lightning.losses.base import Terms, full_precision
+from stkd_lightning.losses.feature_loss import FeatureLoss, Shapes, same_resolution
+from stkd_lightning.models.probe import Layers
+from stkd_lightning.outputs import MixedTarget, ModelOutput, StepContext
+
+
+@full_precision
+def hint(student: Tensor, teacher: Tensor) -> Tensor:
+    """Mean squared difference of features (Eq. 3, averaged over all elements).
+
+    Args:
+        student: ``(B, ...)``, carries the gradient.
+        teacher: the same shape; treated as a constant.
+
+    Returns:
+        Scalar, in squared units of the features.
+
+    Raises:
+        ValueError: shapes that differ.
+    """
+    if student.shape != teacher.shape:
+        raise ValueError(f"student and teacher features need one shape: {tuple(student.shape)}, {tuple(teacher.shape)}")
+    return (student - teacher.detach()).square().mean()
+
+
+class FitNetLoss(FeatureLoss):
+    """``hint`` between the middle stages, the student's through a learned regressor; term ``fitnet``.
+
+    Differences from the paper: one training instead of two phases, as RepDistiller has it, there beside cross-entropy
+    with weight 100; the regressor is a 1x1 convolution with BatchNorm and no ReLU, since the maps of some networks are
+    signed; the larger of two resolutions is average-pooled to the smaller.
+
+    Args:
+        student_layers: module path; see ``FeatureLoss``.
+        teacher_layers: module path.
+    """
+
+    reads_maps = True
+
+    regressors: nn.ModuleList
+
+    @staticmethod
+    def usual(layers: Layers) -> tuple[str, ...]:
+        """Return the middle stage; of an even number the one before the middle."""
+        return (layers.stages[(len(layers.stages) - 1) // 2],)
+
+    def build(self, student: Shapes, teacher: Shapes) -> None:
+        """Make a regressor for each layer."""
+        self.regressors = nn.ModuleList(
+            nn.Sequential(nn.Conv2d(own[1], other[1], 1, bias=False), nn.BatchNorm2d(other[1]))
+            for own, other in zip(student, teacher, strict=True)
+        )
+
+    def forward(
+        self,
+        student: ModelOutput,
+        teacher: ModelOutput | None,
+        target: MixedTarget,
+        context: StepContext | None = None,
+    ) -> Terms:
+        """Return ``{"fitnet"}`` of feature maps ``(B, C, H, W)``."""
+        losses = []
+        for (own, other), regressor in zip(self.pairs(student, teacher), self.regressors, strict=True):
+            own, other = same_resolution(own, other)
+            losses.append(hint(regressor(own), other))
+        return {"fitnet": sum(losses[1:], losses[0])}

@@ -1,0 +1,70 @@
+"""Neuron selectivity transfer: Huang and Wang 2017, Sec. 4 (arXiv:1707.01219)."""
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from stkd_lightning.losses.base import Terms, full_precision
+from stkd_lightning.losses.feature_loss import FeatureLoss, check_maps, same_resolution
+from stkd_lightning.models.probe import Layers
+from stkd_lightning.outputs import MixedTarget, ModelOutput, StepContext
+
+
+@full_precision
+def neuron_selectivity(student: Tensor, teacher: Tensor) -> Tensor:
+    """Squared maximum mean discrepancy between the channels of both networks, kernel ``k(x, y) = (x . y)**2``.
+
+    A channel is its map, flat and L2-normalized. ``mean k(t, t') + mean k(s, s') - 2 mean k(s, t)``, means over the
+    pairs of channels (Eq. 5, with the polynomial kernel of degree 2 and constant 0), averaged over the batch. The
+    larger of two resolutions is average-pooled to the smaller.
+
+    Args:
+        student: feature map ``(B, C_s, H_s, W_s)``; carries the gradient.
+        teacher: feature map ``(B, C_t, H_t, W_t)``; treated as a constant.
+
+    Returns:
+        Scalar, dimensionless.
+
+    Raises:
+        ValueError: not two maps of one batch.
+    """
+    check_maps(student, teacher)
+    student, teacher = same_resolution(student, teacher.detach())
+    own, other = _channels(student), _channels(teacher)
+    return _kernel(other, other) + _kernel(own, own) - 2 * _kernel(own, other)
+
+
+def _channels(features: Tensor) -> Tensor:
+    return F.normalize(features.flatten(2), dim=2)
+
+
+def _kernel(left: Tensor, right: Tensor) -> Tensor:
+    return (left @ right.transpose(1, 2)).square().mean()
+
+
+class NSTLoss(FeatureLoss):
+    """``neuron_selectivity``, summed over the stages; term ``nst``.
+
+    In the literature beside cross-entropy with weight 50.
+
+    Args:
+        student_layers: module paths; see ``FeatureLoss``.
+        teacher_layers: module paths.
+    """
+
+    reads_maps = True
+
+    @staticmethod
+    def usual(layers: Layers) -> tuple[str, ...]:
+        """Return all stages."""
+        return layers.stages
+
+    def forward(
+        self,
+        student: ModelOutput,
+        teacher: ModelOutput | None,
+        target: MixedTarget,
+        context: StepContext | None = None,
+    ) -> Terms:
+        """Return ``{"nst"}`` of feature maps ``(B, C, H, W)``."""
+        losses = [neuron_selectivity(own, other) for own, other in self.pairs(student, teacher)]
+        return {"nst": sum(losses[1:], losses[0])}

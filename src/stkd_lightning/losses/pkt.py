@@ -1,0 +1,61 @@
+"""Probabilistic Knowledge Transfer: Passalis and Tefas 2018, Sec. 3 (arXiv:1803.10837)."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from stkd_lightning.losses.base import Terms, full_precision
+from stkd_lightning.losses.feature_loss import PairwiseLoss, check_pairs
+from stkd_lightning.outputs import MixedTarget, ModelOutput, StepContext
+
+
+@full_precision
+def probabilistic_transfer(student: Tensor, teacher: Tensor) -> Tensor:
+    """``1 / B**2 sum_ij p_ij log(p_ij / q_ij)``, p of the teacher, q of the student.
+
+    Rows of p and q are the samples' cosine similarities moved to [0, 1], (cos + 1) / 2, divided by their sum; a sample
+    takes part in its own row, as in the authors' code.
+
+    Args:
+        student: embeddings ``(B, ...)``; carries the gradient.
+        teacher: embeddings ``(B, ...)`` of any size; treated as a constant.
+
+    Returns:
+        Scalar, nats; the mean over pairs, so ``1 / B`` of the mean divergence of a row.
+
+    Raises:
+        InputError: a batch of one.
+        ValueError: batches of different size.
+    """
+    check_pairs(student, teacher)
+    p, q = _conditional(teacher.detach()), _conditional(student)
+    # A similarity of exactly 0 is that of opposite samples; the smallest number keeps its logarithm finite.
+    log_q = q.clamp(min=torch.finfo(q.dtype).tiny).log()
+    return (torch.special.xlogy(p, p) - p * log_q).mean()
+
+
+def _conditional(embeddings: Tensor) -> Tensor:
+    unit = F.normalize(embeddings.flatten(1), dim=1)
+    similarity = ((unit @ unit.T + 1) / 2).clamp(min=0)  # a cosine may be rounded to less than -1
+    return similarity / similarity.sum(1, keepdim=True)
+
+
+class PKTLoss(PairwiseLoss):
+    """``probabilistic_transfer`` over the global batch, by default of the pooled features; term ``pkt``.
+
+    In the literature beside cross-entropy with weight 30000.
+
+    Args:
+        student_layers: module path; see ``FeatureLoss``.
+        teacher_layers: module path.
+    """
+
+    def forward(
+        self,
+        student: ModelOutput,
+        teacher: ModelOutput | None,
+        target: MixedTarget,
+        context: StepContext | None = None,
+    ) -> Terms:
+        """Return ``{"pkt"}`` of features ``(B, ...)``."""
+        return {"pkt": probabilistic_transfer(*self.samples(student, teacher))}

@@ -1,0 +1,47 @@
+"""Knowledge Distillation with the Reused Teacher Classifier: Chen et al. 2022, Sec. 3.2 (arXiv:2203.14001)."""
+
+from stkd_lightning.errors import InputError
+from stkd_lightning.losses.base import Terms
+from stkd_lightning.losses.feature_loss import FeatureLoss, same_resolution
+from stkd_lightning.losses.fitnet import hint
+from stkd_lightning.models.probe import Probe
+from stkd_lightning.models.reuse import Projector, head_of, projection
+from stkd_lightning.outputs import MixedTarget, ModelOutput, StepContext
+
+
+class SimKDLoss(FeatureLoss):
+    """Mean squared difference of the student's projected map and the teacher's last one (Eq. 4); term ``simkd``.
+
+    The student ends in the teacher's classifier, ``models.reuse_classifier``, which stays as it is; there is no
+    cross-entropy. The larger of two resolutions is average-pooled to the smaller, as in the paper's code.
+    """
+
+    reads_maps = True
+
+    def prepare(self, student: Probe, teacher: Probe) -> None:
+        """Give the student the teacher's classifier, frozen.
+
+        Raises:
+            InputError: a student without a projector.
+        """
+        self.student_layers, self.teacher_layers = (projection(student.layers),), (teacher.layers.pooled,)
+        path = self.student_layers[0]
+        if not isinstance(dict(student.inner.named_modules()).get(path), Projector):
+            raise InputError(
+                f"SimKDLoss: {student.name} does not end in the teacher's classifier; "
+                "make it by models.reuse_classifier(student, teacher)"
+            )
+        head_of(student).load_state_dict(head_of(teacher).state_dict())
+        super().prepare(student, teacher)
+
+    def forward(
+        self,
+        student: ModelOutput,
+        teacher: ModelOutput | None,
+        target: MixedTarget,
+        context: StepContext | None = None,
+    ) -> Terms:
+        """Return ``{"simkd"}`` of feature maps ``(B, C, H, W)``."""
+        ((own, other),) = self.pairs(student, teacher)
+        own, other = same_resolution(own, other)
+        return {"simkd": hint(own, other)}

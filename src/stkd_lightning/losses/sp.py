@@ -1,0 +1,59 @@
+"""Similarity-Preserving Knowledge Distillation: Tung and Mori 2019, Sec. 3.1 (arXiv:1907.09682)."""
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from stkd_lightning.losses.base import Terms, full_precision
+from stkd_lightning.losses.feature_loss import PairwiseLoss, check_pairs
+from stkd_lightning.models.probe import Layers
+from stkd_lightning.outputs import MixedTarget, ModelOutput, StepContext
+
+
+@full_precision
+def similarity_preserving(student: Tensor, teacher: Tensor) -> Tensor:
+    """``||G_t - G_s||_F**2 / B**2`` of the samples' inner products, rows divided by their L2 norm (Eq. 1 to 4).
+
+    Args:
+        student: features ``(B, ...)``; carries the gradient.
+        teacher: features ``(B, ...)`` of any size; treated as a constant.
+
+    Returns:
+        Scalar, dimensionless.
+
+    Raises:
+        InputError: a batch of one.
+        ValueError: batches of different size.
+    """
+    check_pairs(student, teacher)
+    return (_similarities(teacher.detach()) - _similarities(student)).square().mean()
+
+
+def _similarities(features: Tensor) -> Tensor:
+    flat = features.flatten(1)
+    return F.normalize(flat @ flat.T, dim=1)
+
+
+class SPLoss(PairwiseLoss):
+    """``similarity_preserving`` over the global batch; term ``sp``.
+
+    By default of the last stage's feature map. In the literature beside cross-entropy with weight 3000 at batch 64.
+
+    Args:
+        student_layers: module path; see ``FeatureLoss``.
+        teacher_layers: module path.
+    """
+
+    @staticmethod
+    def usual(layers: Layers) -> tuple[str, ...]:
+        """Return the last stage."""
+        return (layers.stages[-1],)
+
+    def forward(
+        self,
+        student: ModelOutput,
+        teacher: ModelOutput | None,
+        target: MixedTarget,
+        context: StepContext | None = None,
+    ) -> Terms:
+        """Return ``{"sp"}`` of features ``(B, ...)``."""
+        return {"sp": similarity_preserving(*self.samples(student, teacher))}
