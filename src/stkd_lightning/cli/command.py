@@ -11,7 +11,7 @@ from typing import Any
 import hydra
 from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException
+from hydra.errors import ConfigCompositionException, HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
@@ -133,7 +133,8 @@ def _mistake(error: BaseException | None) -> str | None:
             return " ".join(str(error).split())
         if isinstance(error, TypeError) and "unexpected keyword argument" in str(error):
             return f"configuration: {error}"
-        if isinstance(error, HydraException) and "Error locating target" in str(error):
+        located = isinstance(error, HydraException) and "Error locating target" in str(error)
+        if located or isinstance(error, ConfigCompositionException):
             return " ".join(str(error).split())
         error = error.__cause__
     return None

@@ -54,7 +54,7 @@ def composed(config_name: str, overrides: list[str], config_dir: str | None = No
         return compose(config_name, [*overrides, *extra], return_hydra_config=True)
     except MissingConfigException as error:
         raise _missing(error) from error
-    except (HydraException, OmegaConfBaseException, ValueError) as error:
+    except (HydraException, OmegaConfBaseException, ValueError, AssertionError) as error:
         raise _unknown_option(error, config_name, overrides, extra) from error
 
 

@@ -1,11 +1,9 @@
 """Attention transfer: Zagoruyko and Komodakis 2017, Sec. 3.1 (arXiv:1612.03928)."""
 
 from torch import Tensor
-from torch.nn import functional as F
 
 from stkd_lightning.losses.base import Terms, full_precision
-from stkd_lightning.losses.feature_loss import FeatureLoss, check_maps, same_resolution
-from stkd_lightning.models.probe import Layers
+from stkd_lightning.losses.feature_loss import StagesLoss, check_maps, same_resolution, unit
 from stkd_lightning.outputs import MixedTarget, ModelOutput, StepContext
 
 
@@ -13,7 +11,8 @@ from stkd_lightning.outputs import MixedTarget, ModelOutput, StepContext
 def attention_transfer(student: Tensor, teacher: Tensor) -> Tensor:
     """Mean over samples and positions of ``(a_s - a_t)**2``, a the L2-normalized map ``mean_c F_c**2``.
 
-    The larger of two resolutions is average-pooled to the smaller.
+    The mean of squares is that of the authors' code, which the weight presupposes; the paper (Eq. 2) has the norm of
+    the difference. The larger of two resolutions is average-pooled to the smaller.
 
     Args:
         student: feature map ``(B, C_s, H_s, W_s)``; carries the gradient.
@@ -31,10 +30,10 @@ def attention_transfer(student: Tensor, teacher: Tensor) -> Tensor:
 
 
 def _attention(features: Tensor) -> Tensor:
-    return F.normalize(features.square().mean(1).flatten(1), dim=1)
+    return unit(features.square().mean(1).flatten(1))
 
 
-class ATLoss(FeatureLoss):
+class ATLoss(StagesLoss):
     """``attention_transfer``, summed over the stages; term ``at``.
 
     In the literature beside cross-entropy with weight 1000.
@@ -43,13 +42,6 @@ class ATLoss(FeatureLoss):
         student_layers: module paths; see ``FeatureLoss``.
         teacher_layers: module paths.
     """
-
-    reads_maps = True
-
-    @staticmethod
-    def usual(layers: Layers) -> tuple[str, ...]:
-        """Return all stages."""
-        return layers.stages
 
     def forward(
         self,

@@ -5,12 +5,11 @@ from collections.abc import Sequence
 from typing import Literal
 
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from stkd_lightning import ranges
 from stkd_lightning.errors import unknown
 from stkd_lightning.losses.base import Terms, full_precision
-from stkd_lightning.losses.feature_loss import PairwiseLoss, Shapes, check_pairs, embedded, everyone
+from stkd_lightning.losses.feature_loss import PairwiseLoss, Shapes, check_pairs, embedded, everyone, unit
 from stkd_lightning.outputs import MixedTarget, ModelOutput, StepContext
 
 Kernel = Literal["gaussian", "bilinear"]
@@ -50,8 +49,8 @@ def _congruence(student: Tensor, teacher: Tensor, *, kernel: Kernel, gamma: floa
     check_pairs(student, teacher)
 
     def correlations(features: Tensor) -> Tensor:
-        unit = F.normalize(features.flatten(1), dim=1)
-        cosine = unit @ unit.T
+        direction = unit(features.flatten(1))
+        cosine = direction @ direction.T
         if kernel == "bilinear":
             return cosine
         terms = [(2 * gamma) ** p / math.factorial(p) * cosine**p for p in range(order + 1)]
@@ -71,7 +70,8 @@ class CCKDLoss(PairwiseLoss):
         kernel: ``gaussian`` or ``bilinear``.
         gamma: > 0, of the Gaussian.
         order: >= 1, of its Taylor series.
-        embedding_width: of a linear map of each network's features, learned with the student; ``None``: none.
+        embedding_width: of a linear map of each network's features, learned with the student; ``None``: none. Constant
+            maps would make the term 0: the rest of the objective has to keep them apart.
         student_layers: module path; see ``FeatureLoss``.
         teacher_layers: module path.
 
@@ -96,6 +96,7 @@ class CCKDLoss(PairwiseLoss):
         self.gamma = ranges.positive("loss.gamma", gamma)
         self.order = ranges.whole("loss.order", order, minimum=1)
         self.embedding_width = ranges.optional_whole("loss.embedding_width", embedding_width, minimum=1)
+        self.learns = self.embedding_width is not None
         self.student_embedding: nn.Module = nn.Flatten()
         self.teacher_embedding: nn.Module = nn.Flatten()
 
@@ -115,7 +116,7 @@ class CCKDLoss(PairwiseLoss):
         context: StepContext | None = None,
     ) -> Terms:
         """Return ``{"cckd"}`` of features ``(B, ...)``."""
-        (own, other), *_ = self.pairs(student, teacher)
+        ((own, other),) = self.pairs(student, teacher)
         own = everyone(embedded(self.student_embedding, own))
         other = everyone(embedded(self.teacher_embedding, other))
         return {"cckd": _congruence(own, other, kernel=self.kernel, gamma=self.gamma, order=self.order)}

@@ -90,6 +90,7 @@ class CRDLoss(FeatureLoss):
     """
 
     mixable = False
+    reads_one = learns = True
     student_memory: Tensor
     teacher_memory: Tensor
     labels: Tensor
@@ -149,7 +150,8 @@ class CRDLoss(FeatureLoss):
         own = F.normalize(at_least_float32(embedded(self.student_embedding, own)), dim=1)
         other = F.normalize(at_least_float32(embedded(self.teacher_embedding, other)), dim=1)
         everyone, labels = gather(context.indices), gather(target.labels[:, 0])
-        if not self._begun and int(everyone.max()) >= self.num_samples:
+        # On a GPU the maximum is waited for, so that only the first batch is looked at.
+        if not (self._begun and everyone.is_cuda) and int(everyone.max()) >= self.num_samples:
             raise InputError(f"CRDLoss: num_samples={self.num_samples}, but there is a sample {int(everyone.max())}")
         self.labels = self.labels.index_copy(0, everyone, labels)
         rank, _ = world()

@@ -1,6 +1,7 @@
 """What the losses that read inside the networks share: where they read, and how shapes are made to match."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from contextlib import suppress
 
 import torch
 from torch import Tensor, nn
@@ -28,12 +29,15 @@ class FeatureLoss(Loss):
     """
 
     reads_features = True
-    reads_maps: bool = False  # (B, C, H, W) and nothing else
+    dimensions: tuple[int, ...] | None = None  # that features may have: 4 of maps (B, C, H, W), 2 of vectors (B, C)
+    reads_one: bool = False  # a single layer of each network
+    learns: bool = False  # has parameters of its own, whose shapes are the networks'
 
     def __init__(
         self, *, student_layers: str | Sequence[str] | None = None, teacher_layers: str | Sequence[str] | None = None
     ) -> None:
         super().__init__()
+        self._built = False
         self.student_layers, self.teacher_layers = _paths(student_layers), _paths(teacher_layers)
         if self.student_layers and self.teacher_layers:
             self.features = Features(*self._paired(self.student_layers, self.teacher_layers))
@@ -45,24 +49,19 @@ class FeatureLoss(Loss):
 
     def prepare(self, student: Probe, teacher: Probe) -> None:
         """Find the layers in both networks, and build what depends on their shapes."""
-        paths = [
-            own or self.usual(probe.layers)
-            for own, probe in ((self.student_layers, student), (self.teacher_layers, teacher))
-        ]
-        if not (self.student_layers and self.teacher_layers):  # of networks with more and fewer stages, the deepest
-            count = min(map(len, paths))
-            paths = [path if own else path[-count:] for own, path in zip(self._own(), paths, strict=True)]
-        self.features = Features(*self._paired(*paths))
-        shapes = student.shapes(self.features.student), teacher.shapes(self.features.teacher)
-        for probe, own_paths, own_shapes in zip((student, teacher), paths, shapes, strict=True):
-            self._check_shapes(probe, own_paths, own_shapes)
-        self.build(*shapes)
+        own = self.student_layers or self.usual(student.layers)
+        other = self.teacher_layers or self.usual(teacher.layers)
+        # Of networks with more and fewer stages, the deepest.
+        if not self.student_layers:
+            own = own[-len(other) :]
+        if not self.teacher_layers:
+            other = other[-len(own) :]
+        self.features = Features(*self._paired(own, other))
+        self.build(self._shapes(student, own), self._shapes(teacher, other))
+        self._built = True
 
     def build(self, student: Shapes, teacher: Shapes) -> None:
         """Make the loss's own parameters for features of these shapes, the batch first."""
-
-    def _own(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        return self.student_layers, self.teacher_layers
 
     def _paired(self, student: tuple[str, ...], teacher: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
         if len(student) != len(teacher):
@@ -70,35 +69,53 @@ class FeatureLoss(Loss):
                 f"{type(self).__name__}: compares layer with layer, but reads {len(student)} of the student "
                 f"({', '.join(student)}) and {len(teacher)} of the teacher ({', '.join(teacher)})"
             )
+        if self.reads_one and len(student) > 1:
+            raise InputError(f"{type(self).__name__}: reads one layer of each network, not {len(student)}")
         return student, teacher
 
-    def _check_shapes(self, probe: Probe, paths: Sequence[str], shapes: Shapes) -> None:
+    def _shapes(self, probe: Probe, paths: tuple[str, ...]) -> Shapes:
+        shapes = probe.shapes(paths)
         for path, shape in zip(paths, shapes, strict=True):
-            if self.reads_maps and len(shape) != 4:
+            if self.dimensions and len(shape) not in self.dimensions:
+                near = ""
+                with suppress(InputError):  # it may have none that can be seen
+                    near = f"; its maps: {', '.join(probe.layers.stages)}"
                 raise InputError(
                     f"{type(self).__name__}: reads feature maps (B, C, H, W), but {path!r} of {probe.name} gives "
-                    f"{_words(shape)}; its maps: {', '.join(probe.layers.stages)}"
+                    f"{_words(shape)}{near}"
                 )
+        return shapes
 
-    def pairs(self, student: ModelOutput, teacher: ModelOutput | None) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield the features to compare.
+    def pairs(self, student: ModelOutput, teacher: ModelOutput | None) -> list[tuple[Tensor, Tensor]]:
+        """Return the features to compare, the teacher's as constants.
 
         Raises:
-            RuntimeError: the loss was given no layers and has not been prepared.
+            RuntimeError: the loss was given no layers, or has learned parts, and has not been prepared.
         """
-        if not self.features.student:
+        if not self.features.student or (self.learns and not self._built):
             raise RuntimeError(
-                f"{type(self).__name__} does not know its layers yet: DistillationModule chooses them, "
-                "or name student_layers and teacher_layers"
+                f"{type(self).__name__} is not fitted to the networks yet: DistillationModule does it, by prepare()"
             )
         teacher = require_teacher(teacher, self)
-        for own, other in zip(self.features.student, self.features.teacher, strict=True):
-            yield student.features[own], teacher.features[other]
+        paths = zip(self.features.student, self.features.teacher, strict=True)
+        return [(student.features[own], teacher.features[other].detach()) for own, other in paths]
+
+
+class StagesLoss(FeatureLoss):
+    """Base of the losses that compare the feature maps of all stages."""
+
+    dimensions = (4,)
+
+    @staticmethod
+    def usual(layers: Layers) -> tuple[str, ...]:
+        """Return all stages."""
+        return layers.stages
 
 
 class PairwiseLoss(FeatureLoss):
     """Base of the losses over pairs of samples of the global batch, by default of the pooled features."""
 
+    reads_one = True
     smallest_batch = 2
 
     @staticmethod
@@ -108,7 +125,7 @@ class PairwiseLoss(FeatureLoss):
 
     def samples(self, student: ModelOutput, teacher: ModelOutput | None) -> tuple[Tensor, Tensor]:
         """Return every rank's features, flat: ``(B, d_s)`` and ``(B, d_t)``."""
-        (own, other), *_ = self.pairs(student, teacher)
+        ((own, other),) = self.pairs(student, teacher)
         return everyone(own.flatten(1)), everyone(other.flatten(1))
 
 
@@ -132,7 +149,13 @@ def check_pairs(student: Tensor, teacher: Tensor) -> None:
     if len(student) != len(teacher):
         raise ValueError(f"student and teacher features need one batch: {tuple(student.shape)}, {tuple(teacher.shape)}")
     if len(student) < 2:
-        raise InputError("a loss over pairs of samples needs a batch of at least 2, this one has 1")
+        raise InputError(f"a loss over pairs of samples needs a batch of at least 2, this one has {len(student)}")
+
+
+def unit(vectors: Tensor) -> Tensor:
+    """Divide vectors ``(..., d)`` by their L2 norms; a vector of 0 stays so, with gradients of 0."""
+    norm = torch.linalg.vector_norm(vectors, dim=-1, keepdim=True)
+    return torch.where(norm > 0, vectors / torch.where(norm > 0, norm, 1.0), 0.0)
 
 
 def check_maps(student: Tensor, teacher: Tensor) -> None:

@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from stkd_lightning.losses.base import Terms, full_precision
+from stkd_lightning.losses.base import Terms, at_least_float32, full_precision
 from stkd_lightning.losses.feature_loss import FeatureLoss, Shapes, same_resolution
 from stkd_lightning.models.probe import Layers
 from stkd_lightning.outputs import MixedTarget, ModelOutput, StepContext
@@ -39,7 +39,8 @@ class FitNetLoss(FeatureLoss):
         teacher_layers: module path.
     """
 
-    reads_maps = True
+    dimensions = (4,)
+    learns = True
 
     regressors: nn.ModuleList
 
@@ -65,6 +66,6 @@ class FitNetLoss(FeatureLoss):
         """Return ``{"fitnet"}`` of feature maps ``(B, C, H, W)``."""
         losses = []
         for (own, other), regressor in zip(self.pairs(student, teacher), self.regressors, strict=True):
-            own, other = same_resolution(own, other)
+            own, other = same_resolution(own, at_least_float32(other))
             losses.append(hint(regressor(own), other))
         return {"fitnet": sum(losses[1:], losses[0])}

@@ -32,9 +32,10 @@ def standardized_kl(student: Tensor, teacher: Tensor, *, temperature: float = 2.
 
 def _standardized(logits: Tensor) -> Tensor:
     centered = logits - logits.mean(-1, keepdim=True)
-    variance = centered.square().mean(-1, keepdim=True)
-    # The root of a variance of 0 would have an infinite gradient.
-    return torch.where(variance > 0, centered / torch.where(variance > 0, variance, 1.0).sqrt(), centered)
+    # Of equal logits the mean is rounded, and what is left of them would be blown up.
+    differ = logits.amax(-1, keepdim=True) > logits.amin(-1, keepdim=True)
+    variance = torch.where(differ, centered.square().mean(-1, keepdim=True), 1.0)
+    return torch.where(differ, centered / variance.sqrt(), 0.0)
 
 
 class LogitStandardizationLoss(Loss):

@@ -1,11 +1,9 @@
 """Neuron selectivity transfer: Huang and Wang 2017, Sec. 4 (arXiv:1707.01219)."""
 
 from torch import Tensor
-from torch.nn import functional as F
 
 from stkd_lightning.losses.base import Terms, full_precision
-from stkd_lightning.losses.feature_loss import FeatureLoss, check_maps, same_resolution
-from stkd_lightning.models.probe import Layers
+from stkd_lightning.losses.feature_loss import StagesLoss, check_maps, same_resolution, unit
 from stkd_lightning.outputs import MixedTarget, ModelOutput, StepContext
 
 
@@ -34,14 +32,14 @@ def neuron_selectivity(student: Tensor, teacher: Tensor) -> Tensor:
 
 
 def _channels(features: Tensor) -> Tensor:
-    return F.normalize(features.flatten(2), dim=2)
+    return unit(features.flatten(2))
 
 
 def _kernel(left: Tensor, right: Tensor) -> Tensor:
     return (left @ right.transpose(1, 2)).square().mean()
 
 
-class NSTLoss(FeatureLoss):
+class NSTLoss(StagesLoss):
     """``neuron_selectivity``, summed over the stages; term ``nst``.
 
     In the literature beside cross-entropy with weight 50.
@@ -50,13 +48,6 @@ class NSTLoss(FeatureLoss):
         student_layers: module paths; see ``FeatureLoss``.
         teacher_layers: module paths.
     """
-
-    reads_maps = True
-
-    @staticmethod
-    def usual(layers: Layers) -> tuple[str, ...]:
-        """Return all stages."""
-        return layers.stages
 
     def forward(
         self,

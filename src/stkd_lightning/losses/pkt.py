@@ -2,10 +2,9 @@
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from stkd_lightning.losses.base import Terms, full_precision
-from stkd_lightning.losses.feature_loss import PairwiseLoss, check_pairs
+from stkd_lightning.losses.feature_loss import PairwiseLoss, check_pairs, unit
 from stkd_lightning.outputs import MixedTarget, ModelOutput, StepContext
 
 
@@ -35,8 +34,8 @@ def probabilistic_transfer(student: Tensor, teacher: Tensor) -> Tensor:
 
 
 def _conditional(embeddings: Tensor) -> Tensor:
-    unit = F.normalize(embeddings.flatten(1), dim=1)
-    similarity = ((unit @ unit.T + 1) / 2).clamp(min=0)  # a cosine may be rounded to less than -1
+    direction = unit(embeddings.flatten(1))
+    similarity = ((direction @ direction.T + 1) / 2).clamp(min=0)  # a cosine may be rounded to less than -1
     return similarity / similarity.sum(1, keepdim=True)
 
 

@@ -78,6 +78,10 @@ class _Fusion(nn.Module):
         return self.outside(fused), fused
 
 
+def _as_map(features: Tensor) -> Tensor:
+    return features[:, :, None, None] if features.ndim == 2 else features
+
+
 class ReviewKDLoss(FeatureLoss):
     """Each stage of the teacher learned from that stage of the student and all deeper ones; term ``reviewkd``.
 
@@ -95,7 +99,8 @@ class ReviewKDLoss(FeatureLoss):
     """
 
     smallest_batch = 2  # BatchNorm of pooled features
-    reads_maps = True
+    dimensions = (2, 4)
+    learns = True
 
     fusions: nn.ModuleList
 
@@ -129,11 +134,12 @@ class ReviewKDLoss(FeatureLoss):
         target: MixedTarget,
         context: StepContext | None = None,
     ) -> Terms:
-        """Return ``{"reviewkd"}`` of feature maps ``(B, C, H, W)``; without a context the warm-up is over."""
+        """Return ``{"reviewkd"}`` of maps ``(B, C, H, W)`` or vectors ``(B, C)``; without a context warmed up."""
         losses: list[Tensor] = []
         deeper: Tensor | None = None
         stages = zip(self.pairs(student, teacher), self.fusions, strict=True)
         for (own, other), fusion in reversed(list(stages)):
+            own, other = _as_map(own), _as_map(other)
             check_maps(own, other)
             fused, deeper = fusion(own, deeper, other.shape[2:])
             losses.append(hierarchical_context(fused, other))

@@ -18,8 +18,9 @@ def relational(
 ) -> Tensor:
     """Distances between two samples and angles between three, compared by the Huber loss (Eq. 5 to 9).
 
-    Distances are divided by their mean over the pairs of different samples; an angle stands for its cosine. Means are
-    over all ``B**2`` pairs and all ``B**3`` triples, as in the authors' code, whose weights presuppose them.
+    Distances are divided by their mean over the pairs of two samples; an angle stands for its cosine. Means are over
+    all ``B**2`` pairs and all ``B**3`` triples, as in the authors' code, whose weights presuppose them. The angles take
+    memory of ``B**2 d`` and ``B**3`` numbers.
 
     Args:
         student: embeddings ``(B, ...)``; carries the gradient.
@@ -38,6 +39,8 @@ def relational(
     student, teacher = student.flatten(1), teacher.detach().flatten(1)
     own, other = _distances(student), _distances(teacher)
     distance = F.smooth_l1_loss(_over_mean(own), _over_mean(other))
+    if not angle_weight:
+        return distance_weight * distance
     angle = F.smooth_l1_loss(_cosines(student, own), _cosines(teacher, other))
     return distance_weight * distance + angle_weight * angle
 
@@ -48,8 +51,7 @@ def _distances(embeddings: Tensor) -> Tensor:
 
 
 def _over_mean(distances: Tensor) -> Tensor:
-    others = (distances > 0).sum().clamp(min=1)
-    mean = distances.sum() / others
+    mean = distances.sum() / (len(distances) * (len(distances) - 1))
     return distances / torch.where(mean > 0, mean, torch.ones_like(mean))
 
 
@@ -76,6 +78,8 @@ class RKDLoss(PairwiseLoss):
     Raises:
         InputError: an argument outside its range.
     """
+
+    smallest_batch = 3  # two samples have one distance, which is the mean, and no angle
 
     def __init__(
         self,

@@ -1,7 +1,7 @@
 """Knowledge Distillation with the Reused Teacher Classifier: Chen et al. 2022, Sec. 3.2 (arXiv:2203.14001)."""
 
 from stkd_lightning.errors import InputError
-from stkd_lightning.losses.base import Terms
+from stkd_lightning.losses.base import Terms, at_least_float32
 from stkd_lightning.losses.feature_loss import FeatureLoss, same_resolution
 from stkd_lightning.losses.fitnet import hint
 from stkd_lightning.models.probe import Probe
@@ -16,13 +16,17 @@ class SimKDLoss(FeatureLoss):
     cross-entropy. The larger of two resolutions is average-pooled to the smaller, as in the paper's code.
     """
 
-    reads_maps = True
+    dimensions = (4,)
+    learns = True
+
+    def __init__(self) -> None:
+        super().__init__()
 
     def prepare(self, student: Probe, teacher: Probe) -> None:
         """Give the student the teacher's classifier, frozen.
 
         Raises:
-            InputError: a student without a projector.
+            InputError: a student without a projector, or with that of a teacher of another width or other classes.
         """
         self.student_layers, self.teacher_layers = (projection(student.layers),), (teacher.layers.pooled,)
         path = self.student_layers[0]
@@ -31,7 +35,13 @@ class SimKDLoss(FeatureLoss):
                 f"SimKDLoss: {student.name} does not end in the teacher's classifier; "
                 "make it by models.reuse_classifier(student, teacher)"
             )
-        head_of(student).load_state_dict(head_of(teacher).state_dict())
+        own, its = head_of(student), head_of(teacher)
+        if own.weight.shape != its.weight.shape:
+            raise InputError(
+                f"SimKDLoss: {student.name} ends in a classifier of shape {tuple(own.weight.shape)}, the teacher's has "
+                f"{tuple(its.weight.shape)}; make it by models.reuse_classifier(student, teacher)"
+            )
+        own.load_state_dict(its.state_dict())
         super().prepare(student, teacher)
 
     def forward(
@@ -43,5 +53,5 @@ class SimKDLoss(FeatureLoss):
     ) -> Terms:
         """Return ``{"simkd"}`` of feature maps ``(B, C, H, W)``."""
         ((own, other),) = self.pairs(student, teacher)
-        own, other = same_resolution(own, other)
+        own, other = same_resolution(at_least_float32(own), at_least_float32(other))
         return {"simkd": hint(own, other)}

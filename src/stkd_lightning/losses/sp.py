@@ -1,10 +1,9 @@
 """Similarity-Preserving Knowledge Distillation: Tung and Mori 2019, Sec. 3.1 (arXiv:1907.09682)."""
 
 from torch import Tensor
-from torch.nn import functional as F
 
 from stkd_lightning.losses.base import Terms, full_precision
-from stkd_lightning.losses.feature_loss import PairwiseLoss, check_pairs
+from stkd_lightning.losses.feature_loss import PairwiseLoss, check_pairs, unit
 from stkd_lightning.models.probe import Layers
 from stkd_lightning.outputs import MixedTarget, ModelOutput, StepContext
 
@@ -30,13 +29,15 @@ def similarity_preserving(student: Tensor, teacher: Tensor) -> Tensor:
 
 def _similarities(features: Tensor) -> Tensor:
     flat = features.flatten(1)
-    return F.normalize(flat @ flat.T, dim=1)
+    return unit(flat @ flat.T)
 
 
 class SPLoss(PairwiseLoss):
     """``similarity_preserving`` over the global batch; term ``sp``.
 
-    By default of the last stage's feature map. In the literature beside cross-entropy with weight 3000 at batch 64.
+    By default of the last stage's feature map, also in networks that transform it further before they pool it (wrn,
+    ShuffleV2, MobileNetV2), as RepDistiller has it. In the literature beside cross-entropy with weight 3000 at batch
+    64.
 
     Args:
         student_layers: module path; see ``FeatureLoss``.

@@ -8,9 +8,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from stkd_lightning import ranges
+from stkd_lightning.errors import InputError
 from stkd_lightning.losses.base import Terms, at_least_float32, full_precision
-from stkd_lightning.losses.feature_loss import FeatureLoss, Shapes, check_maps, same_resolution
-from stkd_lightning.models.probe import Layers
+from stkd_lightning.losses.feature_loss import Shapes, StagesLoss, check_maps, same_resolution
 from stkd_lightning.outputs import MixedTarget, ModelOutput, StepContext
 
 SMALLEST_VARIANCE = 1e-5
@@ -37,7 +37,7 @@ def variational_information(student: Tensor, teacher: Tensor, *, variance: Tenso
         raise ValueError(
             f"predicted means and teacher features need one shape: {tuple(student.shape)}, {tuple(teacher.shape)}"
         )
-    variance = at_least_float32(torch.as_tensor(variance, device=student.device))
+    variance = torch.as_tensor(variance, dtype=student.dtype, device=student.device)
     variance = variance.view(-1, *[1] * (student.ndim - 2)) if variance.ndim else variance
     return ((teacher.detach() - student).square() / variance + variance.log()).mean() / 2
 
@@ -54,20 +54,21 @@ class Regressor(nn.Module):
             nn.ReLU(),
             nn.Conv2d(width, width, 1, bias=False),
         )
-        # v = softplus(s) + epsilon, inverted
-        self.scale = nn.Parameter(torch.full((width,), math.log(math.expm1(variance - SMALLEST_VARIANCE))))
+        # v = softplus(s) + the smallest, inverted
+        rest = variance - SMALLEST_VARIANCE
+        self.scale = nn.Parameter(torch.full((width,), rest + math.log(-math.expm1(-rest))))
 
     def variance(self) -> Tensor:
         return F.softplus(at_least_float32(self.scale)) + SMALLEST_VARIANCE
 
 
-class VIDLoss(FeatureLoss):
+class VIDLoss(StagesLoss):
     """``variational_information`` with learned means and variances, summed over the stages; term ``vid``.
 
     In the literature beside cross-entropy with weight 1. May be negative: it is no distance.
 
     Args:
-        variance: > 0, with which each channel starts.
+        variance: > 1e-5, with which each channel starts.
         student_layers: module paths; see ``FeatureLoss``.
         teacher_layers: module paths.
 
@@ -75,7 +76,7 @@ class VIDLoss(FeatureLoss):
         InputError: an argument outside its range.
     """
 
-    reads_maps = True
+    learns = True
 
     def __init__(
         self,
@@ -86,12 +87,9 @@ class VIDLoss(FeatureLoss):
     ) -> None:
         super().__init__(student_layers=student_layers, teacher_layers=teacher_layers)
         self.variance = ranges.positive("loss.variance", variance)
+        if variance <= SMALLEST_VARIANCE:
+            raise InputError(f"loss.variance={variance}: must be above {SMALLEST_VARIANCE}, the least that is learned")
         self.regressors = nn.ModuleList()
-
-    @staticmethod
-    def usual(layers: Layers) -> tuple[str, ...]:
-        """Return all stages."""
-        return layers.stages
 
     def build(self, student: Shapes, teacher: Shapes) -> None:
         """Make a regressor for each stage."""
@@ -110,6 +108,6 @@ class VIDLoss(FeatureLoss):
         for (own, other), regressor in zip(self.pairs(student, teacher), self.regressors, strict=True):
             assert isinstance(regressor, Regressor)
             check_maps(own, other)
-            own, other = same_resolution(own, other)
+            own, other = same_resolution(own, at_least_float32(other))
             losses.append(variational_information(regressor.mean(own), other, variance=regressor.variance()))
         return {"vid": sum(losses[1:], losses[0])}

@@ -1,15 +1,19 @@
 """Looking into a network before it is trained: where its layers are, and what shape their outputs have."""
 
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from stkd_lightning.errors import InputError
 from stkd_lightning.models.features import FeatureTap, inner_network
+
+LARGE = 224  # pixels, the side for which most networks are made
 
 
 @dataclass(frozen=True)
@@ -19,7 +23,7 @@ class Layers:
     Attributes:
         stages: feature maps ``(B, C, H, W)`` at the ends of its stages, from the input on.
         pooled: the map that is pooled.
-        embedding: the pooling, whose output ``(B, C, 1, 1)`` or ``(B, C)`` the classifier reads.
+        embedding: the pooling, or what else gives the classifier its input, ``(B, C, 1, 1)`` or ``(B, C)``.
         head: the linear classifier.
     """
 
@@ -64,13 +68,16 @@ class Probe:
         """
         tap = FeatureTap(self.network, paths)
         try:
-            features = self._run(tap).features
+            features = self.run(tap).features
         finally:
             tap.close()
+        for path in paths:
+            if not isinstance(features.get(path), Tensor):
+                raise InputError(f"feature {path!r} of {self.name}: gives no tensor when the network is run")
         return tuple(features[path].shape for path in paths)
 
-    def _run(self, run: Any) -> Any:
-        """Run something on the image as the network in evaluation mode, which leaves no trace in it."""
+    def run(self, run: Any) -> Any:
+        """Run the network, or something that runs it, on the image in evaluation mode; leaves no trace in it."""
         training = {module: module.training for module in self.network.modules()}
         parameter = next(self.network.parameters(), self.image)
         try:
@@ -91,25 +98,36 @@ class Probe:
 def _seen(probe: Probe) -> Layers:
     """Find layers by a run: the last outer module of each resolution, and what the last linear layer reads.
 
+    On a small image the last stages end in one position, so that a larger one is shown first, if the network takes it.
+
     Raises:
         InputError: there are none.
     """
+    scale = -(-LARGE // min(probe.image.shape[2:]))
+    if scale > 1:
+        with suppress(InputError):
+            return _seen(Probe(probe.network, F.interpolate(probe.image, scale_factor=scale)))
     outputs: list[tuple[str, nn.Module, torch.Size]] = []
 
     def watch(path: str) -> Any:
         def hook(module: nn.Module, inputs: Any, output: Any) -> None:
-            if isinstance(output, Tensor):
+            if isinstance(output, Tensor) and not isinstance(module, nn.Dropout):
                 outputs.append((path, module, output.shape))
 
         return hook
 
+    def begin(module: nn.Module, inputs: Any) -> None:
+        shown.append(inputs[0].shape)
+
+    shown: list[torch.Size] = []
     handles = [m.register_forward_hook(watch(path)) for path, m in probe.inner.named_modules() if path]
+    handles.append(probe.inner.register_forward_pre_hook(begin))
     try:
-        probe._run(probe.network)
+        probe.run(probe.network)
     finally:
         for handle in handles:
             handle.remove()
-    height, width = probe.image.shape[2:]
+    height, width = shown[0][2:]
     maps: dict[tuple[int, ...], str] = {}
     for path, _, shape in outputs:
         is_map = len(shape) == 4 and shape[2] * shape[3] > 1 and shape[2] * width == shape[3] * height

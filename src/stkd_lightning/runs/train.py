@@ -5,6 +5,7 @@ from typing import Any, cast
 
 import lightning as L
 import torch
+from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig, OmegaConf
@@ -179,6 +180,7 @@ def _summary(
     summary: Summary = {
         "seed": config.seed,
         "loss": config.method,
+        "overrides": list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else [],
         "data": data_facts(data) | {"digest": data.arrays.digest},
         "student": _network(config.student, student, data, fitted.test)
         | {"validation": fitted.validation, "selected_epoch": fitted.selected_epoch},

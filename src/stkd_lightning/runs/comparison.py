@@ -1,0 +1,54 @@
+"""The end of a multirun: one table of its runs, kept up to date beside them."""
+
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from hydra.core.utils import JobReturn
+from hydra.experimental.callback import Callback
+from hydra.types import RunMode
+from omegaconf import DictConfig
+
+from stkd_lightning.files import write_json
+
+
+class Comparison(Callback):
+    """Writes ``comparison.md`` and ``comparison.json`` after each job of a multirun, and prints the table at its end.
+
+    Args:
+        reference: the method to which the others are compared.
+    """
+
+    def __init__(self, reference: str) -> None:
+        self.reference = reference
+        self.start = time.time()  # a folder may hold older runs
+
+    def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
+        """Bring the files up to date."""
+        if config.hydra.mode == RunMode.MULTIRUN:
+            self._compare(Path(config.hydra.sweep.dir))
+
+    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+        """Print the table."""
+        from stkd_lightning.reporting.comparison import table
+        from stkd_lightning.reporting.console import say
+
+        folder = Path(config.hydra.sweep.dir)
+        if rows := self._compare(folder):
+            say(table(rows, self.reference))
+            say(f"{folder}: comparison.md, comparison.json, and a folder for each run")
+
+    def _compare(self, folder: Path) -> list[Any]:
+        from stkd_lightning.reporting.comparison import compare, markdown, plain
+
+        files = [p for p in folder.glob("*/summary.json") if p.stat().st_mtime >= self.start]
+        files.sort(key=lambda path: (len(path.parent.name), path.parent.name))
+        rows = compare([json.loads(path.read_text()) for path in files], self.reference)
+        if rows:
+            write_json(folder / "comparison.json", {"reference": self.reference, "rows": [plain(row) for row in rows]})
+            partial = folder / f".comparison.md.{os.getpid()}.partial"
+            partial.write_text(markdown(rows, self.reference))
+            os.replace(partial, folder / "comparison.md")
+        return rows

@@ -1,0 +1,141 @@
+import hypothesis.extra.numpy as hnp
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from stkd_lightning.losses import ATLoss, Features, attention_transfer
+from stkd_lightning.outputs import MixedTarget
+from tests.losses.properties import (
+    cells,
+    check_definition,
+    check_finite,
+    check_gradient,
+    check_half_precision,
+    check_order,
+    orthogonal,
+    output,
+    probes,
+    unit,
+    waves,
+)
+
+TARGET = MixedTarget.unmixed(torch.arange(4))
+
+
+def at_by_loops(student: Tensor, teacher: Tensor) -> float:
+    height, width = (min(student.shape[side], teacher.shape[side]) for side in (2, 3))
+
+    def attention(channels: list[list[list[float]]]) -> list[float]:
+        positions = zip(*(cells(channel, height, width) for channel in channels), strict=True)
+        return unit([sum(value**2 for value in position) / len(channels) for position in positions])
+
+    total = 0.0
+    for own, other in zip(student.tolist(), teacher.tolist(), strict=True):
+        total += sum((a - b) ** 2 for a, b in zip(attention(own), attention(other), strict=True))
+    return total / (len(student) * height * width)
+
+
+@pytest.mark.parametrize(
+    ("student", "teacher"),
+    [
+        ((1, 1, 2, 2), (1, 3, 2, 2)),
+        ((3, 2, 4, 4), (3, 5, 2, 2)),
+        ((2, 3, 3, 2), (2, 2, 5, 6)),
+        ((2, 2, 3, 5), (2, 4, 4, 3)),
+    ],
+)
+def test_equals_the_definition(student: tuple[int, ...], teacher: tuple[int, ...]) -> None:
+    check_definition(attention_transfer, at_by_loops, waves(*student), waves(*teacher, phase=1.0))
+
+
+@settings(max_examples=30, deadline=None)
+@given(hnp.arrays(np.float64, (2, 2, 3, 2, 2), elements=st.integers(-4, 4).map(float)))
+def test_equals_the_definition_at_zero_and_constant_maps(features: np.ndarray) -> None:
+    """No entry of unit vectors is negative, so that their squared distance is 2 at most, over H W positions."""
+    student, teacher = torch.from_numpy(features)
+    value = float(attention_transfer(student, teacher))
+    assert value == pytest.approx(at_by_loops(student, teacher), rel=1e-10, abs=1e-14)
+    assert 0 <= value <= 2 / (2 * 2) + 1e-12
+
+
+def test_hand_computed_case() -> None:
+    """Student attends to four positions alike, (1/2, 1/2, 1/2, 1/2); teacher to the first, (1, 0, 0, 0).
+
+    (1/2)**2 at each of the four positions, mean 1/4.
+    """
+    student = torch.ones(1, 1, 2, 2, dtype=torch.float64)
+    teacher = torch.zeros(1, 2, 2, 2, dtype=torch.float64)
+    teacher[0, 1, 0, 0] = -3.0
+    assert float(attention_transfer(student, teacher)) == pytest.approx(1 / 4, rel=1e-12)
+
+
+def test_zero_where_student_is_teacher_with_its_channels_turned_and_each_sample_scaled() -> None:
+    teacher = waves(3, 4, 2, 3)
+    scales = torch.tensor([0.1, -2.0, 30.0]).view(3, 1, 1, 1)
+    student = scales * torch.einsum("dc,bchw->bdhw", orthogonal(4), teacher)
+    assert float(attention_transfer(student, teacher)) == pytest.approx(0, abs=1e-15)
+
+
+def test_the_number_of_channels_does_not_matter() -> None:
+    student, teacher = waves(2, 3, 2, 2), waves(2, 4, 2, 2, phase=1.0)
+    torch.testing.assert_close(
+        attention_transfer(student.repeat(1, 5, 1, 1), teacher),
+        attention_transfer(student, teacher),
+        rtol=1e-12,
+        atol=0,
+    )
+
+
+def test_the_order_of_the_batch_does_not_matter() -> None:
+    check_order(attention_transfer, waves(5, 3, 2, 2), waves(5, 2, 2, 2, phase=1.0))
+
+
+@pytest.mark.parametrize("side", [2, 3])
+def test_gradient(side: int) -> None:
+    """Of a student at the teacher's resolution, and of one that is pooled to it."""
+    check_gradient(attention_transfer, waves(2, 2, side, side), waves(2, 3, 2, 2, phase=1.0))
+
+
+@pytest.mark.parametrize("sample", [0.0, 1.0])
+def test_finite_at_zero_and_constant_maps(sample: float) -> None:
+    student, teacher = waves(2, 3, 2, 2, dtype=torch.float32), waves(2, 3, 2, 2, phase=1.0, dtype=torch.float32)
+    student[0], teacher[1] = sample, sample
+    check_finite(attention_transfer, student, teacher)
+    check_finite(attention_transfer, torch.full((2, 3, 2, 2), sample), teacher)
+
+
+def test_half_precision_is_raised() -> None:
+    check_half_precision(attention_transfer, waves(4, 8, 4, 4), waves(4, 6, 2, 2, phase=1.0), relative=0.02, absolute=0)
+
+
+@pytest.mark.parametrize(
+    ("student", "teacher", "words"),
+    [
+        ((4, 3), (4, 3), r"need feature maps \(B, C, H, W\) of one batch: \(4, 3\), \(4, 3\)"),
+        ((4, 3, 2, 2), (4, 3), r"need feature maps .* \(4, 3, 2, 2\), \(4, 3\)"),
+        ((4, 3, 2, 2), (1, 3, 2, 2), r"of one batch: \(4, 3, 2, 2\), \(1, 3, 2, 2\)"),
+    ],
+)
+def test_errors(student: tuple[int, ...], teacher: tuple[int, ...], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        attention_transfer(waves(*student), waves(*teacher))
+
+
+def test_reads_all_stages_by_default() -> None:
+    loss = ATLoss()
+    loss.prepare(*probes())
+    stages = ("layer1", "layer2", "layer3")
+    assert loss.features == Features(stages, stages)
+
+
+def test_the_term_is_the_sum_over_the_stages() -> None:
+    first, second = waves(2, 3, 4, 4), waves(2, 4, 2, 2)
+    other_first, other_second = waves(2, 5, 4, 4, phase=1.0), waves(2, 6, 2, 2, phase=1.0)
+    loss = ATLoss(student_layers=("one", "two"), teacher_layers=("a", "b"))
+    terms = loss(output(one=first, two=second), output(a=other_first, b=other_second), TARGET)
+    assert list(terms) == ["at"]
+    expected = at_by_loops(first, other_first) + at_by_loops(second, other_second)
+    assert float(terms["at"]) == pytest.approx(expected, rel=1e-10)

@@ -1,0 +1,120 @@
+"""Two ranks with half of the batch each take the steps of one process with the whole batch."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from stkd_lightning import Batch, DistillationModule, Mixup, StepContext
+from stkd_lightning import losses as methods
+from stkd_lightning.losses import CrossEntropyLoss, Loss, WeightedSum
+from stkd_lightning.models import Layers
+from stkd_lightning.randomness import generator
+from stkd_lightning.teacher import FrozenTeacher
+
+BATCH, STEPS, CLASSES = 64, 3, 5
+
+# Left out are those whose learned parts have BatchNorm, which depends on a rank's own batch: FitNet, ReviewKD, SimKD.
+LOSSES: dict[str, Callable[[], Loss]] = {
+    "sp": methods.SPLoss,
+    "cckd": methods.CCKDLoss,
+    "cckd, bilinear": lambda: methods.CCKDLoss(kernel="bilinear"),
+    "cckd, learned embeddings": lambda: methods.CCKDLoss(embedding_width=6),
+    "rkd": methods.RKDLoss,
+    "pkt": methods.PKTLoss,
+    "dist": methods.DISTLoss,
+    "at": methods.ATLoss,
+    "nst": methods.NSTLoss,
+    "vid": methods.VIDLoss,
+    "dkd": methods.DKDLoss,
+    "logit standardization": methods.LogitStandardizationLoss,
+    "crd": lambda: methods.CRDLoss(num_samples=200, negatives=40, width=6),
+}
+
+
+class Plain(nn.Module):
+    """Two convolutions and a classifier, without BatchNorm."""
+
+    layers = Layers(("first", "second"), "second", "pool", "head")
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.first = nn.Sequential(nn.Conv2d(3, width, 3, padding=1), nn.Tanh())
+        self.second = nn.Sequential(nn.Conv2d(width, 2 * width, 3, stride=2, padding=1), nn.Tanh())
+        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.head = nn.Linear(2 * width, CLASSES)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.head(self.pool(self.second(self.first(images))).flatten(1))
+
+
+class Step(nn.Module):
+    """What DDP wraps."""
+
+    def __init__(self, module: DistillationModule) -> None:
+        super().__init__()
+        self.module = module
+        names = module._ddp_params_and_buffers_to_ignore
+        self._ddp_params_and_buffers_to_ignore = [f"module.{name}" for name in names]
+
+    def forward(self, batch: Batch, context: StepContext) -> Tensor:
+        return torch.stack(list(self.module.terms(batch, context).values())).sum()
+
+
+def global_batch(step: int) -> Batch:
+    random = generator(0, "test", step)
+    images = torch.from_numpy(random.normal(size=(BATCH, 3, 8, 8)))
+    labels = torch.from_numpy(random.integers(0, CLASSES, BATCH))
+    return Batch(images, labels, torch.from_numpy(random.permutation(200)[:BATCH]))
+
+
+def train(build: Callable[[], Loss], rank: int, ranks: int) -> tuple[list[float], list[Tensor]]:
+    """Return the objective of each step on this rank, and the parameters after the last."""
+    torch.manual_seed(0)
+    networks = Plain(3).double(), Plain(4).double()
+    loss = WeightedSum({"method": build(), "cross_entropy": CrossEntropyLoss()})
+    mixup = Mixup() if loss.mixable else None
+    example = torch.zeros(1, 3, 8, 8)
+    module = DistillationModule(networks[0], loss, FrozenTeacher(networks[1]), mixup, example=example).double()
+    step = Step(module)
+    run: nn.Module = DistributedDataParallel(step) if ranks > 1 else step
+    optimizer = torch.optim.SGD(module.parameters(), lr=0.1, momentum=0.9)
+    values = []
+    for i in range(STEPS):
+        mine = slice(rank * BATCH // ranks, (rank + 1) * BATCH // ranks)
+        batch = Batch(*(tensor[mine] for tensor in global_batch(i) if tensor is not None))
+        optimizer.zero_grad()
+        value = run(batch, StepContext(0, 1, i, batch.indices))
+        value.backward()
+        optimizer.step()
+        values.append(float(value.detach()))
+    return values, [p.detach() for p in module.parameters()]
+
+
+def one_rank(rank: int, folder: Path) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
+    torch.save({name: train(build, rank, 2) for name, build in LOSSES.items()}, folder / f"{rank}.pt")
+    dist.destroy_process_group()
+
+
+@pytest.fixture(scope="module")
+def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, tuple[list[float], list[Tensor]]]]:
+    folder = tmp_path_factory.mktemp("ranks")
+    mp.spawn(one_rank, (folder,), nprocs=2)
+    return [torch.load(folder / f"{rank}.pt") for rank in (0, 1)]
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_two_ranks_are_one_process(name: str, ranks: list[dict[str, tuple[list[float], list[Tensor]]]]) -> None:
+    values, parameters = train(LOSSES[name], 0, 1)
+    (left, left_parameters), (right, right_parameters) = (rank[name] for rank in ranks)
+    assert [(a + b) / 2 for a, b in zip(left, right, strict=True)] == pytest.approx(values, rel=1e-9)
+    for expected, own, other in zip(parameters, left_parameters, right_parameters, strict=True):
+        assert torch.equal(own, other)
+        torch.testing.assert_close(own, expected, rtol=1e-9, atol=1e-9)

@@ -1,0 +1,124 @@
+import math
+
+import hypothesis.extra.numpy as hnp
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from stkd_lightning.errors import InputError
+from stkd_lightning.losses import Features, SPLoss, similarity_preserving
+from stkd_lightning.outputs import MixedTarget
+from tests.losses.properties import (
+    check_definition,
+    check_finite,
+    check_gradient,
+    check_half_precision,
+    check_order,
+    dot,
+    orthogonal,
+    output,
+    probes,
+    unit,
+    waves,
+)
+
+TARGET = MixedTarget.unmixed(torch.arange(4))
+
+
+def sp_by_loops(student: Tensor, teacher: Tensor) -> float:
+    def similarities(features: Tensor) -> list[list[float]]:
+        samples = features.flatten(1).tolist()
+        return [unit([dot(one, other) for other in samples]) for one in samples]
+
+    total = 0.0
+    for own, other in zip(similarities(student), similarities(teacher), strict=True):
+        total += sum((a - b) ** 2 for a, b in zip(own, other, strict=True))
+    return total / len(student) ** 2
+
+
+@pytest.mark.parametrize(
+    ("student", "teacher"),
+    [((2, 1), (2, 3)), ((4, 3), (4, 7)), ((5, 2, 3, 3), (5, 4, 2, 2)), ((3, 6), (3, 2, 4, 1))],
+)
+def test_equals_the_definition(student: tuple[int, ...], teacher: tuple[int, ...]) -> None:
+    check_definition(similarity_preserving, sp_by_loops, waves(*student), waves(*teacher, phase=1.0))
+
+
+@settings(max_examples=30, deadline=None)
+@given(hnp.arrays(np.float64, (2, 4, 3), elements=st.integers(-4, 4).map(float)))
+def test_equals_the_definition_at_zero_and_equal_samples(features: np.ndarray) -> None:
+    """Rows are unit vectors or zero, so that no entry of the mean is above that of two opposite rows, 4 / B."""
+    student, teacher = torch.from_numpy(features)
+    value = float(similarity_preserving(student, teacher))
+    assert value == pytest.approx(sp_by_loops(student, teacher), rel=1e-10, abs=1e-12)
+    assert 0 <= value <= 4 / 4
+
+
+def test_hand_computed_case() -> None:
+    """Student G is the identity, of unit rows already. Teacher G = [[1, 1], [1, 2]], rows over sqrt 2 and sqrt 5.
+
+    First row (1 / sqrt 2 - 1)**2 + 1 / 2 = 2 - sqrt 2, second 1 / 5 + (2 / sqrt 5 - 1)**2 = 2 - 4 / sqrt 5, over 2**2.
+    """
+    student = torch.tensor([[1.0, 0.0], [0.0, 1.0]], dtype=torch.float64)
+    teacher = torch.tensor([[1.0, 0.0], [1.0, 1.0]], dtype=torch.float64)
+    expected = (4 - math.sqrt(2) - 4 / math.sqrt(5)) / 4
+    assert float(similarity_preserving(student, teacher)) == pytest.approx(expected, rel=1e-12)
+
+
+def test_zero_where_student_is_teacher_turned_and_scaled() -> None:
+    teacher = waves(4, 5)
+    assert float(similarity_preserving(3 * teacher @ orthogonal(5), teacher)) == pytest.approx(0, abs=1e-15)
+
+
+def test_the_scale_of_one_sample_matters() -> None:
+    """Row i forgets the length of sample i, but the other rows have its length in their column i."""
+    student, teacher = waves(3, 4), waves(3, 4, phase=1.0)
+    scaled = student * torch.tensor([[1.0], [1.0], [3.0]])
+    assert float(similarity_preserving(scaled, teacher)) != pytest.approx(
+        float(similarity_preserving(student, teacher)), rel=1e-3
+    )
+
+
+def test_the_order_of_the_batch_does_not_matter() -> None:
+    check_order(similarity_preserving, waves(6, 3), waves(6, 2, 2, 2, phase=1.0))
+
+
+def test_gradient() -> None:
+    check_gradient(similarity_preserving, waves(4, 2, 2, 2), waves(4, 3, phase=1.0))
+
+
+@pytest.mark.parametrize("sample", [[0.0, 0.0, 0.0], [1.0, 2.0, 3.0], [-1.0, -2.0, -3.0]])
+def test_finite_at_zero_equal_and_opposite_samples(sample: list[float]) -> None:
+    student = torch.tensor([[1.0, 2.0, 3.0], sample, [0.5, -1.0, 2.0]])
+    check_finite(similarity_preserving, student, waves(3, 4, dtype=torch.float32))
+    check_finite(similarity_preserving, waves(3, 4, dtype=torch.float32), student)
+    check_finite(similarity_preserving, torch.zeros(3, 4), student)
+
+
+def test_half_precision_is_raised() -> None:
+    check_half_precision(similarity_preserving, waves(8, 4, 2, 2), waves(8, 10, phase=1.0), relative=0.02)
+
+
+def test_errors() -> None:
+    with pytest.raises(InputError, match="a loss over pairs of samples needs a batch of at least 2, this one has 1"):
+        similarity_preserving(waves(1, 3), waves(1, 3))
+    with pytest.raises(ValueError, match=r"student and teacher features need one batch: \(4, 3\), \(2, 3\)"):
+        similarity_preserving(waves(4, 3), waves(2, 3))
+
+
+def test_reads_the_last_stage_by_default() -> None:
+    loss = SPLoss()
+    loss.prepare(*probes())
+    assert loss.features == Features(("layer3",), ("layer3",))
+    assert loss.smallest_batch == 2
+
+
+def test_term() -> None:
+    student, teacher = waves(4, 3, 2, 2), waves(4, 5, phase=1.0)
+    loss = SPLoss(student_layers="one", teacher_layers="other")
+    terms = loss(output(one=student), output(other=teacher), TARGET)
+    assert list(terms) == ["sp"]
+    assert float(terms["sp"]) == pytest.approx(sp_by_loops(student, teacher), rel=1e-10)
