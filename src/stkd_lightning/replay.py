@@ -30,8 +30,9 @@ def check_replay(loss: nn.Module) -> None:
     read = getattr(loss, "features", Features()).teacher
     if read or getattr(loss, "reads_features", False):
         which = f" ({', '.join(read)})" if read else ""
+        *_, part = [loss, *(m for m in loss.modules() if getattr(m, "reads_features", False))]
         raise InputError(
-            f"teacher.replay=true: {type(loss).__name__} reads features of the teacher{which}, and only logits are "
+            f"teacher.replay=true: {type(part).__name__} reads features of the teacher{which}, and only logits are "
             "kept; set teacher.replay=false"
         )
 

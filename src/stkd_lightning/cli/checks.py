@@ -22,6 +22,15 @@ RANGES: dict[str, dict[str, Check]] = {
         "alpha": ranges.unit_interval,
         "temperature": ranges.positive,
         "incorrect_weight": ranges.optional_non_negative,
+        "gamma": ranges.positive,
+        "variance": ranges.positive,
+        "warmup": ranges.unit_interval,
+        "momentum": ranges.unit_interval,
+        "order": partial(ranges.whole, minimum=1),
+        "negatives": partial(ranges.whole, minimum=1),
+        "width": partial(ranges.whole, minimum=1),
+        "embedding_width": partial(ranges.optional_whole, minimum=1),
+        **{f"{part}_weight": ranges.non_negative for part in ("distance", "angle", "target", "inter", "intra")},
     },
     "mixup": {
         "alpha": ranges.positive,
@@ -34,11 +43,13 @@ RANGES: dict[str, dict[str, Check]] = {
         "validation_fraction": ranges.unit_interval,
         "resident": ranges.automatic,
         "workers": partial(ranges.optional_whole, minimum=1),
+        "sampler_groups": partial(ranges.optional_whole, minimum=1),
     },
     "trainer": {"max_epochs": partial(ranges.whole, minimum=1)},
     "optimizer": {"lr": ranges.positive},
 }
 
+SAMPLERS = ("shuffled", "class_uniform", "superclass_uniform")
 PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true", "64-true")
 
 
@@ -65,6 +76,8 @@ def check(config: DictConfig) -> None:
     if "checkpoint" in config and not Path(config.checkpoint).is_dir():
         check_exists(Path(config.checkpoint))
     if "dataset" in config:
+        if config.dataset.get("sampler", SAMPLERS[0]) not in SAMPLERS:
+            raise unknown("dataset.sampler", str(config.dataset.sampler), SAMPLERS)
         _check_trainer(config.trainer, config.dataset.get("batch_size"))
     for folder in output_folders(config):
         check_writable(folder)

@@ -3,11 +3,14 @@
 from omegaconf import DictConfig
 from torch import nn
 
+from stkd_lightning.data.module import ArrayDataModule
 from stkd_lightning.errors import InputError
-from stkd_lightning.losses.base import Features
+from stkd_lightning.losses.base import Features, Loss
 from stkd_lightning.mixup import Mixup, check_mixable
+from stkd_lightning.models.probe import Probe
 from stkd_lightning.replay import check_replay
 from stkd_lightning.reporting.console import say
+from stkd_lightning.runs.networks import build_network, example_of, without_start
 
 
 def check_loss(loss: nn.Module, mixup: Mixup, config: DictConfig) -> None:
@@ -21,7 +24,24 @@ def check_loss(loss: nn.Module, mixup: Mixup, config: DictConfig) -> None:
         check_replay(loss)
     needed, size = getattr(loss, "smallest_batch", 1), config.dataset.batch_size
     if size < needed:
-        raise InputError(f"dataset.batch_size={size}: loss={config.method} needs {needed} samples at once")
+        raise InputError(f"dataset.batch_size={size}: loss={config.method} compares samples; the nearest is {needed}")
+
+
+def try_features(loss: nn.Module, student: nn.Module, teacher: DictConfig, data: ArrayDataModule) -> None:
+    """Fit a loss that reads features to a student and to a network like its teacher, for nothing.
+
+    Args:
+        loss: of the run.
+        student: of the run.
+        teacher: node with ``_target_``.
+        data: whose images they see.
+
+    Raises:
+        InputError: a layer that is not there, or whose output the loss cannot read.
+    """
+    if isinstance(loss, Loss) and loss.reads_features:
+        image = example_of(data)
+        loss.prepare(Probe(student, image), Probe(build_network(without_start(teacher), data), image))
 
 
 def say_features(loss: nn.Module) -> None:

@@ -6,7 +6,7 @@ from typing import Any, cast
 import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
-from torch import nn
+from torch import Tensor, nn
 
 from stkd_lightning.callbacks.provenance import KEY
 from stkd_lightning.data.module import ArrayDataModule
@@ -43,7 +43,7 @@ def build_network(
     """
     seeded(seed)
     facts = read_checkpoint(checkpoint).get(KEY, {}) if checkpoint is not None else {}
-    network: nn.Module = instantiate(_without_start(config) if facts else config)
+    network: nn.Module = instantiate(without_start(config) if facts else config)
     spec = declared(network)
     if checkpoint is not None:
         load_weights(network, checkpoint)
@@ -52,6 +52,11 @@ def build_network(
     network = for_data(network, spec, image_size=data.image_size, mean=data.mean, std=data.std)
     _try(network, data)
     return network
+
+
+def example_of(data: ArrayDataModule) -> Tensor:
+    """Return an image of the data's shape, all zeros, ``(1, 3, H, W)``."""
+    return torch.zeros(1, 3, data.image_size, data.image_size)
 
 
 def _try(network: nn.Module, data: ArrayDataModule) -> None:
@@ -63,7 +68,7 @@ def _try(network: nn.Module, data: ArrayDataModule) -> None:
     name, side = type(network).__name__, data.image_size
     try:
         with torch.no_grad():
-            logits = logits_of(network.eval()(torch.zeros(1, 3, side, side)))
+            logits = logits_of(network.eval()(example_of(data)))
     except Exception as error:  # whatever the network's own code raises
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(
@@ -77,10 +82,10 @@ def _try(network: nn.Module, data: ArrayDataModule) -> None:
         raise InputError(f"network {name}: gives {shape} values for an image, the data has {data.num_classes} classes")
 
 
-def _without_start(network: DictConfig) -> DictConfig:
+def without_start(network: DictConfig) -> DictConfig:
     """Return a network's node without the weights that its training started from, which are not needed again."""
     unset = {"weights": None, "pretrained": False}
-    inner = {k: _without_start(v) for k, v in network.items() if isinstance(v, DictConfig)}
+    inner = {k: without_start(v) for k, v in network.items() if isinstance(v, DictConfig)}
     return cast(DictConfig, OmegaConf.merge(network, inner, {k: v for k, v in unset.items() if k in network}))
 
 

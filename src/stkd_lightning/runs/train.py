@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any, cast
 
 import lightning as L
-import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from lightning.pytorch.loggers import Logger
@@ -24,8 +23,8 @@ from stkd_lightning.runs import speed
 from stkd_lightning.runs import teacher as teachers
 from stkd_lightning.runs.alone import TRAINED, Alone, Recipe, data_facts, describe, plain, train_once, training
 from stkd_lightning.runs.fit import Fitted, checkpoints, fit_and_test, quiet, seeded, try_settings
-from stkd_lightning.runs.loss import check_loss, say_features
-from stkd_lightning.runs.networks import build_network, input_facts
+from stkd_lightning.runs.loss import check_loss, say_features, try_features
+from stkd_lightning.runs.networks import build_network, example_of, input_facts
 from stkd_lightning.runs.replay import bytes_needed, replayed
 
 
@@ -58,11 +57,9 @@ def train(config: DictConfig) -> float:
     steps = speed.length(config.trainer, batches)
     if asks and config.teacher.replay:
         bytes_needed(config, data, steps, "16")  # the least that it can take, before a teacher is trained
+    if asks and config.teacher.checkpoint is None:
+        try_features(loss, student, config.teacher.network, data)  # before a teacher is trained
     teacher = _teacher(config, data, needed=asks)
-    baseline = (
-        train_once(_baseline_recipe(config), data, cache_root(config.cache_dir) / TRAINED) if config.baseline else None
-    )
-
     _decide(config, data, student, teacher if asks else None, steps)
     replay = None
     if teacher and asks and config.teacher.replay:
@@ -77,10 +74,13 @@ def train(config: DictConfig) -> float:
         schedule,
         compile=config.compile,
         replay=replay,
-        example=torch.zeros(1, 3, data.image_size, data.image_size),
+        example=example_of(data),
+    )
+    say_features(loss)
+    baseline = (
+        train_once(_baseline_recipe(config), data, cache_root(config.cache_dir) / TRAINED) if config.baseline else None
     )
     say(training("student", config.student, data, config.trainer, config.precision, compile=config.compile))
-    say_features(loss)
     try:
         trainer = _trainer(config, data, student)
         seeded(config.seed)  # whatever was trained or loaded before, dropout draws the same

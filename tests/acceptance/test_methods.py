@@ -1,0 +1,70 @@
+"""Every method trains, on digits as a user compares them and on CIFAR-100 with networks of different families."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from stkd_lightning.cli.compose import conf_dir
+from tests.conftest import Command
+
+LOSSES = sorted(p.stem for p in (conf_dir() / "loss").glob("*.yaml"))
+SHORT = ["trainer.max_epochs=1", "teacher.max_epochs=1", "teacher.min_accuracy=0", "logger=csv", "baseline=false"]
+
+
+def test_every_method_in_one_multirun(command: Command, tmp_path: Path) -> None:
+    done = command("train", "-m", "experiment=quickstart", "loss=glob(*)", *SHORT, "hydra.sweep.dir=sweep")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("teacher: training") == 1
+    summaries = {p.parent.name: json.loads(p.read_text()) for p in tmp_path.glob("sweep/*/summary.json")}
+    assert sorted(s["loss"] for s in summaries.values()) == LOSSES
+    simkd = next(s for s in summaries.values() if s["loss"] == "simkd")
+    plain = next(s for s in summaries.values() if s["loss"] == "kd")
+    assert simkd["student"]["parameters"] > plain["student"]["parameters"]
+    rows = json.loads((tmp_path / "sweep" / "comparison.json").read_text())["rows"]
+    assert sorted(row["label"] for row in rows) == LOSSES
+    assert "accuracy, %" in done.stdout
+
+
+def test_a_comparison_ends_in_differences_to_kd(command: Command, tmp_path: Path) -> None:
+    done = command("train", "-m", "experiment=quickstart", "loss=kd,sp", "seed=0,1", *SHORT, "hydra.sweep.dir=sweep")
+    assert done.returncode == 0, done.stderr
+    kd, sp = json.loads((tmp_path / "sweep" / "comparison.json").read_text())["rows"]
+    assert (kd["label"], kd["seeds"], kd["difference"]) == ("kd", [0, 1], None)
+    assert sp["difference"]["n"] == 2
+    assert sp["difference"]["mean"] == pytest.approx(sp["last"]["mean"] - kd["last"]["mean"])
+
+
+def test_a_student_that_reuses_the_classifier_is_measured_as_such(command: Command, tmp_path: Path) -> None:
+    done = command("train", "experiment=quickstart", "loss=simkd", *SHORT, "hydra.run.dir=run")
+    assert done.returncode == 0, done.stderr
+    expected = json.loads((tmp_path / "run" / "summary.json").read_text())["student"]["test"]["last"]["accuracy"]
+    done = command("evaluate", "checkpoint=run/checkpoints/last.ckpt", "trainer=cpu", "output=out.json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "out.json").read_text())["accuracy"] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(("teacher", "student"), [("resnet32x4", "resnet8x4"), ("wrn_40_2", "ShuffleV1")])
+def test_all_methods_together_on_cifar100(
+    teacher: str, student: str, command: Command, real_data: Path, tmp_path: Path
+) -> None:
+    """One objective of every method at once, on batches of classes, for a few steps."""
+    methods = [m for m in LOSSES if m not in ("ce", "ce_mixup", "kd", "stkd")]
+    (tmp_path / "mine" / "loss").mkdir(parents=True)
+    terms = ", ".join(f"/term@loss.losses.{m}: {m}" for m in ("kd", *methods))
+    (tmp_path / "mine" / "loss" / "all.yaml").write_text(
+        f"# @package _global_\ndefaults: [{terms}, /mixup: none]\n"
+        "loss:\n  _target_: stkd_lightning.losses.WeightedSum\n"
+        "distilled:\n  _target_: stkd_lightning.models.reuse_classifier\n"
+        "  student: ${student}\n  teacher: ${teacher.network}\n"
+    )
+    done = command(
+        "train", "--config-dir", "mine", "loss=all", f"teacher={teacher}", f"student={student}", "dataset=cifar100",
+        f"dataset.data_dir={real_data}", "dataset.sampler=superclass_uniform", "dataset.batch_size=16", *SHORT,
+        "+trainer.limit_train_batches=2", "+trainer.limit_val_batches=1", "+trainer.limit_test_batches=1",
+        "trainer.log_every_n_steps=1", "optimizer.lr=1e-6", "hydra.run.dir=run", timeout=500,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    header = (tmp_path / "run" / "metrics.csv").read_text().splitlines()[0].split(",")
+    terms_of = {"dist": ["dist_inter", "dist_intra"]}
+    assert {f"train/{t}" for m in methods for t in terms_of.get(m, [m])} <= set(header)

@@ -1,0 +1,185 @@
+import copy
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from stkd_lightning.errors import InputError
+from stkd_lightning.models import AdaptedInput, FeatureTap, InputSpec, Probe, create_model, reuse_classifier
+from stkd_lightning.models.cost import parameters
+from stkd_lightning.models.reuse import Projector, head_of
+
+PAIRS = [
+    ("resnet8", "resnet8x4"),
+    ("MobileNetV2", "vgg8"),
+    ("vgg8", "wrn_16_2"),
+    ("ShuffleV2", "resnet14"),
+    ("wrn_16_1", "ShuffleV1"),
+]
+
+
+class Small(nn.Module):
+    """A user's own network, which declares no layers."""
+
+    def __init__(self, width: int, head: nn.Module | None = None) -> None:
+        super().__init__()
+        self.trunk = nn.Sequential(nn.Conv2d(3, width, 3, stride=2, padding=1), nn.ReLU())
+        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.head = head or nn.Linear(width, 10)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.head(self.pool(self.trunk(images)).flatten(1))
+
+
+def reusing(student: str, teacher: str, classes: int = 10) -> tuple[nn.Module, nn.Module]:
+    torch.manual_seed(0)
+    networks = [create_model(name, num_classes=classes).eval() for name in (student, teacher)]
+    return reuse_classifier(networks[0], networks[1]).eval(), networks[1]
+
+
+def head(network: nn.Module) -> nn.Linear:
+    return head_of(Probe(network, torch.zeros(1, 3, 32, 32)))
+
+
+@pytest.mark.parametrize(("student", "teacher"), PAIRS)
+def test_logits_are_the_teachers_of_the_pooled_projection(student: str, teacher: str) -> None:
+    network, other = reusing(student, teacher)
+    (path,) = (path for path, module in network.named_modules() if isinstance(module, Projector))
+    with torch.no_grad():
+        output = FeatureTap(network, [path])(torch.randn(2, 3, 32, 32))
+    weight, bias = head(other).weight.tolist(), head(other).bias.tolist()
+    for maps, logits in zip(output.features[path], output.logits, strict=True):
+        means = [sum(channel.flatten().tolist()) / channel.numel() for channel in maps]
+        expected = [
+            sum(w * m for w, m in zip(row, means, strict=True)) + b for row, b in zip(weight, bias, strict=True)
+        ]
+        assert logits.tolist() == pytest.approx(expected, rel=1e-4, abs=1e-5)
+
+
+@pytest.mark.parametrize(("student", "teacher"), PAIRS)
+def test_the_projection_is_where_probes_look_for_it(student: str, teacher: str) -> None:
+    network, other = reusing(student, teacher)
+    own, its = (Probe(n, torch.zeros(1, 3, 32, 32)) for n in (network, other))
+    (mine,), (pooled,) = own.shapes([own.layers.pooled]), its.shapes([its.layers.pooled])
+    assert mine[1] == pooled[1]
+    assert isinstance(network.get_submodule(own.layers.pooled), Projector)
+
+
+def test_parameters_are_counted() -> None:
+    """resnet8, of 10 classes, without its classifier of 64 inputs, with a projector 64, 128, 128, 256 and another."""
+    network, _ = reusing("resnet8", "resnet8x4")
+    projector = 64 * 128 + 2 * 128 + 9 * 128 * 128 + 2 * 128 + 128 * 256 + 2 * 256
+    assert parameters(network) == 78_042 - (64 * 10 + 10) + projector + (256 * 10 + 10)
+
+
+@pytest.mark.parametrize(("reduction", "inner"), [(1, 64), (2, 32), (64, 1), (1000, 1)])
+def test_the_projectors_inner_channels_are_the_teachers_reduced(reduction: int, inner: int) -> None:
+    network = reuse_classifier(Small(4), Small(64), reduction=reduction)
+    first, _, _, middle, *_ = network.pool[0]
+    assert (first.out_channels, middle.in_channels, middle.out_channels) == (inner, inner, inner)
+
+
+def test_only_the_classifier_is_frozen() -> None:
+    network, other = reusing("resnet8", "resnet8x4")
+    assert {n for n, p in network.named_parameters() if not p.requires_grad} == {"fc.weight", "fc.bias"}
+    assert all(p.requires_grad for p in other.parameters())
+
+
+def test_the_teacher_stays_as_it_is() -> None:
+    teacher = create_model("resnet8x4", num_classes=10)
+    before = copy.deepcopy(teacher.state_dict())
+    network = reuse_classifier(create_model("resnet8", num_classes=10), teacher)
+    with torch.no_grad():
+        head(network).weight.zero_()
+    torch.testing.assert_close(teacher.state_dict(), before, rtol=0, atol=0)
+
+
+def test_the_student_stays_of_its_class() -> None:
+    student = create_model("resnet8", num_classes=10)
+    assert reuse_classifier(student, create_model("resnet14", num_classes=10)) is student
+
+
+def test_a_network_of_its_class_is_not_changed_with_it() -> None:
+    reusing("resnet8", "resnet8x4")
+    assert create_model("resnet8", num_classes=10).layers.pooled == "layer3"
+
+
+def test_a_copy_is_a_student_of_its_own() -> None:
+    network, _ = reusing("resnet8", "resnet8x4")
+    copied, images = copy.deepcopy(network), torch.randn(2, 3, 32, 32)
+    torch.testing.assert_close(copied(images), network(images), rtol=0, atol=0)
+    assert copied.layers == network.layers
+    assert not any(a is b for a, b in zip(copied.parameters(), network.parameters(), strict=True))
+
+
+def test_weights_go_where_another_teacher_was_reused() -> None:
+    network, _ = reusing("resnet8", "resnet8x4")
+    torch.manual_seed(1)
+    other = reuse_classifier(create_model("resnet8", num_classes=10), create_model("resnet8x4", num_classes=10)).eval()
+    other.load_state_dict(network.state_dict())
+    images = torch.randn(2, 3, 32, 32)
+    torch.testing.assert_close(other(images), network(images), rtol=0, atol=0)
+
+
+def test_networks_that_declare_nothing_and_other_images() -> None:
+    network = reuse_classifier(Small(4), Small(6), image_size=48)
+    assert network(torch.randn(2, 3, 48, 48)).shape == (2, 10)
+    assert Probe(network, torch.zeros(1, 3, 48, 48)).layers.pooled == "pool.0"
+
+
+def test_a_network_behind_its_input_stays_there() -> None:
+    adapted = AdaptedInput(create_model("resnet8", num_classes=10), InputSpec(size=16), (0.5,) * 3, (0.25,) * 3)
+    assert reuse_classifier(adapted, create_model("resnet8x4", num_classes=10)) is adapted
+    assert isinstance(adapted.network.avgpool[0], Projector)
+
+
+def test_mistakes_are_named() -> None:
+    with pytest.raises(InputError, match="student.reduction=0: must be a whole number of at least 1"):
+        reuse_classifier(Small(4), Small(6), reduction=0)
+    with pytest.raises(
+        InputError, match="Sequential: its stages, pooled features and linear classifier cannot be told"
+    ):
+        reuse_classifier(nn.Sequential(nn.Flatten(), nn.Linear(3072, 10)), Small(6))
+    hidden = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 10))
+    with pytest.raises(InputError, match="Small: cannot be run on an image of shape"):
+        reuse_classifier(Small(4, hidden), Small(6))
+
+
+@pytest.mark.xfail(strict=True, raises=InputError, reason="the declaration hides the module of that name")
+def test_a_student_may_call_a_part_of_it_layers() -> None:
+    class Own(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layers = nn.Sequential(nn.Conv2d(3, 4, 3, stride=2, padding=1), nn.ReLU())
+            self.pool, self.head = nn.AdaptiveAvgPool2d(1), nn.Linear(4, 10)
+
+        def forward(self, images: Tensor) -> Tensor:
+            return self.head(self.pool(self.layers(images)).flatten(1))
+
+    assert reuse_classifier(Own(), Small(6))(torch.randn(2, 3, 32, 32)).shape == (2, 10)
+
+
+@pytest.mark.xfail(strict=True, reason="the last map that is seen is taken for the one that is pooled")
+def test_a_teacher_that_pools_no_map_is_refused() -> None:
+    class Tokens(nn.Module):
+        """Its only map is that of the patches, far from the classifier; its width happens to be the same."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.patches, self.mix = nn.Conv2d(3, 8, 8, stride=8), nn.Linear(8, 8)
+            self.norm, self.head = nn.LayerNorm(8), nn.Linear(8, 10)
+
+        def forward(self, images: Tensor) -> Tensor:
+            tokens = self.patches(images).flatten(2).transpose(1, 2)
+            return self.head(self.norm(self.mix(tokens).mean(1)))
+
+    with pytest.raises(InputError):
+        reuse_classifier(Small(4), Tokens())
+
+
+@pytest.mark.xfail(strict=True, reason="the student is changed before it is tried")
+def test_a_student_that_is_refused_stays_as_it_is() -> None:
+    student = Small(4, nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 10)))
+    with pytest.raises(InputError):
+        reuse_classifier(student, Small(6))
+    assert student(torch.randn(2, 3, 32, 32)).shape == (2, 10)
