@@ -88,15 +88,16 @@ def test_behind_a_resize_too(images: Tensor) -> None:
 
 
 @pytest.mark.parametrize("path", ["conv1", "bn1", "layer2", "layer1.0.conv2", "layer3.0.downsample.0"])
+@pytest.mark.parametrize("side", ["", ":input"])
 @torch.no_grad()
-def test_features_stay_what_they_are(path: str, images: Tensor) -> None:
+def test_features_stay_what_they_are(path: str, side: str, images: Tensor) -> None:
     network = trained(create_model("resnet14", num_classes=7))
     seen: dict[str, Tensor] = {}
-    handle = network.get_submodule(path).register_forward_hook(lambda m, i, o: seen.update(output=o))
+    handle = network.get_submodule(path).register_forward_hook(lambda m, i, o: seen.update({"": o, ":input": i[0]}))
     network(images)
     handle.remove()
-    output = FrozenTeacher(network, [path])(images)
-    torch.testing.assert_close(output.features[path], seen["output"], rtol=1e-4, atol=1e-4)
+    output = FrozenTeacher(network, [path + side])(images)
+    torch.testing.assert_close(output.features[path + side], seen[side], rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])

@@ -13,7 +13,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
-from stkd_lightning.models.features import FeatureTap
+from stkd_lightning.models.features import INPUT, FeatureTap
 from stkd_lightning.models.inputs import AdaptedInput
 from stkd_lightning.outputs import ModelOutput
 
@@ -98,10 +98,18 @@ def fold_batch_norm(network: nn.Module, images: Tensor, keep: Iterable[str] = ()
         conv: Any = writers.get(id(read))
         if conv is None or norm.training or not isinstance(norm, _BatchNorm) or norm.running_mean is None:
             continue
-        between = any(_within(paths[conv], inner + k) and not _within(paths[norm], inner + k) for k in keep)
+        between = any(_parts(paths[conv], paths[norm], inner + path) for path in keep)
         if uses.count[id(read)] == 1 and not between:
             network.set_submodule(paths[conv], fuse_conv_bn_eval(conv, norm))
             network.set_submodule(paths[norm], nn.Identity())
+
+
+def _parts(conv: str, norm: str, kept: str) -> bool:
+    """Return whether what is kept is, or lies, between a convolution and the norm that reads it."""
+    outer = kept.removesuffix(INPUT)
+    if kept.endswith(INPUT):
+        return _within(norm, outer) and not _within(conv, outer)
+    return _within(conv, outer) and not _within(norm, outer)
 
 
 def _within(path: str, outer: str) -> bool:

@@ -88,7 +88,8 @@ class DistillationModule(L.LightningModule):
             check_replay(loss)
         self.student = channels_last(student)
         self.loss = loss
-        # What losses remember is made of the global batch, the same on all ranks; DDP would send it at every step.
+        # DDP would send them at every step. What a loss remembers is made of the global batch, the same on all ranks,
+        # and BatchNorm's statistics in its learned parts are never used.
         self._ddp_params_and_buffers_to_ignore = [f"loss.{name}" for name, _ in loss.named_buffers()]
         self.mixup = mixup
         # Kept out of the registered submodules, so that no state_dict, optimizer, `.train()` or DDP bucket sees it.

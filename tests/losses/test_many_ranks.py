@@ -40,7 +40,7 @@ LOSSES: dict[str, Callable[[], Loss]] = {
 class Plain(nn.Module):
     """Two convolutions and a classifier, without BatchNorm."""
 
-    layers = Layers(("first", "second"), "second", "pool", "head")
+    feature_layers = Layers(("first", "second"), "second", "pool", "head")
 
     def __init__(self, width: int) -> None:
         super().__init__()

@@ -1,5 +1,6 @@
 import pytest
 import torch
+import torchvision
 from torch import Tensor, nn
 
 from stkd_lightning.errors import InputError
@@ -121,22 +122,28 @@ def test_layers_of_a_plain_sequence() -> None:
     assert Probe(classifier(), IMAGE).layers == Layers(("1", "2"), "2", "4", "5")
 
 
-@pytest.mark.parametrize(
-    "network",
-    [
-        nn.Sequential(nn.Flatten(), nn.Linear(192, 5)),
-        nn.Sequential(nn.Conv2d(3, 5, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()),
-        nn.Sequential(nn.Conv2d(3, 4, 8), nn.Flatten(), nn.Linear(4, 5)),
-    ],
-    ids=["no maps", "no linear layer", "no map of more than one position"],
-)
-def test_networks_in_which_layers_cannot_be_told_apart(network: nn.Module) -> None:
-    words = (
-        "Sequential: its stages, pooled features and linear classifier cannot be told apart; "
-        "name student_layers and teacher_layers of the loss"
-    )
+def test_a_network_without_a_linear_classifier_is_refused() -> None:
+    network = nn.Sequential(nn.Conv2d(3, 5, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    words = "Sequential: no linear classifier can be seen in it; name student_layers and teacher_layers of the loss"
     with pytest.raises(InputError, match=words):
         Probe(network, IMAGE).layers  # noqa: B018
+
+
+def test_networks_without_maps_have_no_stages() -> None:
+    flat = nn.Sequential(nn.Flatten(), nn.Linear(192, 5))
+    assert Probe(flat, IMAGE).layers == Layers((), "", "0", "1")
+    patches = nn.Sequential(nn.Conv2d(3, 4, 8), nn.Flatten(), nn.Linear(4, 5))
+    assert Probe(patches, IMAGE).layers == Layers((), "", "1", "2")
+
+
+@pytest.mark.parametrize("name", ["densenet121", "shufflenet_v2_x0_5", "mobilenet_v2", "vit_b_16"])
+def test_what_is_pooled_by_a_function_is_read_where_it_goes(name: str) -> None:
+    network = getattr(torchvision.models, name)(num_classes=7)
+    probe = Probe(network, image_of(224))
+    (shape,) = probe.shapes([probe.layers.embedding])
+    assert shape == (1, network.get_submodule(probe.layers.head).in_features)
+    assert probe.layers.embedding.endswith(":input")
+    assert (probe.layers.stages == ()) == (name == "vit_b_16")
 
 
 def test_shapes_are_those_of_a_batch_of_one() -> None:

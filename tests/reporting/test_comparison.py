@@ -10,7 +10,7 @@ from stkd_lightning.runs.comparison import Comparison
 
 
 def summary(loss: str, seed: int, last: float, *more: str, validation: float | None = 0.5) -> dict[str, Any]:
-    figures = {"test": {"last": {"accuracy": last}, "selected": {"accuracy": last - 0.01}}}
+    figures: dict[str, Any] = {"test": {"last": {"accuracy": last}, "selected": {"accuracy": last - 0.01}}}
     figures["validation"] = {} if validation is None else {"accuracy": validation}
     return {"loss": loss, "seed": seed, "overrides": [f"loss={loss}", f"seed={seed}", *more], "student": figures}
 

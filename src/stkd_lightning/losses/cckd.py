@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from stkd_lightning import ranges
 from stkd_lightning.errors import unknown
 from stkd_lightning.losses.base import Terms, full_precision
-from stkd_lightning.losses.feature_loss import PairwiseLoss, Shapes, check_pairs, embedded, everyone, unit
+from stkd_lightning.losses.feature_loss import PairwiseLoss, Shapes, check_pairs, embedded, everyone
+from stkd_lightning.losses.vectors import unit
 from stkd_lightning.outputs import MixedTarget, ModelOutput, StepContext
 
 Kernel = Literal["gaussian", "bilinear"]

@@ -67,10 +67,11 @@ def similarities(anchors: Tensor, memory: Tensor, indices: Tensor, temperature: 
 class CRDLoss(FeatureLoss):
     """``contrastive_representation`` of embeddings learned with the student; term ``crd``.
 
-    Every sample's embeddings are remembered, as a moving average. Negatives are drawn anew for each sample, from the
-    samples of other classes that have been shown so far, by a function of (seed, epoch, batch). Every rank remembers
-    what all ranks have shown, so that all memories are one; it is kept in checkpoints. In the literature beside
-    cross-entropy with weight 0.8.
+    Every sample's embeddings are remembered, as a moving average. Negatives are drawn anew for each sample, with
+    replacement, from the samples of other classes that have been shown so far (the authors': from all, which at first
+    are noise), by a function of (seed, epoch, batch); a batch of one class at the very start has nothing else to draw.
+    Every rank remembers what all ranks have shown, so that all memories are one; it is kept in checkpoints. In the
+    literature beside cross-entropy with weight 0.8.
 
     Not defined on virtual samples, which are none of the remembered ones. Needs the samples' indices, as this project's
     data modules yield them.

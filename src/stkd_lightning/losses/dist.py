@@ -5,7 +5,8 @@ from torch.nn import functional as F
 
 from stkd_lightning import ranges
 from stkd_lightning.losses.base import Loss, Terms, check_logits, full_precision, require_teacher
-from stkd_lightning.losses.feature_loss import check_pairs, everyone, unit
+from stkd_lightning.losses.feature_loss import check_pairs, everyone
+from stkd_lightning.losses.vectors import unit_deviations
 from stkd_lightning.outputs import MixedTarget, ModelOutput, StepContext
 
 
@@ -56,8 +57,7 @@ def _probabilities(student: Tensor, teacher: Tensor, temperature: float) -> tupl
 
 def _correlation(left: Tensor, right: Tensor) -> Tensor:
     """Return Pearson's correlation of each row of the one with that of the other."""
-    left, right = (unit(rows - rows.mean(1, keepdim=True)) for rows in (left, right))
-    return (left * right).sum(1)
+    return (unit_deviations(left) * unit_deviations(right)).sum(1)
 
 
 class DISTLoss(Loss):

@@ -21,7 +21,7 @@ def decoupled(
     """``T**2 (target_weight * TCKD + incorrect_weight * NCKD)`` (Eq. 7).
 
     TCKD is the divergence between {the target class, all others together}, NCKD that among the others, renormalized:
-    STKD's split, for a label of one class. Of a mixed label each correct class stands by itself in the first.
+    STKD's split with a weight for each part. Of a mixed label each correct class stands by itself in the first.
 
     Args:
         student: logits ``(B, K)``; carries the gradient.

@@ -45,12 +45,12 @@ class FeatureLoss(Loss):
     @staticmethod
     def usual(layers: Layers) -> tuple[str, ...]:
         """Return where the method reads a network if nothing else is said."""
-        return (layers.stages[-1],)
+        return layers.stages[-1:]
 
     def prepare(self, student: Probe, teacher: Probe) -> None:
         """Find the layers in both networks, and build what depends on their shapes."""
-        own = self.student_layers or self.usual(student.layers)
-        other = self.teacher_layers or self.usual(teacher.layers)
+        own = self.student_layers or self._usual(student, "student_layers")
+        other = self.teacher_layers or self._usual(teacher, "teacher_layers")
         # Of networks with more and fewer stages, the deepest.
         if not self.student_layers:
             own = own[-len(other) :]
@@ -59,6 +59,12 @@ class FeatureLoss(Loss):
         self.features = Features(*self._paired(own, other))
         self.build(self._shapes(student, own), self._shapes(teacher, other))
         self._built = True
+
+    def _usual(self, probe: Probe, option: str) -> tuple[str, ...]:
+        paths = self.usual(probe.layers)
+        if not paths:
+            raise InputError(f"{type(self).__name__}: no stages can be seen in {probe.name}; name {option} of the loss")
+        return paths
 
     def build(self, student: Shapes, teacher: Shapes) -> None:
         """Make the loss's own parameters for features of these shapes, the batch first."""
@@ -150,12 +156,6 @@ def check_pairs(student: Tensor, teacher: Tensor) -> None:
         raise ValueError(f"student and teacher features need one batch: {tuple(student.shape)}, {tuple(teacher.shape)}")
     if len(student) < 2:
         raise InputError(f"a loss over pairs of samples needs a batch of at least 2, this one has {len(student)}")
-
-
-def unit(vectors: Tensor) -> Tensor:
-    """Divide vectors ``(..., d)`` by their L2 norms; a vector of 0 stays so, with gradients of 0."""
-    norm = torch.linalg.vector_norm(vectors, dim=-1, keepdim=True)
-    return torch.where(norm > 0, vectors / torch.where(norm > 0, norm, 1.0), 0.0)
 
 
 def check_maps(student: Tensor, teacher: Tensor) -> None:

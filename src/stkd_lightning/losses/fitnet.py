@@ -47,7 +47,7 @@ class FitNetLoss(FeatureLoss):
     @staticmethod
     def usual(layers: Layers) -> tuple[str, ...]:
         """Return the middle stage; of an even number the one before the middle."""
-        return (layers.stages[(len(layers.stages) - 1) // 2],)
+        return layers.stages[(len(layers.stages) - 1) // 2 :][:1]
 
     def build(self, student: Shapes, teacher: Shapes) -> None:
         """Make a regressor for each layer."""

@@ -1,11 +1,11 @@
 """Logit Standardization in Knowledge Distillation: Sun et al. 2024, Sec. 3.3 and Alg. 1 (arXiv:2403.01427)."""
 
-import torch
 from torch import Tensor
 
 from stkd_lightning import ranges
 from stkd_lightning.losses.base import Loss, Terms, full_precision, require_teacher
 from stkd_lightning.losses.kd import softened_kl
+from stkd_lightning.losses.vectors import unit_deviations
 from stkd_lightning.outputs import MixedTarget, ModelOutput, StepContext
 
 
@@ -31,11 +31,8 @@ def standardized_kl(student: Tensor, teacher: Tensor, *, temperature: float = 2.
 
 
 def _standardized(logits: Tensor) -> Tensor:
-    centered = logits - logits.mean(-1, keepdim=True)
-    # Of equal logits the mean is rounded, and what is left of them would be blown up.
-    differ = logits.amax(-1, keepdim=True) > logits.amin(-1, keepdim=True)
-    variance = torch.where(differ, centered.square().mean(-1, keepdim=True), 1.0)
-    return torch.where(differ, centered / variance.sqrt(), 0.0)
+    # (z - mean) / std is the direction of z - mean, times sqrt(K).
+    return logits.shape[-1] ** 0.5 * unit_deviations(logits)
 
 
 class LogitStandardizationLoss(Loss):

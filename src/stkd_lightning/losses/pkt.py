@@ -4,7 +4,8 @@ import torch
 from torch import Tensor
 
 from stkd_lightning.losses.base import Terms, full_precision
-from stkd_lightning.losses.feature_loss import PairwiseLoss, check_pairs, unit
+from stkd_lightning.losses.feature_loss import PairwiseLoss, check_pairs
+from stkd_lightning.losses.vectors import unit
 from stkd_lightning.outputs import MixedTarget, ModelOutput, StepContext
 
 

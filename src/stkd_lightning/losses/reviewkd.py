@@ -39,7 +39,7 @@ def hierarchical_context(student: Tensor, teacher: Tensor) -> Tensor:
     teacher = teacher.detach()
     total, weight, weights = F.mse_loss(student, teacher), 1.0, 1.0
     for side in LEVELS:
-        if side < student.shape[2]:
+        if side < min(student.shape[2:]):
             weight /= 2
             weights += weight
             total = total + weight * F.mse_loss(pooled(student, (side, side)), pooled(teacher, (side, side)))
@@ -87,10 +87,12 @@ class ReviewKDLoss(FeatureLoss):
 
     ``hierarchical_context`` of the fused stages, summed; the pooled features are the deepest stage. In the authors'
     runs on CIFAR-100 beside cross-entropy, with a weight for each pair: 5 for most, 8 for resnet32x4 to ShuffleV2, 0.6
-    for resnet56 to resnet20, 1 for resnet110 to resnet32.
+    for resnet56 to resnet20, 1 for resnet110 to resnet32. They read the stages before their last activation, this after
+    it.
 
     Args:
-        warmup: share in [0, 1] of the run over which the term grows linearly; 20 of 240 epochs in the authors' runs.
+        warmup: share in [0, 1] of the run over which the term grows linearly; 20 of 240 epochs in the authors' runs,
+            who count them from 0.
         student_layers: module paths from the first stage on; see ``FeatureLoss``.
         teacher_layers: module paths.
 
@@ -117,7 +119,7 @@ class ReviewKDLoss(FeatureLoss):
     @staticmethod
     def usual(layers: Layers) -> tuple[str, ...]:
         """Return all stages and the pooled features."""
-        return tuple(dict.fromkeys((*layers.stages, layers.embedding)))
+        return (*layers.stages, layers.embedding) if layers.stages else ()
 
     def build(self, student: Shapes, teacher: Shapes) -> None:
         """Make a fusion for each stage."""

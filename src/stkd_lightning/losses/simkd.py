@@ -5,7 +5,7 @@ from stkd_lightning.losses.base import Terms, at_least_float32
 from stkd_lightning.losses.feature_loss import FeatureLoss, same_resolution
 from stkd_lightning.losses.fitnet import hint
 from stkd_lightning.models.probe import Probe
-from stkd_lightning.models.reuse import Projector, head_of, projection
+from stkd_lightning.models.reuse import Projector, head_of
 from stkd_lightning.outputs import MixedTarget, ModelOutput, StepContext
 
 
@@ -13,7 +13,8 @@ class SimKDLoss(FeatureLoss):
     """Mean squared difference of the student's projected map and the teacher's last one (Eq. 4); term ``simkd``.
 
     The student ends in the teacher's classifier, ``models.reuse_classifier``, which stays as it is; there is no
-    cross-entropy. The larger of two resolutions is average-pooled to the smaller, as in the paper's code.
+    cross-entropy. The larger of two resolutions is average-pooled to the smaller; the paper's code pools a student's
+    map that is larger before the projector.
     """
 
     dimensions = (4,)
@@ -28,9 +29,8 @@ class SimKDLoss(FeatureLoss):
         Raises:
             InputError: a student without a projector, or with that of a teacher of another width or other classes.
         """
-        self.student_layers, self.teacher_layers = (projection(student.layers),), (teacher.layers.pooled,)
-        path = self.student_layers[0]
-        if not isinstance(dict(student.inner.named_modules()).get(path), Projector):
+        self.student_layers, self.teacher_layers = (student.layers.pooled,), (teacher.layers.pooled,)
+        if not isinstance(dict(student.inner.named_modules()).get(student.layers.pooled), Projector):
             raise InputError(
                 f"SimKDLoss: {student.name} does not end in the teacher's classifier; "
                 "make it by models.reuse_classifier(student, teacher)"

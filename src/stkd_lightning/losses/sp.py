@@ -3,7 +3,8 @@
 from torch import Tensor
 
 from stkd_lightning.losses.base import Terms, full_precision
-from stkd_lightning.losses.feature_loss import PairwiseLoss, check_pairs, unit
+from stkd_lightning.losses.feature_loss import PairwiseLoss, check_pairs
+from stkd_lightning.losses.vectors import unit
 from stkd_lightning.models.probe import Layers
 from stkd_lightning.outputs import MixedTarget, ModelOutput, StepContext
 
@@ -47,7 +48,7 @@ class SPLoss(PairwiseLoss):
     @staticmethod
     def usual(layers: Layers) -> tuple[str, ...]:
         """Return the last stage."""
-        return (layers.stages[-1],)
+        return layers.stages[-1:]
 
     def forward(
         self,

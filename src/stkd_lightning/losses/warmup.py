@@ -1,4 +1,4 @@
-"""The linear start of a term, by epochs: as in the published recipes of DKD and ReviewKD."""
+"""The linear start of a term, by epochs counted from 1, as in mdistiller's recipes."""
 
 from stkd_lightning.outputs import StepContext
 

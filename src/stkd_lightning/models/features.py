@@ -20,8 +20,13 @@ def inner_network(network: nn.Module) -> nn.Module:
     return network.network if isinstance(network, AdaptedInput) else network
 
 
+INPUT = ":input"  # after a path: what its module is given, in place of what it returns
+
+
 def check_paths(network: nn.Module, paths: Iterable[str]) -> dict[str, nn.Module]:
     """Return the modules at paths, as in ``named_modules()``; those of an ``AdaptedInput`` are its inner network's.
+
+    ``"fc:input"`` stands for the first input of ``"fc"``.
 
     Raises:
         InputError: a path that is not there, with the nearest that are.
@@ -29,9 +34,9 @@ def check_paths(network: nn.Module, paths: Iterable[str]) -> dict[str, nn.Module
     inner = inner_network(network)
     modules = dict(inner.named_modules())
     for path in paths:
-        if path not in modules:
+        if path.removesuffix(INPUT) not in modules:
             raise unknown(f"feature of {type(inner).__name__}", path, (m for m in modules if m))
-    return {path: modules[path] for path in paths}
+    return {path: modules[path.removesuffix(INPUT)] for path in paths}
 
 
 class FeatureTap:
@@ -49,7 +54,12 @@ class FeatureTap:
         self.network = network
         self._features: dict[str, Tensor] | None = None  # filled during a call of this tap only
         modules = check_paths(network, paths)
-        self._hooks = [module.register_forward_hook(self._keep(path)) for path, module in modules.items()]
+        self._hooks = [
+            module.register_forward_pre_hook(self._keep_input(path))
+            if path.endswith(INPUT)
+            else module.register_forward_hook(self._keep(path))
+            for path, module in modules.items()
+        ]
 
     def close(self) -> None:
         """Take the hooks out of the network."""
@@ -60,6 +70,13 @@ class FeatureTap:
         def hook(module: nn.Module, inputs: Any, output: Any) -> None:
             if self._features is not None:
                 self._features[path] = output[0] if isinstance(output, tuple) else output
+
+        return hook
+
+    def _keep_input(self, path: str) -> Any:
+        def hook(module: nn.Module, inputs: Any) -> None:
+            if self._features is not None:
+                self._features[path] = inputs[0]
 
         return hook
 

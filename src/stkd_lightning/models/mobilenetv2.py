@@ -31,7 +31,7 @@ class InvertedResidual(nn.Module):
 class MobileNet(nn.Module):
     """Seven runs of inverted residuals: images ``(B, 3, H, W)`` to logits ``(B, num_classes)``."""
 
-    layers = Layers(("blocks.1", "blocks.2", "blocks.4", "blocks.6"), "conv2", "avgpool", "classifier.0")
+    feature_layers = Layers(("blocks.1", "blocks.2", "blocks.4", "blocks.6"), "conv2", "avgpool", "classifier.0")
     # expansion (None: the network's), width, blocks, stride of the first block; the strides are those for 32 pixels
     STAGES = ((1, 16, 1, 1), (None, 24, 2, 1), (None, 32, 3, 2), (None, 64, 4, 2),
               (None, 96, 3, 1), (None, 160, 3, 2), (None, 320, 1, 1))  # fmt: skip

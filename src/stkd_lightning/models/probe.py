@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from stkd_lightning.errors import InputError
-from stkd_lightning.models.features import FeatureTap, inner_network
+from stkd_lightning.models.features import INPUT, FeatureTap, inner_network
 
 LARGE = 224  # pixels, the side for which most networks are made
 
@@ -21,8 +21,8 @@ class Layers:
     """Where a network has what losses read, as module paths.
 
     Attributes:
-        stages: feature maps ``(B, C, H, W)`` at the ends of its stages, from the input on.
-        pooled: the map that is pooled.
+        stages: feature maps ``(B, C, H, W)`` at the ends of its stages, from the input on; may be none.
+        pooled: the map that is pooled; empty where there is no map.
         embedding: the pooling, or what else gives the classifier its input, ``(B, C, 1, 1)`` or ``(B, C)``.
         head: the linear classifier.
     """
@@ -56,8 +56,8 @@ class Probe:
 
     @cached_property
     def layers(self) -> Layers:
-        """Its layers: those that it declares as ``layers``, else those seen in a run."""
-        declared = getattr(self.inner, "layers", None)
+        """Its layers: those that it declares as ``feature_layers``, else those seen in a run."""
+        declared = getattr(self.inner, "feature_layers", None)
         return declared if isinstance(declared, Layers) else _seen(self)
 
     def shapes(self, paths: Iterable[str]) -> tuple[torch.Size, ...]:
@@ -99,9 +99,10 @@ def _seen(probe: Probe) -> Layers:
     """Find layers by a run: the last outer module of each resolution, and what the last linear layer reads.
 
     On a small image the last stages end in one position, so that a larger one is shown first, if the network takes it.
+    A network with maps of one resolution only, such as a transformer's patches, has no stages.
 
     Raises:
-        InputError: there are none.
+        InputError: there is no linear layer.
     """
     scale = -(-LARGE // min(probe.image.shape[2:]))
     if scale > 1:
@@ -134,13 +135,13 @@ def _seen(probe: Probe) -> Layers:
         # What lies deeper is inside a block, whose end has another resolution.
         if is_map and path.count(".") <= maps.get(shape[2:], path).count("."):
             maps[shape[2:]] = path
+    stages = tuple(maps.values()) if len(maps) > 1 else ()
     heads = [i for i, (_, module, _) in enumerate(outputs) if isinstance(module, nn.Linear)]
-    head = outputs[heads[-1]] if heads else None
-    read = [p for p, _, shape in outputs[: heads[-1]] if shape[1:].numel() == head[1].in_features] if head else []
-    if not (maps and head and read):
+    if not heads:
         raise InputError(
-            f"{probe.name}: its stages, pooled features and linear classifier cannot be told apart; "
-            "name student_layers and teacher_layers of the loss"
+            f"{probe.name}: no linear classifier can be seen in it; name student_layers and teacher_layers of the loss"
         )
-    *_, pooled = maps.values()
-    return Layers(tuple(maps.values()), pooled, read[-1], head[0])
+    head, module, _ = outputs[heads[-1]]
+    read = [path for path, _, shape in outputs[: heads[-1]] if shape[1:].numel() == module.in_features]
+    *_, pooled = ("", *maps.values())
+    return Layers(stages, pooled, read[-1] if read else f"{head}{INPUT}", head)

@@ -35,7 +35,7 @@ class ResNet(nn.Module):
         num_classes: K.
     """
 
-    layers = Layers(("layer1", "layer2", "layer3"), "layer3", "avgpool", "fc")
+    feature_layers = Layers(("layer1", "layer2", "layer3"), "layer3", "avgpool", "fc")
 
     def __init__(self, depth: int, widths: tuple[int, int, int, int], num_classes: int) -> None:
         super().__init__()

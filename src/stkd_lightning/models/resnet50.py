@@ -33,7 +33,7 @@ class Bottleneck(nn.Module):
 class BottleneckResNet(nn.Module):
     """Four stages of bottlenecks: images ``(B, 3, H, W)`` to logits ``(B, num_classes)``."""
 
-    layers = Layers(("layer1", "layer2", "layer3", "layer4"), "layer4", "avgpool", "linear")
+    feature_layers = Layers(("layer1", "layer2", "layer3", "layer4"), "layer4", "avgpool", "linear")
 
     def __init__(self, blocks: tuple[int, int, int, int], num_classes: int) -> None:
         super().__init__()

@@ -8,7 +8,9 @@ import torch
 from torch import nn
 
 from stkd_lightning import ranges
-from stkd_lightning.models.probe import Layers, Probe
+from stkd_lightning.errors import InputError
+from stkd_lightning.models.features import INPUT, FeatureTap
+from stkd_lightning.models.probe import Probe
 
 
 class Projector(nn.Sequential):
@@ -48,25 +50,41 @@ def reuse_classifier(student: nn.Module, teacher: nn.Module, *, reduction: int =
         image_size: side in pixels of the image on which channels are seen.
 
     Raises:
-        InputError: a network whose layers cannot be found.
+        InputError: a network whose classifier is not linear in the mean of its last feature map; it stays as it is.
     """
     ranges.whole("student.reduction", reduction, minimum=1)
-    image = torch.zeros(1, 3, image_size, image_size)
+    image = torch.randn(1, 3, image_size, image_size, generator=torch.Generator().manual_seed(0))
     own, other = Probe(student, image), Probe(teacher, image)
-    layers = own.layers
-    (mine,), (its,) = own.shapes([layers.pooled]), other.shapes([other.layers.pooled])
-    network = own.inner
+    width_in, width = _pooled_width(own), _pooled_width(other)
+    network, layers = own.inner, own.layers
+    if isinstance(dict(network.named_modules()).get(layers.pooled), Projector):
+        raise InputError(f"{own.name}: ends in a teacher's classifier already")
+    if layers.embedding.endswith(INPUT) or own.shapes([layers.embedding + INPUT]) != own.shapes([layers.pooled]):
+        raise InputError(f"{own.name}: has no module that pools its last feature map, before which to put a projector")
     pooling = network.get_submodule(layers.embedding)
-    network.set_submodule(layers.embedding, nn.Sequential(Projector(mine[1], its[1], reduction), pooling))
+    network.set_submodule(layers.embedding, nn.Sequential(Projector(width_in, width, reduction), pooling))
     network.set_submodule(layers.head, copy.deepcopy(head_of(other)).requires_grad_(False))
-    vars(network)["layers"] = replace(layers, pooled=projection(layers))
-    Probe(student, image).shapes([projection(layers)])  # refuses one in which something stands before its pooling
+    vars(network)["feature_layers"] = replace(layers, pooled=f"{layers.embedding}.0")
     return student
 
 
-def projection(layers: Layers) -> str:
-    """Return where a student that reuses a classifier has its projector."""
-    return f"{layers.embedding}.0"
+def _pooled_width(probe: Probe) -> int:
+    """Return the channels of the map whose mean a network's classifier reads.
+
+    Raises:
+        InputError: the classifier reads something else.
+    """
+    path = probe.layers.pooled
+    if path:
+        tap = FeatureTap(probe.network, [path])
+        try:
+            logits, features = probe.run(tap.parts)
+        finally:
+            tap.close()
+        head, pooled = head_of(probe), features[path].mean((2, 3))
+        if pooled.shape[1] == head.in_features and torch.allclose(head(pooled), logits, rtol=1e-3, atol=1e-4):
+            return head.in_features
+    raise InputError(f"{probe.name}: its linear classifier does not read the mean of a feature map, as SimKD needs it")
 
 
 def head_of(probe: Probe) -> nn.Linear:

@@ -36,7 +36,7 @@ class ShuffleUnit(nn.Module):
 class ShuffleNet(nn.Module):
     """Three stages of shuffle units: images ``(B, 3, H, W)`` to logits ``(B, num_classes)``."""
 
-    layers = Layers(("layer1", "layer2", "layer3"), "layer3", "avgpool", "linear")
+    feature_layers = Layers(("layer1", "layer2", "layer3"), "layer3", "avgpool", "linear")
 
     def __init__(self, widths: tuple[int, int, int], blocks: tuple[int, int, int], groups: int, num_classes: int):
         super().__init__()

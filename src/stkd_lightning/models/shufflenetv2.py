@@ -55,7 +55,7 @@ class DownUnit(nn.Module):
 class ShuffleNet2(nn.Module):
     """Three stages and a 1x1 convolution: images ``(B, 3, H, W)`` to logits ``(B, num_classes)``."""
 
-    layers = Layers(("layer1", "layer2", "layer3"), "relu", "avgpool", "linear")
+    feature_layers = Layers(("layer1", "layer2", "layer3"), "relu", "avgpool", "linear")
 
     def __init__(self, widths: tuple[int, int, int], blocks: tuple[int, int, int], num_classes: int) -> None:
         super().__init__()

@@ -18,7 +18,7 @@ class VGG(nn.Module):
         num_classes: K.
     """
 
-    layers = Layers(("relu1", "relu2", "relu3", "relu4"), "relu4", "avgpool", "classifier")
+    feature_layers = Layers(("relu1", "relu2", "relu3", "relu4"), "relu4", "avgpool", "classifier")
 
     def __init__(self, depths: tuple[int, int, int, int, int], num_classes: int) -> None:
         super().__init__()

@@ -46,7 +46,7 @@ class WideResNet(nn.Module):
         num_classes: K.
     """
 
-    layers = Layers(("block1", "block2", "block3"), "relu", "avgpool", "fc")
+    feature_layers = Layers(("block1", "block2", "block3"), "relu", "avgpool", "fc")
 
     def __init__(self, depth: int, width: int, num_classes: int) -> None:
         super().__init__()

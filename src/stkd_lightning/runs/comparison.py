@@ -23,7 +23,7 @@ class Comparison(Callback):
 
     def __init__(self, reference: str) -> None:
         self.reference = reference
-        self.start = time.time()  # a folder may hold older runs
+        self.start = time.time() - 1  # a folder may hold older runs; clocks of files are coarse
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
         """Bring the files up to date."""

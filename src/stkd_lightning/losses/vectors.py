@@ -1,0 +1,19 @@
+"""Directions of vectors, exact and with finite gradients also where there is none."""
+
+import torch
+from torch import Tensor
+
+
+def unit(vectors: Tensor) -> Tensor:
+    """Divide vectors ``(..., d)`` by their L2 norms; a vector of 0 stays so, with gradients of 0."""
+    norm = torch.linalg.vector_norm(vectors, dim=-1, keepdim=True)
+    return torch.where(norm > 0, vectors / torch.where(norm > 0, norm, 1.0), 0.0)
+
+
+def unit_deviations(vectors: Tensor) -> Tensor:
+    """Subtract from vectors ``(..., d)`` the means of their entries, and return the directions of what is left.
+
+    Equal entries give 0: their mean is rounded, and what is left of them would be blown up.
+    """
+    differ = vectors.amax(-1, keepdim=True) > vectors.amin(-1, keepdim=True)
+    return unit(torch.where(differ, vectors - vectors.mean(-1, keepdim=True), 0.0))
