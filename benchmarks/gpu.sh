@@ -20,6 +20,7 @@ for batch in 64 512; do
     --output "$out/throughput_cuda_$batch.json"
 done
 python benchmarks/framework.py --output "$out/framework_cuda.json"
+python benchmarks/methods.py --output "$out/methods_cuda.json"
 
 # The teacher first, by itself, so that the student's 240 epochs are what is timed.
 common=(dataset=cifar100 "dataset.data_dir=$data" trainer=gpu logger=csv "dataset.validation_fraction=${VALIDATION:-0.1}")

@@ -51,4 +51,4 @@ def test_an_own_loss(command: Command, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     header = (tmp_path / "run" / "metrics.csv").read_text().splitlines()[0].split(",")
     assert {"train/distance", "train/kd", "train/cross_entropy"} <= set(header)
-    assert json.loads((tmp_path / "run" / "summary.json").read_text())["loss"] == "WeightedSum"
+    assert json.loads((tmp_path / "run" / "summary.json").read_text())["loss"] == "distance"

@@ -56,6 +56,24 @@ def test_scaling(tmp_path: Path) -> None:
     assert "2,000 images: opened in" in out
 
 
+def test_methods(tmp_path: Path) -> None:
+    out, result = benchmark("methods.py", tmp_path, "--pair", "resnet14", "resnet8", "--batch-size", "4",
+                            "--methods", "kd", "sp", "simkd", "crd", "--rounds", "1")  # fmt: skip
+    assert result["step"].keys() == {"kd", "sp", "simkd", "crd"}
+    assert all(cost > 0 for cost in result["step"].values())
+    assert [float(line.split()[1]) for line in out.splitlines()[-5:-1]] == sorted(
+        round(cost, 2) for cost in result["step"].values()
+    )
+
+
+def test_the_readme_shows_what_methods_cost() -> None:
+    readme = (FOLDER.parent / "README.md").read_text()
+    shown = dict(re.findall(r"^\| `(\w+)` \|.*\| (\d\.\d\d) \|$", readme, re.MULTILINE))
+    costs = json.loads((FOLDER / "results" / "methods_cpu.json").read_text())["step"]
+    assert shown == {name: f"{cost:.2f}" for name, cost in costs.items()}
+    assert set(costs) == {p.stem for p in (FOLDER.parent / "conf" / "loss").glob("*.yaml")}
+
+
 def test_the_readme_shows_the_results(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(FOLDER))
     import throughput
