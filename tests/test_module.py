@@ -15,7 +15,18 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from stkd_lightning import DistillationModule, Mixup, ModelOutput
 from stkd_lightning.data import DigitsDataModule
-from stkd_lightning.losses import CrossEntropyLoss, KDLoss, Loss, STKDLoss, Terms, WeightedSum
+from stkd_lightning.losses import (
+    CRDLoss,
+    CrossEntropyLoss,
+    DKDLoss,
+    FitNetLoss,
+    KDLoss,
+    Loss,
+    SPLoss,
+    STKDLoss,
+    Terms,
+    WeightedSum,
+)
 from stkd_lightning.losses.base import Features
 from stkd_lightning.models import create_model
 from stkd_lightning.outputs import MixedTarget, StepContext
@@ -310,3 +321,66 @@ assert "hydra" not in sys.modules
     assert len(lines) <= 15
     done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("length", [{"max_steps": 12}, {"max_epochs": 3}, {"max_epochs": 9, "max_steps": 12}])
+def test_a_warm_up_is_a_share_of_the_run_however_its_length_is_given(length: dict[str, int], tmp_path: Path) -> None:
+    """Twelve steps of four an epoch are three epochs, two thirds of which the warm-up takes."""
+    factors: list[float] = []
+
+    class Watched(DKDLoss):
+        def forward(self, student: Any, teacher: Any, target: Any, context: StepContext | None = None) -> Terms:
+            assert context is not None
+            factors.append(min(1.0, (context.epoch + 1) / (self.warmup * context.max_epochs)))
+            return super().forward(student, teacher, target, context)
+
+    trainer(tmp_path, **{"max_epochs": -1, **length}).fit(module(loss=Watched(warmup=2 / 3)), DigitsDataModule())
+    assert factors == pytest.approx([0.5] * 4 + [1.0] * 8)
+
+
+def test_a_loss_with_learned_parts_resumes_exactly(tmp_path: Path) -> None:
+    def distillation() -> DistillationModule:
+        loss = WeightedSum(
+            {"ce": CrossEntropyLoss(), "fitnet": FitNetLoss(), "crd": CRDLoss(num_samples=1500, width=8)}
+        )
+        return module(loss=loss, mixup=None)
+
+    whole, first, resumed = (distillation() for _ in range(3))
+    trainer(tmp_path, max_epochs=2).fit(whole, DigitsDataModule())
+    trainer(tmp_path / "first", max_epochs=2, limit_train_batches=4, callbacks=[StopAfter(1)]).fit(
+        first, DigitsDataModule()
+    )
+    (checkpoint,) = (tmp_path / "first").rglob("*.ckpt")
+    trainer(tmp_path / "rest", max_epochs=2).fit(resumed, DigitsDataModule(), ckpt_path=checkpoint)
+    for name, value in whole.state_dict().items():
+        assert torch.equal(value, resumed.state_dict()[name]), name
+
+
+class StopAfter(L.Callback):
+    """Ends a run after some epochs, as if it had been killed."""
+
+    def __init__(self, epochs: int) -> None:
+        self.epochs = epochs
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        trainer.should_stop = trainer.current_epoch + 1 >= self.epochs
+
+
+def test_parts_that_fit_are_kept_when_a_loss_is_prepared_again() -> None:
+    loss = FitNetLoss()
+    module(loss=loss)
+    weights = loss.regressors[0][0].weight
+    module(loss=loss)
+    assert loss.regressors[0][0].weight is weights
+
+
+def test_only_what_the_projects_losses_remember_is_kept_from_ddp() -> None:
+    class Average(Loss):
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("mean", torch.zeros(3))
+
+    loss = WeightedSum({"own": Average(), "crd": CRDLoss(num_samples=20, width=4), "sp": SPLoss()})
+    ignored = module(loss=loss, mixup=None)._ddp_params_and_buffers_to_ignore
+    names = ("student_memory", "teacher_memory", "labels", "normalizers")
+    assert ignored == [f"loss.losses.crd.{name}" for name in names]

@@ -22,10 +22,15 @@ def check_exists(checkpoint: Path) -> None:
 
 
 def write_json(path: Path, content: Any) -> None:
+    """Write a JSON file as ``write_text`` does."""
+    write_text(path, json.dumps(content, indent=2))
+
+
+def write_text(path: Path, content: str) -> None:
     """Write a file that is whole or not there, whoever else writes it at the same moment."""
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     with partial.open("w") as file:
-        json.dump(content, file, indent=2)
+        file.write(content)
         file.flush()
         os.fsync(file.fileno())
     os.replace(partial, path)

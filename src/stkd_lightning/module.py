@@ -1,5 +1,6 @@
 """The LightningModule: batch -> mixup -> teacher, student -> terms -> loss."""
 
+import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -14,6 +15,7 @@ from stkd_lightning.answers import Answers
 from stkd_lightning.constants import channels_last, compiled, images_channels_last
 from stkd_lightning.distributed import share_buffers
 from stkd_lightning.losses.base import Features, Loss, Terms
+from stkd_lightning.losses.feature_loss import FeatureLoss
 from stkd_lightning.mixup import Mixup, check_mixable
 from stkd_lightning.models.features import FeatureTap
 from stkd_lightning.models.probe import Probe
@@ -88,9 +90,14 @@ class DistillationModule(L.LightningModule):
             check_replay(loss)
         self.student = channels_last(student)
         self.loss = loss
-        # DDP would send them at every step. What a loss remembers is made of the global batch, the same on all ranks,
-        # and BatchNorm's statistics in its learned parts are never used.
-        self._ddp_params_and_buffers_to_ignore = [f"loss.{name}" for name, _ in loss.named_buffers()]
+        # DDP would send them at every step. What these losses remember is made of the global batch, the same on all
+        # ranks, and BatchNorm's statistics in their learned parts are never used.
+        self._ddp_params_and_buffers_to_ignore = [
+            ".".join(filter(None, ("loss", path, name)))
+            for path, part in loss.named_modules()
+            if isinstance(part, FeatureLoss)
+            for name, _ in part.named_buffers()
+        ]
         self.mixup = mixup
         # Kept out of the registered submodules, so that no state_dict, optimizer, `.train()` or DDP bucket sees it.
         self.__dict__["teacher"] = teacher
@@ -104,6 +111,7 @@ class DistillationModule(L.LightningModule):
         self.metrics = ClassificationMetrics()
         self._means = RunningMeans()
         self._logged_step = 0
+        self._epochs = 1
 
     teacher: FrozenTeacher | None
 
@@ -136,7 +144,7 @@ class DistillationModule(L.LightningModule):
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         """Return the objective of a batch."""
         batch = Batch(*batch)
-        context = StepContext(self.current_epoch, self.trainer.max_epochs or 1, batch_idx, batch.indices)
+        context = StepContext(self.current_epoch, self._epochs, batch_idx, batch.indices)
         terms = self.terms(batch, context)
         values = torch.stack(list(terms.values()))
         self._means.add(tuple(terms), values)
@@ -151,7 +159,10 @@ class DistillationModule(L.LightningModule):
             self.log_dict(means, on_step=True, on_epoch=False, sync_dist=True)
 
     def on_train_epoch_start(self) -> None:
-        """Find or begin the epoch's record of the teacher."""
+        """Find how long the run is, and find or begin the epoch's record of the teacher."""
+        batches = self.trainer.num_training_batches / self.trainer.accumulate_grad_batches
+        epochs = self.trainer.estimated_stepping_batches / batches  # max_steps may end the run before max_epochs
+        self._epochs = max(1, math.ceil(epochs)) if math.isfinite(epochs) else 1
         if self._asks:
             self._answers.begin_epoch(self.current_epoch, self.trainer.num_training_batches)
 

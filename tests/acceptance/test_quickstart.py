@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -150,13 +151,20 @@ def test_a_hostile_checkpoint_builds_nothing(command: Command, tmp_path: Path) -
     dataset = {"_target_": "stkd_lightning.data.DigitsDataModule"}
     evil = {"_target_": "numpy.save", "file": "pwned.npy", "arr": [1]}
     network = {"_target_": "stkd_lightning.models.create_model", "name": "resnet8", "num_classes": 10}
-    configs = [
+    reusing = "stkd_lightning.models.reuse_classifier"
+    configs: list[Any] = [
         {"student": evil, "dataset": dataset},
         {"student": "${evil}", "evil": evil, "dataset": dataset},
         {"student": {**network, "weights": evil}, "dataset": dataset},
         {"student": {**network, "weights": "${oc.env:HOME}"}, "dataset": dataset},
         {"student": {**network, "name": "hf-hub:evil/model"}, "dataset": dataset},
         {"student": network, "dataset": {**dataset, "extra": [evil]}},
+        {"student": network, "dataset": {**dataset, "padding": network}},
+        {"student": {**network, "student": network}, "dataset": dataset},
+        {"student": {"_target_": reusing, "student": network, "teacher": evil}, "dataset": dataset},
+        {"student": {**network, "_partial_": True}, "dataset": dataset},
+        {"student": {**network, 7: 7}, "dataset": dataset},
+        "config",
     ]
     facts = {"class_names": list("0123456789"), "num_classes": 10}
     for i, config in enumerate(configs):

@@ -32,7 +32,7 @@ IMAGE = torch.zeros(1, 3, 32, 32)
 
 def simkd(student: Tensor, teacher: Tensor) -> Tensor:
     loss = SimKDLoss()
-    loss.features, loss._built = Features(("projected",), ("last",)), True
+    loss.features, loss._built = Features(("projected",), ("last",)), ((), ())
     return loss(output(projected=student), output(last=teacher), TARGET)["simkd"]
 
 

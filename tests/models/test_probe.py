@@ -225,3 +225,29 @@ def test_the_layers_behind_an_adapted_input_are_the_inner_networks(make: type[nn
     assert probe.name == type(inner).__name__
     assert probe.layers == Probe(inner, image_of(16)).layers
     assert probe.shapes(probe.layers.stages) == Probe(inner, image_of(16)).shapes(probe.layers.stages)
+
+
+def test_a_module_that_is_run_several_times_is_no_stage() -> None:
+    """Only its last output could be read, which is another stage's."""
+
+    class Shared(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second = nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(4, 8, 3, padding=1)
+            self.relu, self.pool, self.head = nn.ReLU(), nn.MaxPool2d(2), nn.Linear(8, 10)
+
+        def forward(self, images: Tensor) -> Tensor:
+            x = self.pool(self.relu(self.first(images)))
+            return self.head(self.pool(self.relu(self.second(x))).mean((2, 3)))
+
+    assert Probe(Shared(), image_of(32)).layers == Layers(("first", "second"), "second", "head:input", "head")
+
+
+def test_layers_are_the_same_behind_a_resize() -> None:
+    network = torchvision.models.resnet18(num_classes=10)
+    adapted = AdaptedInput(network, InputSpec(size=32), (0.5,) * 3, (0.25,) * 3)
+    assert Probe(adapted, image_of(32)).layers == Probe(network, image_of(32)).layers
+
+
+def test_a_pooling_is_no_stage() -> None:
+    assert "avgpool" not in Probe(torchvision.models.vgg11(num_classes=10), image_of(64)).layers.stages

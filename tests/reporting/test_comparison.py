@@ -1,11 +1,12 @@
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
 from omegaconf import OmegaConf
 
-from stkd_lightning.reporting.comparison import Spread, compare, headings, markdown, plain
+from stkd_lightning.reporting.comparison import Spread, compare, headings, markdown
 from stkd_lightning.runs.comparison import Comparison
 
 
@@ -72,7 +73,7 @@ def test_files_are_kept_beside_the_runs(tmp_path: Path, capsys: pytest.CaptureFi
     callback.on_multirun_end(config)
     assert json.loads((tmp_path / "comparison.json").read_text()) == {
         "reference": "kd",
-        "rows": [plain(row) for row in compare(RUNS, "kd")],
+        "rows": [asdict(row) for row in compare(RUNS, "kd")],
     }
     assert (tmp_path / "comparison.md").read_text() == markdown(compare(RUNS, "kd"), "kd")
     assert "comparison.md" in capsys.readouterr().out

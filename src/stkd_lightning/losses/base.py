@@ -42,7 +42,13 @@ class Loss(nn.Module):
     smallest_batch: int = 1
 
     def prepare(self, student: Probe, teacher: Probe) -> None:
-        """Fit the loss to the networks: choose what it reads of them and build its own parameters."""
+        """Fit the loss to the networks: choose what it reads of them and build its own parameters.
+
+        Raises:
+            InputError: a feature that is not there.
+        """
+        student.shapes(self.features.student)
+        teacher.shapes(self.features.teacher)
 
     def forward(
         self,

@@ -116,11 +116,14 @@ class CRDLoss(FeatureLoss):
         self.momentum = ranges.unit_interval("loss.momentum", momentum)
         self.width = ranges.whole("loss.width", width, minimum=1)
         self.seed = ranges.whole("loss.seed", seed)
+        self._forget()
+
+    def _forget(self) -> None:
+        shape, bound = (self.num_samples, self.width), math.sqrt(3 / self.width)  # a unit vector's variance
         for name in ("student_memory", "teacher_memory"):
-            # Uniform, with the variance of a unit vector's components.
-            start = generator(self.seed, name).uniform(-1, 1, (num_samples, width)) * math.sqrt(3 / width)
+            start = generator(self.seed, name).uniform(-1, 1, shape) * bound
             self.register_buffer(name, torch.from_numpy(start).float())
-        self.register_buffer("labels", torch.full((num_samples,), -1))  # -1: not shown yet
+        self.register_buffer("labels", torch.full((self.num_samples,), -1))  # -1: not shown yet
         self.register_buffer("normalizers", torch.full((2,), torch.nan))  # estimated from the first batch
         self._begun = False
 
@@ -130,7 +133,8 @@ class CRDLoss(FeatureLoss):
         return (layers.embedding,)
 
     def build(self, student: Shapes, teacher: Shapes) -> None:
-        """Make both linear maps."""
+        """Make both linear maps, and forget what others have made."""
+        self._forget()
         self.student_embedding, self.teacher_embedding = (
             nn.Sequential(nn.Flatten(), nn.Linear(shapes[0][1:].numel(), self.width)) for shapes in (student, teacher)
         )
@@ -195,7 +199,8 @@ class CRDLoss(FeatureLoss):
                 own = [similarities(*pair, indices, self.temperature).logsumexp((0, 1)) for pair in pairs]
             ranks = gather(torch.stack(own)[None])
             count = indices.numel() * len(ranks)
-            self.normalizers = ranks.logsumexp(0) - math.log(count) + math.log(self.num_samples)
+            estimate = ranks.logsumexp(0) - math.log(count) + math.log(self.num_samples)
+            self.normalizers = estimate.to(self.normalizers.dtype)  # as a checkpoint keeps it
         self._begun = True
 
     @torch.no_grad()

@@ -37,7 +37,7 @@ class FeatureLoss(Loss):
         self, *, student_layers: str | Sequence[str] | None = None, teacher_layers: str | Sequence[str] | None = None
     ) -> None:
         super().__init__()
-        self._built = False
+        self._built: tuple[Shapes, Shapes] | None = None  # what its own parameters were made for
         self.student_layers, self.teacher_layers = _paths(student_layers), _paths(teacher_layers)
         if self.student_layers and self.teacher_layers:
             self.features = Features(*self._paired(self.student_layers, self.teacher_layers))
@@ -48,7 +48,7 @@ class FeatureLoss(Loss):
         return layers.stages[-1:]
 
     def prepare(self, student: Probe, teacher: Probe) -> None:
-        """Find the layers in both networks, and build what depends on their shapes."""
+        """Find the layers in both networks, and build what depends on their shapes, unless it was built for these."""
         own = self.student_layers or self._usual(student, "student_layers")
         other = self.teacher_layers or self._usual(teacher, "teacher_layers")
         # Of networks with more and fewer stages, the deepest.
@@ -57,8 +57,10 @@ class FeatureLoss(Loss):
         if not self.teacher_layers:
             other = other[-len(own) :]
         self.features = Features(*self._paired(own, other))
-        self.build(self._shapes(student, own), self._shapes(teacher, other))
-        self._built = True
+        shapes = self._shapes(student, own), self._shapes(teacher, other)
+        if shapes != self._built:
+            self.build(*shapes)
+        self._built = shapes
 
     def _usual(self, probe: Probe, option: str) -> tuple[str, ...]:
         paths = self.usual(probe.layers)
@@ -98,7 +100,7 @@ class FeatureLoss(Loss):
         Raises:
             RuntimeError: the loss was given no layers, or has learned parts, and has not been prepared.
         """
-        if not self.features.student or (self.learns and not self._built):
+        if not self.features.student or (self.learns and self._built is None):
             raise RuntimeError(
                 f"{type(self).__name__} is not fitted to the networks yet: DistillationModule does it, by prepare()"
             )

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from stkd_lightning import ranges
+from stkd_lightning.errors import InputError
 from stkd_lightning.losses.base import Terms, full_precision
 from stkd_lightning.losses.feature_loss import FeatureLoss, Shapes, check_maps, pooled
 from stkd_lightning.losses.warmup import warmed_up
@@ -142,6 +143,8 @@ class ReviewKDLoss(FeatureLoss):
         stages = zip(self.pairs(student, teacher), self.fusions, strict=True)
         for (own, other), fusion in reversed(list(stages)):
             own, other = _as_map(own), _as_map(other)
+            if len(own) < 2 and self.training:
+                raise InputError("ReviewKDLoss: BatchNorm of pooled features needs 2 samples or more on each rank")
             check_maps(own, other)
             fused, deeper = fusion(own, deeper, other.shape[2:])
             losses.append(hierarchical_context(fused, other))

@@ -2,7 +2,7 @@
 
 from stkd_lightning.errors import InputError
 from stkd_lightning.losses.base import Terms, at_least_float32
-from stkd_lightning.losses.feature_loss import FeatureLoss, same_resolution
+from stkd_lightning.losses.feature_loss import FeatureLoss, Shapes, same_resolution
 from stkd_lightning.losses.fitnet import hint
 from stkd_lightning.models.probe import Probe
 from stkd_lightning.models.reuse import Projector, head_of
@@ -43,6 +43,14 @@ class SimKDLoss(FeatureLoss):
             )
         own.load_state_dict(its.state_dict())
         super().prepare(student, teacher)
+
+    def build(self, student: Shapes, teacher: Shapes) -> None:
+        """Refuse maps of different width."""
+        if student[0][1] != teacher[0][1]:
+            raise InputError(
+                f"SimKDLoss: the student's projected map has {student[0][1]} channels, the teacher's last one "
+                f"{teacher[0][1]}; make the student by models.reuse_classifier(student, teacher)"
+            )
 
     def forward(
         self,

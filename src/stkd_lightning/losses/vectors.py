@@ -1,4 +1,4 @@
-"""Directions of vectors, exact and with finite gradients also where there is none."""
+"""Directions of vectors, with finite gradients also where there is none."""
 
 import torch
 from torch import Tensor

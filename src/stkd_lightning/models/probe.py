@@ -1,5 +1,6 @@
 """Looking into a network before it is trained: where its layers are, and what shape their outputs have."""
 
+from collections import Counter
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -66,6 +67,9 @@ class Probe:
         Raises:
             InputError: a path that is not there, or that gives no tensor.
         """
+        paths = tuple(paths)
+        if not paths:
+            return ()
         tap = FeatureTap(self.network, paths)
         try:
             features = self.run(tap).features
@@ -107,7 +111,7 @@ def _seen(probe: Probe) -> Layers:
     scale = -(-LARGE // min(probe.image.shape[2:]))
     if scale > 1:
         with suppress(InputError):
-            return _seen(Probe(probe.network, F.interpolate(probe.image, scale_factor=scale)))
+            return _seen(Probe(probe.inner, F.interpolate(probe.image, scale_factor=scale)))
     outputs: list[tuple[str, nn.Module, torch.Size]] = []
 
     def watch(path: str) -> Any:
@@ -130,7 +134,12 @@ def _seen(probe: Probe) -> Layers:
             handle.remove()
     height, width = shown[0][2:]
     maps: dict[tuple[int, ...], str] = {}
-    for path, _, shape in outputs:
+    calls = Counter(path for path, _, _ in outputs)
+    # Of a module that is run several times only the last output could be read; a pooling's is no stage of its own.
+    outputs = [output for output in outputs if calls[output[0]] == 1]
+    for path, module, shape in outputs:
+        if isinstance(module, nn.AdaptiveAvgPool2d | nn.AdaptiveMaxPool2d):
+            continue
         is_map = len(shape) == 4 and shape[2] * shape[3] > 1 and shape[2] * width == shape[3] * height
         # What lies deeper is inside a block, whose end has another resolution.
         if is_map and path.count(".") <= maps.get(shape[2:], path).count("."):

@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import mean, stdev
-from typing import Any
 
 from rich import box
 from rich.table import Table
@@ -144,10 +143,3 @@ def markdown(rows: Iterable[Row], reference: str) -> str:
     names = headings(reference)
     lines = [names, ("---", *["---:"] * (len(names) - 1)), *map(cells, rows)]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
-
-
-def plain(row: Row) -> dict[str, Any]:
-    """Return a row for a JSON file."""
-    spreads = {name: getattr(row, name) for name in ("validation", "last", "selected", "difference")}
-    facts = {n: None if s is None else {"mean": s.mean, "std": s.std, "n": s.n} for n, s in spreads.items()}
-    return {"label": row.label, "seeds": row.seeds, **facts}

@@ -1,8 +1,8 @@
 """The end of a multirun: one table of its runs, kept up to date beside them."""
 
 import json
-import os
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from stkd_lightning.files import write_json
+from stkd_lightning.files import write_json, write_text
 
 
 class Comparison(Callback):
@@ -41,14 +41,12 @@ class Comparison(Callback):
             say(f"{folder}: comparison.md, comparison.json, and a folder for each run")
 
     def _compare(self, folder: Path) -> list[Any]:
-        from stkd_lightning.reporting.comparison import compare, markdown, plain
+        from stkd_lightning.reporting.comparison import compare, markdown
 
         files = [p for p in folder.glob("*/summary.json") if p.stat().st_mtime >= self.start]
         files.sort(key=lambda path: (len(path.parent.name), path.parent.name))
         rows = compare([json.loads(path.read_text()) for path in files], self.reference)
         if rows:
-            write_json(folder / "comparison.json", {"reference": self.reference, "rows": [plain(row) for row in rows]})
-            partial = folder / f".comparison.md.{os.getpid()}.partial"
-            partial.write_text(markdown(rows, self.reference))
-            os.replace(partial, folder / "comparison.md")
+            write_json(folder / "comparison.json", {"reference": self.reference, "rows": [asdict(row) for row in rows]})
+            write_text(folder / "comparison.md", markdown(rows, self.reference))
         return rows

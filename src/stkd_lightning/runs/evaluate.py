@@ -18,10 +18,11 @@ from stkd_lightning.runs.fit import quiet
 from stkd_lightning.runs.networks import build_network
 from stkd_lightning.weights import read_checkpoint
 
+REUSING = "stkd_lightning.models.reuse_classifier"  # the one network that is made of others
 # What a checkpoint's configuration may build: a file from others must not choose what code runs.
 TRUSTED = (
     "stkd_lightning.models.create_model",
-    "stkd_lightning.models.reuse_classifier",
+    REUSING,
     "stkd_lightning.models.timm_model",
     "stkd_lightning.models.torchvision_model",
     "stkd_lightning.data.CIFAR10DataModule",
@@ -51,7 +52,7 @@ def evaluate(config: DictConfig) -> float:
     path = checkpoint_file(Path(config.checkpoint))
     facts: Any = read_checkpoint(path).get(KEY)
     try:
-        config_facts = facts["config"]
+        config_facts = dict(facts["config"])
         student = config_facts.get("distilled") or config_facts["student"]
         parts = {"student": dict(student), "dataset": dict(config_facts["dataset"])}
         class_names = [str(name) for name in facts["data"]["class_names"]]
@@ -116,7 +117,9 @@ def _check_trusted(parts: dict[str, Any], path: Path) -> None:
                 "trust=true allows it"
             )
         for option, value in part.items():
-            if isinstance(value, dict):  # a network made of others
+            if not isinstance(option, str) or (option.startswith("_") and option != "_target_"):
+                raise InputError(f"checkpoint {path}: its option {option!r} is not plain; trust=true allows it")
+            if isinstance(value, dict) and part["_target_"] == REUSING and option in ("student", "teacher"):
                 nodes.append(value)
                 continue
             word = option in known and isinstance(value, str) and "${" not in value

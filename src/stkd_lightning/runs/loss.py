@@ -10,6 +10,7 @@ from stkd_lightning.mixup import Mixup, check_mixable
 from stkd_lightning.models.probe import Probe
 from stkd_lightning.replay import check_replay
 from stkd_lightning.reporting.console import say
+from stkd_lightning.runs.fit import seeded
 from stkd_lightning.runs.networks import build_network, example_of, without_start
 
 
@@ -27,21 +28,29 @@ def check_loss(loss: nn.Module, mixup: Mixup, config: DictConfig) -> None:
         raise InputError(f"dataset.batch_size={size}: loss={config.method} compares samples; the nearest is {needed}")
 
 
-def try_features(loss: nn.Module, student: nn.Module, teacher: DictConfig, data: ArrayDataModule) -> None:
-    """Fit a loss that reads features to a student and to a network like its teacher, for nothing.
+def try_features(loss: nn.Module, student: nn.Module, teacher: DictConfig, data: ArrayDataModule, *, seed: int) -> None:
+    """Fit a loss that reads features to a student and to a network like its teacher.
 
     Args:
         loss: of the run.
         student: of the run.
         teacher: node with ``_target_``.
         data: whose images they see.
+        seed: of the loss's own parameters.
 
     Raises:
         InputError: a layer that is not there, or whose output the loss cannot read.
     """
-    if isinstance(loss, Loss) and loss.reads_features:
-        image = example_of(data)
-        loss.prepare(Probe(student, image), Probe(build_network(without_start(teacher), data), image))
+    features = getattr(loss, "features", Features())
+    if not (getattr(loss, "reads_features", False) or features != Features()):
+        return
+    own, its = (Probe(n, example_of(data)) for n in (student, build_network(without_start(teacher), data)))
+    seeded(seed)
+    if isinstance(loss, Loss):
+        loss.prepare(own, its)
+    else:
+        own.shapes(features.student)
+        its.shapes(features.teacher)
 
 
 def say_features(loss: nn.Module) -> None:

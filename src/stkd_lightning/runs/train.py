@@ -43,12 +43,13 @@ def train(config: DictConfig) -> float:
     quiet()
     ranks = try_settings(config)
     mixup = instantiate(config.mixup)
-    config.num_samples = 2  # a loss is tried before there are data
+    config.num_classes = config.num_samples = 2  # a loss is tried before there are data
     check_loss(instantiate(config.loss), mixup, config)
     data: ArrayDataModule = instantiate(config.dataset)
     data.prepare_data()
     batches = len(data.train_dataloader())  # refuses a batch larger than the data before anything is trained
     config.num_classes, config.num_samples = data.num_classes, len(data.arrays.splits["train"].labels)
+    seeded(config.seed)  # a loss may make parameters of its own, now or when it is fitted to the networks
     loss: nn.Module = instantiate(config.loss)
     student = build_network(config.distilled or config.student, data, seed=config.seed)
     optimizer, schedule = instantiate(config.optimizer), instantiate(config.scheduler)
@@ -58,13 +59,13 @@ def train(config: DictConfig) -> float:
     if asks and config.teacher.replay:
         bytes_needed(config, data, steps, "16")  # the least that it can take, before a teacher is trained
     if asks and config.teacher.checkpoint is None:
-        try_features(loss, student, config.teacher.network, data)  # before a teacher is trained
+        try_features(loss, student, config.teacher.network, data, seed=config.seed)  # before a teacher is trained
     teacher = _teacher(config, data, needed=asks)
     _decide(config, data, student, teacher if asks else None, steps)
     replay = None
     if teacher and asks and config.teacher.replay:
         replay = replayed(config, data, teacher.network, ranks=ranks, batches=steps)
-    seeded(config.seed)  # a loss may make parameters of its own
+    seeded(config.seed)
     module = DistillationModule(
         student,
         loss,
@@ -129,9 +130,8 @@ def _teacher(config: DictConfig, data: ArrayDataModule, *, needed: bool) -> teac
 
 def _plain_batches(config: DictConfig) -> DictConfig:
     """Return the data for what is trained alone, for which a loss's own way to make batches is nothing."""
-    plain_options = {"sampler": "shuffled", "sampler_groups": None}
-    own = {k: v for k, v in plain_options.items() if k in config.dataset}
-    return cast(DictConfig, OmegaConf.merge(config.dataset, own))
+    options = plain(config.dataset)
+    return OmegaConf.create({k: v for k, v in options.items() if k not in ("sampler", "sampler_groups")})
 
 
 def _baseline_recipe(config: DictConfig) -> Recipe:
@@ -180,7 +180,7 @@ def _summary(
     summary: Summary = {
         "seed": config.seed,
         "loss": config.method,
-        "overrides": list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else [],
+        "overrides": list(HydraConfig.get().overrides.task),
         "data": data_facts(data) | {"digest": data.arrays.digest},
         "student": _network(config.student, student, data, fitted.test)
         | {"validation": fitted.validation, "selected_epoch": fitted.selected_epoch},
