@@ -132,6 +132,9 @@ def test_a_killed_writer_lets_others_write(tmp_path: Path) -> None:
     process.kill()
     process.join()
     record(Replay(tmp_path))
+    one = Replay(tmp_path).open("epoch-0", 3)
+    assert isinstance(one, Reading)
+    assert torch.equal(one.logits(2, IMAGES, never), logits(2))
 
 
 class ReadsFeatures(Loss):
