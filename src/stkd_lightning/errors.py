@@ -1,4 +1,4 @@
-"""The one exception that a user can mend, and the words that help to mend it."""
+"""The exceptions that a user is told of in one line, and the words that help to mend a mistake."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -6,6 +6,10 @@ from difflib import get_close_matches
 
 class InputError(ValueError):
     """A mistake in an option, a file or a combination of them; its text is one line that a user can act on."""
+
+
+class RunError(RuntimeError):
+    """A fault of a run that was set up well, such as a full disk; its text is one line, and says how to go on."""
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:

@@ -1,5 +1,6 @@
 """Running a command: check, then Hydra, then the job; a user's mistake is one line and exit code 2."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -18,8 +19,9 @@ from omegaconf import DictConfig
 from stkd_lightning.cache import cache_root
 from stkd_lightning.cli.checks import check, output_folders
 from stkd_lightning.cli.compose import composed, composing, conf_dir, jobs
-from stkd_lightning.errors import InputError
+from stkd_lightning.errors import InputError, RunError
 
+EXIT_FAULT = 1
 EXIT_MISTAKE = 2
 EXIT_INTERRUPTED = 130
 
@@ -47,6 +49,10 @@ def command(config_name: str, job: str) -> None:
         print("interrupted", file=sys.stderr)
         sys.exit(EXIT_INTERRUPTED)
     except Exception as error:
+        fault = _fault(error)
+        if fault is not None:
+            print(f"error: {fault}", file=sys.stderr)
+            sys.exit(EXIT_FAULT)
         mistake = _mistake(error)
         if mistake is None:
             raise
@@ -122,6 +128,17 @@ def _in_own_process() -> None:
         raise InputError(f"job {settings.job.num} of the sweep: refused, see above")
     if done.returncode:
         raise RuntimeError(f"job {settings.job.num} of the sweep failed with exit code {done.returncode}: {folder}")
+
+
+def _fault(error: BaseException | None) -> str | None:
+    """Return what is wrong with the run or the machine, in an exception or in what caused it."""
+    while error is not None:
+        if isinstance(error, RunError):
+            return " ".join(str(error).split())
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO):
+            return f"{error.filename or 'the output'}: cannot be written ({error.strerror})"
+        error = error.__cause__
+    return None
 
 
 def _mistake(error: BaseException | None) -> str | None:
