@@ -66,6 +66,20 @@ def of_first_rank(value: bool) -> bool:
     return values[0]
 
 
+def largest(value: int, device: torch.device) -> int:
+    """Return the largest of all ranks' values, by way of a device that the ranks can talk from."""
+    if world()[1] == 1:
+        return value
+    everyone = torch.tensor(value, device=device)
+    dist.all_reduce(everyone, dist.ReduceOp.MAX)
+    return int(everyone)
+
+
+def mean(tensor: Tensor) -> Tensor:
+    """Return the mean of all ranks' tensors."""
+    return tensor if world()[1] == 1 else gather(tensor[None]).mean(0)
+
+
 def barrier() -> None:
     """Wait for all ranks."""
     if world()[1] > 1:

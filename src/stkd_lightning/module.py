@@ -14,6 +14,8 @@ from stkd_lightning.allocator import keep_freed_memory
 from stkd_lightning.answers import Answers
 from stkd_lightning.constants import channels_last, compiled, images_channels_last
 from stkd_lightning.distributed import share_buffers
+from stkd_lightning.errors import RunError
+from stkd_lightning.finite import FiniteTerms
 from stkd_lightning.losses.base import Features, Loss, Terms
 from stkd_lightning.losses.feature_loss import FeatureLoss
 from stkd_lightning.mixup import Mixup, check_mixable
@@ -110,8 +112,9 @@ class DistillationModule(L.LightningModule):
         self._optimizer_factory, self._schedule = optimizer, schedule or MultiStep()
         self.metrics = ClassificationMetrics()
         self._means = RunningMeans()
+        self._finite = FiniteTerms()
         self._logged_step = 0
-        self._epochs = 1
+        self._epochs, self._begun = 1, -1
 
     teacher: FrozenTeacher | None
 
@@ -142,11 +145,16 @@ class DistillationModule(L.LightningModule):
             keep_freed_memory()
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
-        """Return the objective of a batch."""
+        """Return the objective of a batch.
+
+        Raises:
+            RunError: a term is NaN or infinite; on a GPU one step later.
+        """
         batch = Batch(*batch)
         context = StepContext(self.current_epoch, self._epochs, batch_idx, batch.indices)
         terms = self.terms(batch, context)
         values = torch.stack(list(terms.values()))
+        self._finite.look(tuple(terms), values, (self.current_epoch, batch_idx, self.global_step))
         self._means.add(tuple(terms), values)
         return values.sum()
 
@@ -158,8 +166,44 @@ class DistillationModule(L.LightningModule):
             means = {f"train/{name}": mean for name, mean in self._means.pop().items()}
             self.log_dict(means, on_step=True, on_epoch=False, sync_dist=True)
 
+    def check_finite(self) -> None:
+        """Look at what training has not looked at yet, before it is kept.
+
+        Raises:
+            RunError: a term or a weight is NaN or infinite.
+        """
+        self._finite.settle()
+        for name, parameter in self.named_parameters():
+            if not bool(parameter.isfinite().all()):
+                raise RunError(
+                    f"{name} is no longer finite in epoch {self.current_epoch}, after {self.global_step} steps; "
+                    "a smaller optimizer.lr or precision=32-true may help"
+                )
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep what is to be logged."""
+        checkpoint["running_means"] = {"logged_step": self._logged_step, **self._means.state()}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take it up again; a checkpoint of another project does without."""
+        state = dict(checkpoint.get("running_means", {}))
+        self._logged_step = state.pop("logged_step", 0)
+        self._means.load(**state)
+
+    def on_train_start(self) -> None:
+        """Begin the first epoch, or go on in the middle of one."""
+        self._begun = -1
+        self._begin_epoch()
+
     def on_train_epoch_start(self) -> None:
+        """Begin an epoch."""
+        self._begin_epoch()
+
+    def _begin_epoch(self) -> None:
         """Find how long the run is, and find or begin the epoch's record of the teacher."""
+        if self._begun == self.current_epoch:
+            return
+        self._begun = self.current_epoch
         batches = self.trainer.num_training_batches / self.trainer.accumulate_grad_batches
         epochs = self.trainer.estimated_stepping_batches / batches  # max_steps may end the run before max_epochs
         self._epochs = max(1, math.ceil(epochs)) if math.isfinite(epochs) else 1
@@ -167,7 +211,7 @@ class DistillationModule(L.LightningModule):
             self._answers.begin_epoch(self.current_epoch, self.trainer.num_training_batches)
 
     def on_train_epoch_end(self) -> None:
-        """Complete it."""
+        """Complete the record."""
         if self._asks:
             self._answers.end_epoch()
 

@@ -1,7 +1,10 @@
-"""What watches a run: throughput, progress, provenance."""
+"""What watches a run, keeps it and brings it back."""
 
+from stkd_lightning.callbacks.checkpoints import Checkpoints
+from stkd_lightning.callbacks.ema import EMA
 from stkd_lightning.callbacks.progress import ProgressBar
 from stkd_lightning.callbacks.provenance import Provenance
+from stkd_lightning.callbacks.seeding import Seeding
 from stkd_lightning.callbacks.throughput import Throughput
 
-__all__ = ["ProgressBar", "Provenance", "Throughput"]
+__all__ = ["EMA", "Checkpoints", "ProgressBar", "Provenance", "Seeding", "Throughput"]

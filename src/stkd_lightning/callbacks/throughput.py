@@ -24,6 +24,17 @@ class Throughput(L.Callback):
         """Mean over the run so far; 0 before the first batch."""
         return self.images / self.seconds if self.seconds else 0.0
 
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._since = time.perf_counter()
+
+    def state_dict(self) -> dict[str, float]:
+        """Return what was counted."""
+        return {"images": self.images, "seconds": self.seconds}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on counting."""
+        self.images, self.seconds = state_dict["images"], state_dict["seconds"]
+
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._since = time.perf_counter()
 

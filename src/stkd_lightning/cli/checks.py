@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from stkd_lightning import ranges
 from stkd_lightning.cache import cache_root
@@ -59,6 +60,14 @@ def check(config: DictConfig) -> None:
     Raises:
         InputError: an option without a value, outside its range, or a folder that cannot be written.
     """
+    try:
+        _check(config)
+    except OmegaConfBaseException as error:  # an interpolation that leads nowhere shows when it is read
+        words = str(error).partition("\n")[0]
+        raise InputError(f"option {error.full_key or ''!r}: {words}") from error
+
+
+def _check(config: DictConfig) -> None:
     _check_values(config)
     for part, checks in RANGES.items():
         for name, node in _ours(config.get(part), part):
@@ -67,14 +76,20 @@ def check(config: DictConfig) -> None:
                     check_range(f"{name}.{option}", node[option])
     if "seed" in config:
         ranges.whole("seed", config.seed)
+    if "resume" in config and not (config.resume in (None, "auto") or config.resume is False):
+        raise InputError(f"resume={config.resume}: must be auto, false or null")
+    if config.get("checkpoint_minutes") is not None:
+        ranges.positive("checkpoint_minutes", config.checkpoint_minutes)
     if "compile" in config:
         ranges.automatic("compile", config.compile)
     if "precision" in config and config.precision not in PRECISIONS:
         raise unknown("precision", str(config.precision), PRECISIONS)
     if "teacher" in config:
         _check_teacher(config.teacher)
-    if "checkpoint" in config and not Path(config.checkpoint).is_dir():
+    if "checkpoint" in config and not Path(ranges.path("checkpoint", config.checkpoint)).is_dir():
         check_exists(Path(config.checkpoint))
+    if config.get("cache_dir") is not None:
+        ranges.path("cache_dir", config.cache_dir)
     if "dataset" in config:
         if config.dataset.get("sampler", SAMPLERS[0]) not in SAMPLERS:
             raise unknown("dataset.sampler", str(config.dataset.sampler), SAMPLERS)
@@ -98,7 +113,7 @@ def _check_teacher(teacher: DictConfig) -> None:
                     f"teacher.{name}: tells how a checkpoint was trained, but teacher.checkpoint is not set"
                 )
     elif teacher.checkpoint != "pretrained":
-        check_exists(Path(teacher.checkpoint))
+        check_exists(Path(ranges.path("teacher.checkpoint", teacher.checkpoint)))
 
 
 def _check_trainer(trainer: DictConfig, batch_size: Any) -> None:
@@ -137,6 +152,21 @@ def _ours(node: Any, name: str) -> Iterator[tuple[str, DictConfig]]:
     elif isinstance(node, ListConfig):
         for i, child in enumerate(node):
             yield from _ours(child, f"{name}[{i}]")
+
+
+def check_fresh(config: DictConfig, folder: Path) -> None:
+    """Refuse to begin a run in the folder of one that was interrupted, whose checkpoints would be lost.
+
+    Raises:
+        InputError: names both ways out.
+    """
+    if "resume" in config and config.resume is None:
+        interrupted = (folder / "checkpoints" / "last.ckpt").is_file() and not (folder / "summary.json").is_file()
+        if interrupted:
+            raise InputError(
+                f"output folder {folder}: holds a run that was interrupted; resume=auto goes on with it, "
+                "resume=false begins anew and overwrites it"
+            )
 
 
 def output_folders(config: DictConfig) -> list[Path]:

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -16,14 +17,15 @@ from hydra.errors import ConfigCompositionException, HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
+from stkd_lightning import interruption
 from stkd_lightning.cache import cache_root
-from stkd_lightning.cli.checks import check, output_folders
+from stkd_lightning.cli.checks import check, check_fresh, output_folders
 from stkd_lightning.cli.compose import composed, composing, conf_dir, jobs
 from stkd_lightning.errors import InputError, RunError
+from stkd_lightning.ranks import process_rank
 
 EXIT_FAULT = 1
 EXIT_MISTAKE = 2
-EXIT_INTERRUPTED = 130
 
 
 def command(config_name: str, job: str) -> None:
@@ -42,16 +44,17 @@ def command(config_name: str, job: str) -> None:
         # Faults reach this handler instead of Hydra's own, which prints several lines and exits with 1.
         os.environ["HYDRA_FULL_ERROR"] = "1"
         raised: list[Exception] = []
+        interruption.listen()
         hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=config_name)(_job(job, raised, made))()
         if raised:
             raise raised[0]
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        sys.exit(EXIT_INTERRUPTED)
+    except interruption.Interrupted as end:
+        print(_words(end, made), file=sys.stderr)
+        sys.exit(end.exit_code)
     except Exception as error:
         fault = _fault(error)
         if fault is not None:
-            print(f"error: {fault}", file=sys.stderr)
+            print(f"error: {fault}{_go_on(made)}", file=sys.stderr)
             sys.exit(EXIT_FAULT)
         mistake = _mistake(error)
         if mistake is None:
@@ -91,13 +94,15 @@ def _job(job: str, raised: list[Exception], made: list[Path]) -> Callable[[DictC
     """Return what Hydra calls; a single job's exception is kept aside, since Hydra would add a line of its own."""
 
     def run(config: DictConfig) -> Any:
-        made.append(Path(HydraConfig.get().runtime.output_dir))
+        folder = Path(HydraConfig.get().runtime.output_dir)
+        made.append(folder)
         if _sweeps_over_processes(config):
             return _in_own_process()
         # Importing Lightning chooses a folder for compiled code that does not outlive the machine's next start.
         os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_root(config.cache_dir).absolute() / "compiled"))
         module, function = job.split(":")
         try:
+            check_fresh(config, folder)
             return getattr(import_module(module), function)(config)
         except Exception as error:
             if HydraConfig.get().mode == RunMode.MULTIRUN:
@@ -123,11 +128,36 @@ def _in_own_process() -> None:
     own = [source.path for source in settings.runtime.config_sources if source.provider == "command-line"]
     flags = ["--config-name", settings.job.config_name or "train", *(f for path in own for f in ("--config-dir", path))]
     overrides = [*settings.overrides.task, f"hydra.run.dir='{folder}'", "hydra.mode=RUN"]
-    done = subprocess.run([sys.executable, "-m", name, *flags, *overrides])
-    if done.returncode == EXIT_MISTAKE:
+    code = interruption.wait_for(subprocess.Popen([sys.executable, "-m", name, *flags, *overrides]))
+    if code == EXIT_MISTAKE:
         raise InputError(f"job {settings.job.num} of the sweep: refused, see above")
-    if done.returncode:
-        raise RuntimeError(f"job {settings.job.num} of the sweep failed with exit code {done.returncode}: {folder}")
+    if code:
+        raise RunError(f"job {settings.job.num} of the sweep failed with exit code {code}: {folder}")
+
+
+def _words(end: interruption.Interrupted, made: list[Path]) -> str:
+    """Say what ended a run, and how to go on; have SLURM start its job again where it ended for lack of time."""
+    saved = f" {end.saved}" if end.saved else ""
+    if end.requeues and process_rank() == 0 and interruption.requeue():
+        return f"interrupted by {end.received.name}{saved}; SLURM starts the job again"
+    return f"interrupted by {end.received.name}{saved}{_go_on(made)}"
+
+
+def _go_on(made: list[Path]) -> str:
+    """Return the command that goes on with the run or the sweep in the last of these folders."""
+    if not made:
+        return ""
+    sweep = any(a in ("-m", "--multirun") for a in sys.argv) or "sweep.dir" in " ".join(sys.argv)
+    key = "hydra.sweep.dir" if sweep else "hydra.run.dir"
+    folder = made[-1].parent if sweep else made[-1]
+    own = [a for a in sys.argv[1:] if a.partition("=")[0] not in (key, "resume")]
+    module = sys.modules["__main__"].__spec__
+    command = ["python", "-m", module.name] if module else [Path(sys.argv[0]).name]
+    return f"; go on with: {shlex.join([*command, *own, f'{key}={_shown(folder)}', 'resume=auto'])}"
+
+
+def _shown(folder: Path) -> Path:
+    return folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
 
 
 def _fault(error: BaseException | None) -> str | None:

@@ -16,6 +16,12 @@ from omegaconf.errors import OmegaConfBaseException
 
 from stkd_lightning.errors import InputError, unknown
 
+# What Hydra raises for values that it does not expect.
+UNREADABLE = (
+    *(HydraException, OmegaConfBaseException, ValueError, TypeError),
+    *(AttributeError, LookupError, AssertionError, OSError, RecursionError),
+)
+
 
 def conf_dir() -> Path:
     """Return the folder of the shipped configuration: in the package, or beside ``src`` in a checkout."""
@@ -54,7 +60,7 @@ def composed(config_name: str, overrides: list[str], config_dir: str | None = No
         return compose(config_name, [*overrides, *extra], return_hydra_config=True)
     except MissingConfigException as error:
         raise _missing(error) from error
-    except (HydraException, OmegaConfBaseException, ValueError, AssertionError) as error:
+    except UNREADABLE as error:
         raise _unknown_option(error, config_name, overrides, extra) from error
 
 
@@ -87,7 +93,10 @@ def _unknown_option(error: Exception, config_name: str, overrides: list[str], ex
     if not found or len(rest) == len(overrides):
         return InputError(f"{' '.join(overrides)}: {words}")
     name = found.group(1)
-    known = [o for o in options(compose(config_name, [*rest, *extra])) if not o.endswith("_target_")]
+    try:
+        known = [o for o in options(compose(config_name, [*rest, *extra])) if not o.endswith("_target_")]
+    except UNREADABLE:  # another override is wrong as well
+        return InputError(f"{' '.join(overrides)}: {words}")
     known += [g for g in _groups() if g not in known]
     parent = name
     while parent and parent not in known:
@@ -130,7 +139,7 @@ def jobs(overrides: list[str], swept: dict[str, str]) -> list[list[str]]:
         parsed = OverridesParser.create(config_loader=loader).parse_overrides(
             [*(f"{k}={v}" for k, v in swept.items()), *overrides]
         )
-    except HydraException as error:
+    except UNREADABLE as error:
         raise InputError(f"{' '.join(overrides)}: {str(error).splitlines()[0]}") from error
     values: list[list[str]] = []
     for one in parsed:

@@ -67,14 +67,22 @@ class Pass(Dataset[Batch]):
         return Batch(self.normalize(images), self.pixels.labels.index_select(0, indices), indices)
 
 
-def _batches(one: Pass, workers: int) -> Iterable[Batch]:
-    """Yield a pass's batches, made here or by worker processes."""
+def _batches(one: Pass, workers: int, first: int = 0) -> Iterable[Batch]:
+    """Yield a pass's batches from the first wanted one on, made here or by worker processes."""
+    places = range(first, len(one))
     if not workers:
-        return (one[i] for i in range(len(one)))
+        return (one[i] for i in places)
     # Forked workers share the mapped file; a pickled one would be a copy of all images.
     fork = "fork" if sys.platform == "linux" else None
     pinned = torch.cuda.is_available()
-    return DataLoader(one, batch_size=None, num_workers=workers, pin_memory=pinned, multiprocessing_context=fork)
+    return DataLoader(
+        one,
+        batch_size=None,
+        sampler=places,
+        num_workers=workers,
+        pin_memory=pinned,
+        multiprocessing_context=fork,
+    )
 
 
 class TrainLoader:
@@ -115,6 +123,7 @@ class TrainLoader:
         self.pixels, self.indices, self.order, self.batch_size = pixels, indices, order, batch_size
         self.normalize = normalize.to(pixels.images.device)
         self.padding, self.flip, self.seed, self.epoch, self.workers = padding, flip, seed, 0, workers
+        self._first = self._done = 0
 
     @property
     def sampler(self) -> "TrainLoader":
@@ -124,6 +133,14 @@ class TrainLoader:
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch that the next iteration draws."""
         self.epoch = epoch
+
+    def state_dict(self) -> dict[str, int]:
+        """Return how many of an epoch's batches are done; the one at hand is not."""
+        return {"batches": self._done}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Leave the batches that are done out of the next iteration."""
+        self._first = state["batches"]
 
     def __len__(self) -> int:
         return len(self.indices) // self.batch_size
@@ -138,7 +155,10 @@ class TrainLoader:
         device = self.pixels.images.device  # the whole epoch's draws go there at once
         positions = torch.from_numpy(own).to(device)
         one = Pass(self.pixels, positions, self.batch_size // ranks, self.normalize, draws.to(device), self.padding)
-        yield from _batches(one, self.workers)
+        first, self._first = self._first, 0
+        for done, batch in enumerate(_batches(one, self.workers, first), first):
+            self._done = done
+            yield batch
 
 
 class EvalLoader:

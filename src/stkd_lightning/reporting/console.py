@@ -1,18 +1,10 @@
 """Lines for the person at the terminal, from one process of a run."""
 
-import os
-
 from rich.console import Console
 
+from stkd_lightning.ranks import process_rank
+
 console = Console(soft_wrap=True)
-
-
-def process_rank() -> int:
-    """Return this process's rank as its launcher set it, before torch.distributed is up; 0 without a launcher."""
-    for name in ("RANK", "SLURM_PROCID", "LOCAL_RANK"):
-        if name in os.environ:
-            return int(os.environ[name])
-    return 0
 
 
 def say(line: object) -> None:

@@ -4,7 +4,6 @@ import dataclasses
 import hashlib
 import json
 import os
-import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,23 +11,26 @@ from typing import Any
 
 from filelock import FileLock
 from hydra.utils import instantiate
-from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.plugins.environments import LightningEnvironment
 from omegaconf import DictConfig, OmegaConf
 
 from stkd_lightning.cache import key_of
-from stkd_lightning.callbacks import ProgressBar, Provenance, Throughput
+from stkd_lightning.callbacks import Checkpoints, ProgressBar, Provenance, Seeding, Throughput
+from stkd_lightning.checkpoint_folder import newest_whole
 from stkd_lightning.data.module import ArrayDataModule
+from stkd_lightning.files import write_json
 from stkd_lightning.losses.cross_entropy import CrossEntropyLoss
 from stkd_lightning.models.cost import flops
 from stkd_lightning.module import DistillationModule
-from stkd_lightning.reporting.console import process_rank, say
+from stkd_lightning.ranks import process_rank
+from stkd_lightning.reporting.console import say
+from stkd_lightning.reporting.metrics_file import MetricsFile
 from stkd_lightning.runs import speed
-from stkd_lightning.runs.fit import Fitted, checkpoints, fit_and_test, seeded
+from stkd_lightning.runs.fit import Fitted, fit_and_test
 from stkd_lightning.runs.networks import build_network, input_facts
 
 TRAINED = "trained"  # in the cache
-RECIPE = 2  # raised when a change of the code changes what the same settings train
+RECIPE = 3  # raised when a change of the code changes what the same settings train
 # Options of the trainer that say where or how visibly it runs, not what comes out.
 INCIDENTAL = {"accelerator", "devices", "num_nodes", "strategy", "log_every_n_steps", "default_root_dir", "logger",
               "callbacks", "enable_progress_bar", "enable_model_summary", "num_sanity_val_steps"}  # fmt: skip
@@ -119,11 +121,10 @@ def train_once(recipe: Recipe, data: ArrayDataModule, cache: Path) -> Alone:
         if found:
             return found
         partial = folder.with_name(f"{folder.name}.partial")
-        shutil.rmtree(partial, ignore_errors=True)
-        fitted = _train(recipe, partial)
+        fitted = _train(recipe, partial)  # goes on if it was interrupted
         if not (partial / "last.ckpt").is_file():
             raise RuntimeError(f"{recipe.role}: its training left no checkpoint in {partial}")
-        (partial / "figures.json").write_text(json.dumps(dataclasses.asdict(fitted), indent=1))
+        write_json(partial / "figures.json", dataclasses.asdict(fitted))
         os.replace(partial, folder)
     return Alone(folder / "last.ckpt", fitted, folder.name)
 
@@ -160,7 +161,8 @@ def _train(recipe: Recipe, folder: Path) -> Fitted:
         "data": data_facts(data),
         "input": input_facts(network, data),
     }
-    callbacks = [Throughput(), ProgressBar(), Provenance(facts), *checkpoints(folder, select=data.has_validation)]
+    kept = Checkpoints(folder, select=data.has_validation)
+    callbacks = [Throughput(), ProgressBar(), Provenance(facts), Seeding(recipe.seed), kept]
     # One device, and no process group, even inside a distributed job.
     trainer = instantiate(
         recipe.trainer,
@@ -170,11 +172,13 @@ def _train(recipe: Recipe, folder: Path) -> Fitted:
         precision=precision,
         plugins=[LightningEnvironment()],
         callbacks=callbacks,
-        logger=CSVLogger(folder, name="", version=""),
+        logger=MetricsFile(folder),
         default_root_dir=str(folder),
     )
-    seeded(recipe.seed)
-    return fit_and_test(module, data, trainer)
+    checkpoint = newest_whole(folder)
+    if checkpoint:
+        say(f"{recipe.role}: goes on where its training was interrupted")
+    return fit_and_test(module, data, trainer, checkpoint)
 
 
 def plain(config: DictConfig) -> Any:
@@ -188,6 +192,7 @@ def data_facts(data: ArrayDataModule) -> dict[str, Any]:
         "name": data.name,
         "num_classes": data.num_classes,
         "class_names": list(data.class_names),
+        "digest": data.arrays.digest,
         "mean": list(data.mean),
         "std": list(data.std),
         "image_size": data.image_size,

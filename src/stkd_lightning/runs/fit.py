@@ -10,12 +10,13 @@ from typing import Any
 import lightning as L
 import torch
 from hydra.utils import instantiate
-from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig
 
-from stkd_lightning.callbacks.throughput import Throughput
-from stkd_lightning.errors import InputError
+from stkd_lightning import interruption
+from stkd_lightning.callbacks import Checkpoints, Throughput
+from stkd_lightning.checkpoint_folder import BEFORE, BEST
+from stkd_lightning.errors import InputError, RunError
 from stkd_lightning.module import DistillationModule
 from stkd_lightning.weights import read_checkpoint
 
@@ -58,47 +59,44 @@ def quiet() -> None:
         warnings.filterwarnings("ignore", message=text)
 
 
-def checkpoints(folder: Path, *, select: bool) -> list[ModelCheckpoint]:
-    """Return callbacks that keep ``last.ckpt`` and, where there are validation images, ``best.ckpt``."""
-    last = ModelCheckpoint(folder, "last", save_on_train_epoch_end=True, enable_version_counter=False)
-    if not select:
-        return [last]
-    best = ModelCheckpoint(folder, "best", monitor="val/accuracy", mode="max", enable_version_counter=False)
-    return [best, last]
-
-
-def fit_and_test(module: DistillationModule, data: L.LightningDataModule, trainer: L.Trainer) -> Fitted:
+def fit_and_test(
+    module: DistillationModule, data: L.LightningDataModule, trainer: L.Trainer, checkpoint: Path | None = None
+) -> Fitted:
     """Train, then test once with the last and once with the selected student.
 
     Args:
         module: trained in place; ends with the last weights.
         data: gives training, test and perhaps validation batches.
-        trainer: carries the callbacks of ``checkpoints`` and a ``Throughput``.
+        trainer: carries a ``Checkpoints`` and a ``Throughput``.
+        checkpoint: of this run, to go on from.
+
+    Raises:
+        Interrupted: the process was asked to end.
+        RunError: a fault; says from which checkpoint the run can go on.
     """
+    callbacks: Sequence[L.Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    kept = next(c for c in callbacks if isinstance(c, Checkpoints))
+    speed = next(c for c in callbacks if isinstance(c, Throughput))
     try:
-        return _fit_and_test(module, data, trainer)
+        with interruption.deferred():
+            trainer.fit(module, data, ckpt_path=checkpoint)
+        epoch = trainer.current_epoch - 1
+        test = {"last": _test(module, data, trainer)}
+        test["selected"] = test["last"]
+        if kept.best_epoch is not None:
+            epoch = kept.best_epoch
+            if kept.best_step != trainer.global_step:
+                last = {k: v.clone() for k, v in module.state_dict().items()}
+                module.load_state_dict(read_checkpoint(kept.folder / BEST)["state_dict"])
+                test["selected"] = _test(module, data, trainer)
+                module.load_state_dict(last)
+    except RunError as error:
+        raise RunError(f"{error}; {kept.kept()}" if kept.kept() not in str(error) else str(error)) from error
     finally:
         module.abandon()
-
-
-def _fit_and_test(module: DistillationModule, data: L.LightningDataModule, trainer: L.Trainer) -> Fitted:
-    trainer.fit(module, data)
-    validation = _named(trainer.callback_metrics, "val/")
-    callbacks: Sequence[L.Callback] = trainer.callbacks  # type: ignore[attr-defined]
-    speed = next(c for c in callbacks if isinstance(c, Throughput))
-    selecting = [c for c in callbacks if isinstance(c, ModelCheckpoint) and c.monitor]
-    epoch = trainer.current_epoch - 1
-    test = {"last": _test(module, data, trainer)}
-    test["selected"] = test["last"]
-    if selecting and selecting[0].best_model_path:
-        best = read_checkpoint(selecting[0].best_model_path)
-        epoch = int(best["epoch"])
-        if best["global_step"] != trainer.global_step:
-            last = {k: v.clone() for k, v in module.state_dict().items()}
-            module.load_state_dict(best["state_dict"])
-            test["selected"] = _test(module, data, trainer)
-            module.load_state_dict(last)
-    return Fitted(test, validation, epoch, speed.images_per_second, speed.seconds)
+    if trainer.is_global_zero:
+        (kept.folder / BEFORE).unlink(missing_ok=True)
+    return Fitted(test, kept.validation, epoch, speed.images_per_second, speed.seconds)
 
 
 def _named(metrics: Mapping[str, Any], prefix: str) -> Figures:

@@ -11,21 +11,24 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from stkd_lightning.cache import cache_root
-from stkd_lightning.callbacks import Provenance, Throughput
+from stkd_lightning.callbacks import Checkpoints, Provenance, Seeding, Throughput
+from stkd_lightning.checkpoint_folder import forget
 from stkd_lightning.data.module import ArrayDataModule
-from stkd_lightning.files import write_json
+from stkd_lightning.files import write_json, write_text
 from stkd_lightning.models.cost import flops, parameters
 from stkd_lightning.module import DistillationModule
-from stkd_lightning.reporting.console import process_rank, say
+from stkd_lightning.ranks import process_rank
+from stkd_lightning.reporting.console import say
 from stkd_lightning.reporting.dashboards import abandon, finish, log_configuration
 from stkd_lightning.reporting.summary import Summary, environment, table
 from stkd_lightning.runs import speed
 from stkd_lightning.runs import teacher as teachers
 from stkd_lightning.runs.alone import TRAINED, Alone, Recipe, data_facts, describe, plain, train_once, training
-from stkd_lightning.runs.fit import Fitted, checkpoints, fit_and_test, quiet, seeded, try_settings
+from stkd_lightning.runs.fit import Fitted, fit_and_test, quiet, seeded, try_settings
 from stkd_lightning.runs.loss import check_loss, say_features, try_features
 from stkd_lightning.runs.networks import build_network, example_of, input_facts
 from stkd_lightning.runs.replay import bytes_needed, replayed
+from stkd_lightning.runs.resume import Earlier, earlier, name_dashboards
 
 
 def train(config: DictConfig) -> float:
@@ -45,6 +48,10 @@ def train(config: DictConfig) -> float:
     mixup = instantiate(config.mixup)
     config.num_classes = config.num_samples = 2  # a loss is tried before there are data
     check_loss(instantiate(config.loss), mixup, config)
+    before = earlier(config) if config.resume == "auto" else None
+    if before and before.summary:
+        say(f"{config.run_dir}: this run was finished before; nothing is left to do")
+        return _result(before.summary["student"])
     data: ArrayDataModule = instantiate(config.dataset)
     data.prepare_data()
     batches = len(data.train_dataloader())  # refuses a batch larger than the data before anything is trained
@@ -81,11 +88,17 @@ def train(config: DictConfig) -> float:
     baseline = (
         train_once(_baseline_recipe(config), data, cache_root(config.cache_dir) / TRAINED) if config.baseline else None
     )
+    name_dashboards(config)
     say(training("student", config.student, data, config.trainer, config.precision, compile=config.compile))
+    facts = {
+        "config": plain(config),
+        "data": data_facts(data),
+        "input": input_facts(student, data),
+        "teacher": teacher.network.digest if teacher and asks else None,
+    }
     try:
-        trainer = _trainer(config, data, student)
-        seeded(config.seed)  # whatever was trained or loaded before, dropout draws the same
-        fitted = fit_and_test(module, data, trainer)
+        trainer = _trainer(config, facts, before, select=data.has_validation)
+        fitted = fit_and_test(module, data, trainer, before.checkpoint if before else None)
     except BaseException:
         abandon()
         raise
@@ -97,7 +110,12 @@ def train(config: DictConfig) -> float:
         say(table(summary))
         say(f"{run_dir}: summary.json, config.yaml, metrics.csv, checkpoints/")
         finish(trainer.loggers, summary)
+        return _result(summary["student"])
     return (fitted.validation or fitted.test["last"])["accuracy"]
+
+
+def _result(student: dict[str, Any]) -> float:
+    return float((student["validation"] or student["test"]["last"])["accuracy"])
 
 
 def _decide(
@@ -147,16 +165,23 @@ def _baseline_recipe(config: DictConfig) -> Recipe:
     )
 
 
-def _trainer(config: DictConfig, data: ArrayDataModule, student: nn.Module) -> L.Trainer:
+def _trainer(config: DictConfig, facts: dict[str, Any], before: Earlier | None, *, select: bool) -> L.Trainer:
     run_dir = Path(config.run_dir)
+    folder = run_dir / "checkpoints"
+    if before:
+        before.check_inputs(facts)
+        say(f"student: goes on from {before.checkpoint}")
     if process_rank() == 0:
         run_dir.mkdir(parents=True, exist_ok=True)
-        (run_dir / "config.yaml").write_text(OmegaConf.to_yaml(config, resolve=True))
+        if not before:
+            forget(folder)
+            (run_dir / "summary.json").unlink(missing_ok=True)
+        write_text(run_dir / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(facts["config"])))
     loggers: list[Logger] = [instantiate(node) for node in config.logger.values()]
-    log_configuration(loggers, plain(config))
-    facts = {"config": plain(config), "data": data_facts(data), "input": input_facts(student, data)}
+    log_configuration(loggers, facts["config"])
     callbacks = [instantiate(node) for node in config.callbacks.values()]
-    callbacks += [Throughput(), Provenance(facts), *checkpoints(run_dir / "checkpoints", select=data.has_validation)]
+    callbacks += [Throughput(), Provenance(facts), Seeding(config.seed)]
+    callbacks += [Checkpoints(folder, select=select, minutes=config.checkpoint_minutes)]
     return instantiate(config.trainer, callbacks=callbacks, logger=loggers, default_root_dir=str(run_dir))
 
 
@@ -181,7 +206,7 @@ def _summary(
         "seed": config.seed,
         "loss": config.method,
         "overrides": list(HydraConfig.get().overrides.task),
-        "data": data_facts(data) | {"digest": data.arrays.digest},
+        "data": data_facts(data),
         "student": _network(config.student, student, data, fitted.test)
         | {"validation": fitted.validation, "selected_epoch": fitted.selected_epoch},
         "images_per_second": fitted.images_per_second,

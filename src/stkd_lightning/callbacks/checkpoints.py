@@ -1,0 +1,178 @@
+"""The last and the best student of a run, kept so that it can go on from any interruption as if there had been none."""
+
+import time
+from pathlib import Path
+from signal import Signals
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.callbacks import Checkpoint
+
+from stkd_lightning import interruption
+from stkd_lightning.callbacks.loops import at_epoch_end, between_batches
+from stkd_lightning.checkpoint_folder import BEST, LAST, keep_before
+from stkd_lightning.checkpoint_io import SealedCheckpointIO
+from stkd_lightning.data.loader import TrainLoader
+from stkd_lightning.distributed import largest
+from stkd_lightning.errors import RunError
+from stkd_lightning.module import DistillationModule
+from stkd_lightning.reporting.metrics_file import MetricsFile
+
+AGREE = 8  # batches between two questions among ranks whether one of them was asked to end
+
+
+class Checkpoints(Checkpoint):
+    """Writes ``last.ckpt`` at the end of each epoch, every few minutes within, when asked to end; and ``best.ckpt``.
+
+    The last checkpoint but one stays until the run is over. What is written holds all that a run needs to go on: also
+    which student was the best and how far the metrics file was written. Nothing is saved while a batch or a validation
+    is under way. A run that was asked to end (``interruption``) ends after the batch at hand.
+
+    Args:
+        folder: receives the files.
+        select: keep the student with the best ``val/accuracy``; of equal ones the first.
+        minutes: between two checkpoints within an epoch; ``None``: none.
+
+    Attributes:
+        validation: the last student's figures on validation images.
+        best_epoch: epoch, counted from 0, of the selected student; ``None`` before the first validation.
+        best_step: optimizer steps after which it was selected.
+
+    Raises:
+        Interrupted: during training, when it was asked to end and has saved.
+        RunError: during training, a checkpoint that cannot be written, or weights that are not finite.
+    """
+
+    def __init__(self, folder: Path, *, select: bool, minutes: float | None = 10) -> None:
+        self.folder, self.select, self.minutes = folder, select, minutes
+        self.validation: dict[str, float] = {}
+        self.best_epoch: int | None = None
+        self.best_step, self.best_accuracy = -1, -1.0
+        self._rows = 0
+        self._done = 0
+        self._saved_at = 0.0
+        self._validated = False
+        self._between = False
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Have checkpoints sealed."""
+        trainer.strategy.checkpoint_io = SealedCheckpointIO()
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Handle signals in place of Lightning, which has just begun to, and leave out the batches that are done."""
+        interruption.listen_again()
+        if self._done == 0:  # with max_steps Lightning takes the beginning of an epoch for the middle of one
+            trainer.fit_loop.epoch_loop.restarting = False
+        elif isinstance(trainer.train_dataloader, TrainLoader):  # it does so itself, but before it knows their number
+            trainer.train_dataloader.load_state_dict({"batches": self._done})
+        self._done = 0
+        self._saved_at = time.monotonic()
+
+    def on_test_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Handle signals in place of Lightning."""
+        interruption.listen_again()
+
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Between two optimizer steps, save if it is time to, and end if it was asked for."""
+        validated, self._validated = self._validated, False
+        if batch_idx % trainer.accumulate_grad_batches or validated:  # places from which Lightning cannot go on
+            return
+        received = self._asked(trainer, batch_idx)
+        if batch_idx == 0:
+            if received:
+                raise interruption.Interrupted(received, self._words(trainer))
+            return
+        late = self.minutes is not None and time.monotonic() - self._saved_at > 60 * self.minutes
+        if trainer.world_size > 1:
+            late = batch_idx % AGREE == 0 and bool(largest(int(late), trainer.strategy.root_device))
+        if received or late:
+            self._between = True
+            self._save(trainer, pl_module, LAST)
+            self._between = False
+        if received:
+            raise interruption.Interrupted(received, self._words(trainer))
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Take note of the figures."""
+        self._validated = True
+        figures = {k: float(v) for k, v in trainer.callback_metrics.items() if k.startswith("val/")}
+        self.validation = {k.removeprefix("val/"): v for k, v in figures.items()}
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Select, save, and end if it was asked for."""
+        accuracy = self.validation.get("accuracy", -1.0)
+        if self.select and accuracy > self.best_accuracy:
+            self.best_accuracy, self.best_epoch, self.best_step = accuracy, trainer.current_epoch, trainer.global_step
+            self._save(trainer, pl_module, BEST)
+        self._save(trainer, pl_module, LAST)
+        received = self._asked(trainer, 0)
+        if received:
+            raise interruption.Interrupted(received, self._words(trainer))
+
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+        """Have the ranks that Lightning started end with this one."""
+        launcher: Any = trainer.strategy.launcher
+        if isinstance(exception, interruption.Interrupted) and launcher is not None:
+            launcher.kill(exception.received)
+
+    def _asked(self, trainer: L.Trainer, batch_idx: int) -> Signals | None:
+        own = interruption.requested()
+        if trainer.world_size > 1:
+            if batch_idx % AGREE:
+                return None
+            number = largest(own or 0, trainer.strategy.root_device)
+            return Signals(number) if number else None
+        return own
+
+    def _save(self, trainer: L.Trainer, pl_module: L.LightningModule, name: str) -> None:
+        if isinstance(pl_module, DistillationModule):
+            pl_module.check_finite()
+        try:
+            if trainer.is_global_zero:
+                self.folder.mkdir(parents=True, exist_ok=True)
+            for logger in trainer.loggers:
+                if isinstance(logger, MetricsFile):
+                    logger.save()
+                    self._rows = len(logger.rows)
+            if name == LAST and trainer.is_global_zero:
+                keep_before(self.folder)
+            trainer.save_checkpoint(self.folder / name, weights_only=False)
+        except OSError as error:
+            raise RunError(f"{self.folder}: cannot be written ({error.strerror or error}); {self.kept()}") from error
+        self._saved_at = time.monotonic()
+
+    def kept(self) -> str:
+        """Say which checkpoint a run can go on from."""
+        last = self.folder / LAST
+        return f"the last good checkpoint is {last}" if last.exists() else "there is no checkpoint yet"
+
+    def _words(self, trainer: L.Trainer) -> str:
+        place = f"after {trainer.global_step} steps"
+        return f"{place}, {self.kept()}"
+
+    def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Have Lightning's account of its loops say where the run really stands."""
+        (between_batches if self._between else at_epoch_end)(checkpoint["loops"]["fit_loop"])
+
+    def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Take note of the batches that are done."""
+        self._done = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["current"]["completed"]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what was selected, and how far metrics were written."""
+        names = ("validation", "best_epoch", "best_step", "best_accuracy")
+        return {"rows": self._rows, **{name: getattr(self, name) for name in names}}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take it up again."""
+        self._rows = state_dict["rows"]
+        for name in ("validation", "best_epoch", "best_step", "best_accuracy"):
+            setattr(self, name, state_dict[name])
+
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Have the metrics file go on where the checkpoint was written, or begin."""
+        for logger in trainer.loggers:
+            if isinstance(logger, MetricsFile):
+                logger.begin(self._rows)

@@ -1,0 +1,101 @@
+"""The exponential moving average of the student's weights, whose decay warms up as TensorFlow's does
+(``tf.train.ExponentialMovingAverage``, ``num_updates``)."""
+
+from typing import Any
+
+import lightning as L
+import torch
+from torch import Tensor
+from torch.optim.swa_utils import get_ema_multi_avg_fn
+
+from stkd_lightning import ranges
+from stkd_lightning.module import DistillationModule
+
+KEY = "ema"
+PREFIX = "student."
+
+
+class EMA(L.Callback):
+    """Averages the student over its optimizer steps; the average is what is measured, selected, saved and kept.
+
+    ``average <- d average + (1 - d) student`` with ``d = min(decay, (1 + n) / (10 + n))`` at step n, for parameters and
+    for buffers such as BatchNorm's statistics; counters are those of the student. Neither the teacher nor what a loss
+    learns is averaged. A checkpoint's ``student.`` weights are the average; the ones in training lie beside it.
+
+    Args:
+        decay: d in [0, 1].
+
+    Raises:
+        InputError: a decay outside its range.
+    """
+
+    def __init__(self, decay: float = 0.999) -> None:
+        self.decay = ranges.unit_interval("callbacks.ema.decay", decay)
+        self.updates = 0
+        self.average: dict[str, Tensor] = {}
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Begin with the student's first weights."""
+        if stage == "fit" and not self.average:
+            self.average = {name: value.clone() for name, value in _student(pl_module).items()}
+
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Go where the student trains."""
+        self.average = {name: self.average[name].to(value.device) for name, value in _student(pl_module).items()}
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Average after each optimizer step."""
+        if trainer.global_step > self.updates:
+            self.update(_student(pl_module))
+
+    @torch.no_grad()
+    def update(self, student: dict[str, Tensor]) -> None:
+        """Take a step's weights and buffers, by name, into the average."""
+        decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
+        self.updates += 1
+        averaged = [name for name, value in student.items() if value.is_floating_point()]
+        get_ema_multi_avg_fn(decay)([self.average[n] for n in averaged], [student[n] for n in averaged], self.updates)
+        for name in student.keys() - set(averaged):
+            self.average[name].copy_(student[name])
+
+    def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Measure the average."""
+        self._exchange(pl_module)
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Go on with the student."""
+        self._exchange(pl_module)
+
+    def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Leave the average in the student's place."""
+        self._exchange(pl_module)
+        self.average = {}
+
+    @torch.no_grad()
+    def _exchange(self, pl_module: L.LightningModule) -> None:
+        for name, value in _student(pl_module).items():
+            kept = value.clone()
+            value.copy_(self.average[name])
+            self.average[name].copy_(kept)
+
+    def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Save the average as the student."""
+        state = checkpoint["state_dict"]
+        checkpoint[KEY] = {"updates": self.updates, "student": {n: state[PREFIX + n] for n in self.average}}
+        state.update({PREFIX + name: value for name, value in self.average.items()})
+
+    def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Take up both; Lightning has loaded the average into the student."""
+        if KEY in checkpoint:
+            self.updates = checkpoint[KEY]["updates"]
+            self.average = {name: value.clone() for name, value in _student(pl_module).items()}
+            for name, value in _student(pl_module).items():
+                value.copy_(checkpoint[KEY]["student"][name])
+
+
+def _student(pl_module: L.LightningModule) -> dict[str, Tensor]:
+    if not isinstance(pl_module, DistillationModule):
+        raise TypeError(f"EMA averages the student of a DistillationModule, this is a {type(pl_module).__name__}")
+    return pl_module.student.state_dict()

@@ -1,0 +1,29 @@
+"""How Lightning writes and reads checkpoints: whole or not at all, verified, and with nothing in them executed."""
+
+from pathlib import Path
+from typing import Any
+
+from lightning.fabric.plugins import CheckpointIO
+
+from stkd_lightning.sealed import write_sealed
+from stkd_lightning.weights import read_checkpoint
+
+
+class SealedCheckpointIO(CheckpointIO):
+    """Checkpoints as ``write_sealed`` writes them."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        """Write a checkpoint; see ``write_sealed``."""
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_sealed(checkpoint, path)
+
+    def load_checkpoint(
+        self, path: str | Path, map_location: Any = None, weights_only: bool | None = None
+    ) -> dict[str, Any]:
+        """Read a checkpoint to CPU memory; see ``read_checkpoint``."""
+        return read_checkpoint(path)
+
+    def remove_checkpoint(self, path: str | Path) -> None:
+        """Delete a checkpoint."""
+        Path(path).unlink(missing_ok=True)

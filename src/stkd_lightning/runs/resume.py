@@ -1,0 +1,107 @@
+"""Going on with a run: from which checkpoint, and only if it is the same run."""
+
+import json
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from stkd_lightning.callbacks.provenance import KEY
+from stkd_lightning.checkpoint_folder import newest_whole
+from stkd_lightning.errors import InputError
+from stkd_lightning.reporting.summary import Summary
+from stkd_lightning.runs.alone import ELSEWHERE, HANDLING, INCIDENTAL, plain
+from stkd_lightning.weights import read_checkpoint
+
+Facts = dict[str, Any]
+# Options that say where, how visibly or how fast a run runs, or what it is compared with, not what comes out.
+ELSEHOW = {
+    "baseline", "cache_dir", "checkpoint_minutes", "method", "resume", "run_dir", "teacher.checkpoint",
+    "teacher.min_accuracy", "teacher.replay", "teacher.replay_limit",
+    *(f"dataset.{option}" for option in (ELSEWHERE | HANDLING) - {"seed"}),
+    *(f"trainer.{option}" for option in INCIDENTAL),
+}  # fmt: skip
+ELSEHOW_BELOW = ("callbacks.progress_bar.", "logger.", "pair.")
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """An earlier part of a run.
+
+    Attributes:
+        checkpoint: from which the run goes on.
+        facts: what the checkpoint says of it.
+        summary: of the run, if it was finished.
+    """
+
+    checkpoint: Path
+    facts: Facts
+    summary: Summary | None
+
+    def check_inputs(self, facts: Facts) -> None:
+        """Refuse to go on with other data or another teacher, since the result would be neither run's.
+
+        Raises:
+            InputError: names what has changed.
+        """
+        for name, words in (("data", "the data have changed"), ("teacher", "the teacher is another one")):
+            if self.facts.get(name) != facts.get(name):
+                raise InputError(f"resume: {words} since {self.checkpoint}; {OUT}")
+
+
+OUT = "begin another run in another hydra.run.dir"
+
+
+def earlier(config: DictConfig) -> Earlier | None:
+    """Find what there is of a run, and give its configuration what was decided or counted then.
+
+    Raises:
+        InputError: the run had other settings; names the first and what it was.
+    """
+    run_dir = Path(config.run_dir)
+    checkpoint = newest_whole(run_dir / "checkpoints")
+    if checkpoint is None:
+        return None
+    facts = read_checkpoint(checkpoint).get(KEY)
+    before = facts.get("config") if isinstance(facts, dict) else None
+    if not isinstance(facts, dict) or not isinstance(before, dict):
+        raise InputError(f"checkpoint {checkpoint}: is not of a run of this project; {OUT}")
+    config.num_classes, config.num_samples = before.get("num_classes"), before.get("num_samples")
+    if config.trainer.precision == "auto":
+        config.precision = config.trainer.precision = before.get("precision")
+    if config.compile == "auto":
+        config.compile = before.get("compile")
+    _check_settings(before, plain(config), checkpoint)
+    for name, node in config.logger.items():
+        if "id" in node:  # of a run of the dashboards
+            node.id = before.get("logger", {}).get(name, {}).get("id")
+    written = run_dir / "summary.json"
+    return Earlier(checkpoint, facts, json.loads(written.read_text()) if written.is_file() else None)
+
+
+def name_dashboards(config: DictConfig) -> None:
+    """Give the dashboards' runs names by which a later part of this run finds them."""
+    for node in config.logger.values():
+        if "id" in node and node.id is None:
+            node.id = secrets.token_hex(4)
+
+
+def _check_settings(before: dict[str, Any], now: dict[str, Any], checkpoint: Path) -> None:
+    old, new = dict(_flat(before)), dict(_flat(now))
+    for name in sorted(old.keys() | new.keys()):
+        if name not in ELSEHOW and not name.startswith(ELSEHOW_BELOW) and old.get(name) != new.get(name):
+            was = f"{name}={old[name]}" if name in old else f"no {name}"
+            raise InputError(
+                f"resume: {name}={new.get(name)}, but {checkpoint} is of a run with {was}; set it so, or {OUT}"
+            )
+
+
+def _flat(node: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(node, dict) and node:
+        for key, value in node.items():
+            yield from _flat(value, f"{name}.{key}" if name else str(key))
+    else:
+        yield name, node
