@@ -7,9 +7,18 @@ from difflib import get_close_matches
 class InputError(ValueError):
     """A mistake in an option, a file or a combination of them; its text is one line that a user can act on."""
 
+    def __init__(self, text: str) -> None:
+        super().__init__(" ".join(text.splitlines()))  # a file's name may have line breaks
+
 
 class RunError(RuntimeError):
     """A fault of a run that was set up well, such as a full disk; its text is one line, and says how to go on."""
+
+
+def reason(error: BaseException) -> str:
+    """Return the first line of an exception's words, or its type where it has none."""
+    words = str(error).strip()
+    return words.splitlines()[0][:300] if words else type(error).__name__
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:

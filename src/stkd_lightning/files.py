@@ -21,6 +21,17 @@ def check_exists(checkpoint: Path) -> None:
         raise InputError(f"checkpoint {checkpoint}: no such file" + (f"; there: {', '.join(near)}" if near else ""))
 
 
+def settle(path: Path) -> None:
+    """Have a file, or the names in a folder, survive a crash of the machine."""
+    if path.is_dir() and os.name != "posix":
+        return
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
 def write_json(path: Path, content: Any) -> None:
     """Write a JSON file as ``write_text`` does."""
     write_text(path, json.dumps(content, indent=2))

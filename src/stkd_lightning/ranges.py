@@ -1,16 +1,22 @@
 """Ranges of numeric options, shared by constructors and by the command line (which checks them before torch loads)."""
 
+import os
 from math import isfinite
 from numbers import Real
 from typing import Any, Literal
 
 from stkd_lightning.errors import InputError
 
+LARGEST = 2**53  # of whole numbers; beyond, they differ from the float that they are compared as
+
 
 def _number(name: str, value: Any, need: str) -> float:
     if isinstance(value, bool) or not isinstance(value, Real):
         raise InputError(f"{name}={value!r}: must be {need}")
-    return float(value)
+    try:
+        return float(value)
+    except OverflowError as error:
+        raise InputError(f"{name}: must be {need}, not one of {len(f'{value:x}')} hexadecimal digits") from error
 
 
 def unit_interval(name: str, value: Any) -> float:
@@ -59,6 +65,8 @@ def whole(name: str, value: Any, *, minimum: int = 0) -> int:
     number = _number(name, value, f"a whole number of at least {minimum}")
     if not isfinite(number) or number != int(number) or number < minimum:
         raise InputError(f"{name}={value}: must be a whole number of at least {minimum}; the nearest is {minimum}")
+    if number > LARGEST:
+        raise InputError(f"{name}={value}: must be at most {LARGEST}")
     return int(number)
 
 
@@ -87,6 +95,23 @@ def switch(name: str, value: Any) -> bool:
     if value is True or value is False:
         return value
     raise InputError(f"{name}={value}: must be true or false")
+
+
+def path(name: str, value: Any) -> str:
+    """Return the name of a file or folder that can be looked for.
+
+    Raises:
+        InputError: anything else.
+    """
+    if not isinstance(value, str) or not value:
+        raise InputError(f"{name}={value!r}: must be the name of a file or folder; one of digits needs quotes: '\"1\"'")
+    try:
+        long = max(map(len, os.fsencode(value).split(b"/"))) > 255 or len(value) > 4000
+    except UnicodeEncodeError:
+        long = True
+    if long or "\0" in value:
+        raise InputError(f"{name}={value[:100]!r}: too long, or with signs that no file's name has")
+    return value
 
 
 def optional_whole(name: str, value: Any, *, minimum: int = 0) -> int | None:

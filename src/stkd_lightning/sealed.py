@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from stkd_lightning.errors import InputError
+from stkd_lightning.files import settle
 
 # The end record of a zip archive closes with the length of a comment and the comment.
 MARK = b"sha256:"
@@ -36,17 +37,7 @@ def write_sealed(content: Any, path: Path) -> None:
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
-    sync_folder(path.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Have a folder's names on the disk, where the system can do that."""
-    if os.name == "posix":
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+    settle(path.parent)
 
 
 def intact(path: Path) -> bool | None:

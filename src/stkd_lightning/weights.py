@@ -2,6 +2,8 @@
 
 import argparse
 import pickle
+import re
+import zipfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -9,14 +11,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from stkd_lightning.errors import InputError
+from stkd_lightning.errors import InputError, reason
 from stkd_lightning.files import check_exists
+from stkd_lightning.plain_tensors import converted, is_plain, kind_of
+from stkd_lightning.sealed import check_seal
 
 StateDict = dict[str, Tensor]
 # Where this project, RepDistiller, mdistiller, Lightning and timm put the state_dict inside a checkpoint.
 ENVELOPES = ("state_dict_ema", "model_ema", "state_dict", "model")
 # What they put before its keys; a student comes before the teacher that stands beside it.
 PREFIXES = ("module.", "student.", "teacher.", "model.", "network.")
+NESTED = 6  # prefixes before a key, at most
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
@@ -31,41 +36,58 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     path = Path(path)
     check_exists(path)
     try:
+        check_seal(path)
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file
 
             return dict(load_file(path))
+        _check_stored(path)
         # RepDistiller's "*_last.pth" holds its options in a Namespace, which is plain data.
         with torch.serialization.safe_globals([argparse.Namespace]):
             content = torch.load(path, map_location="cpu", weights_only=True)
+    except InputError:
+        raise
     except pickle.UnpicklingError as error:
-        reason = str(error).split("\n")[0].split(". ")[0]
-        raise InputError(f"checkpoint {path}: refused, because it holds more than weights: {reason}") from error
+        found = re.search(r"Unsupported (global|class)[^\n]*", str(error))
+        if found is None:
+            raise InputError(f"checkpoint {path}: damaged or not a checkpoint of plain weights") from error
+        words = found[0].split(" was not ")[0][:200]
+        raise InputError(f"checkpoint {path}: refused, because it holds more than weights: {words}") from error
     except Exception as error:  # torch and safetensors raise many types for a damaged file
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise InputError(f"checkpoint {path}: damaged or not a checkpoint ({reason})") from error
+        raise InputError(f"checkpoint {path}: damaged or not a checkpoint ({reason(error)})") from error
     if not isinstance(content, Mapping):
         raise InputError(f"checkpoint {path}: holds a {type(content).__name__}, not a state_dict")
     return dict(content)
 
 
-def unwrap(content: Mapping[str, Any]) -> StateDict:
+def _check_stored(path: Path) -> None:
+    """Refuse an archive that unpacks to more than its own size, which torch never writes and would read to memory."""
+    with path.open("rb") as file:
+        zipped = file.read(4) == b"PK\x03\x04"
+    if zipped:
+        with zipfile.ZipFile(path) as archive:
+            if sum(record.file_size for record in archive.infolist()) > path.stat().st_size:
+                raise InputError(f"checkpoint {path}: refused, its content is compressed; save it anew by torch.save")
+
+
+def unwrap(content: Mapping[Any, Any]) -> StateDict:
     """Take the state_dict out of a checkpoint's envelope, and ``_orig_mod.`` out of its keys."""
-    inner: Mapping[str, Any] = content
+    inner: Mapping[Any, Any] = content
     for name in ENVELOPES:
         if isinstance(content.get(name), Mapping):
             inner = content[name]
             break
-    return {k.replace("_orig_mod.", ""): v for k, v in inner.items() if isinstance(v, Tensor)}
+    named = ((k, v) for k, v in inner.items() if isinstance(k, str) and isinstance(v, Tensor))
+    return {k.replace("_orig_mod.", ""): v for k, v in named}
 
 
-def _stripped(state: StateDict) -> Iterable[StateDict]:
+def _stripped(state: StateDict, depth: int = NESTED) -> Iterable[StateDict]:
     """Yield the state_dict, then every reading of it below a prefix that some of its keys have."""
     yield state
-    for prefix in PREFIXES:
+    for prefix in PREFIXES if depth else ():
         below = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
         if below:
-            yield from _stripped(below)
+            yield from _stripped(below, depth - 1)
 
 
 def _torchdistill_wide_resnet(state: StateDict) -> StateDict:
@@ -98,10 +120,14 @@ def load_weights(network: nn.Module, path: str | Path) -> None:
         path: the checkpoint.
 
     Raises:
-        InputError: a file that cannot be read, keys that do not fit (which), or another number of classes.
+        InputError: a file that cannot be read, keys that do not fit (which), another number of classes, or tensors
+            that are no weights: sparse, quantized, of whole numbers, not finite.
     """
     wanted = network.state_dict()
     state = unwrap(read_checkpoint(path))
+    for key, value in state.items():
+        if not is_plain(value):
+            raise InputError(f"checkpoint {path}: {_brief(key)} is no plain tensor but {kind_of(value)}")
     candidates = list(_stripped(state))
     if any(k.startswith("block1.layer.") for k in wanted):
         candidates += [_torchdistill_wide_resnet(c) for c in candidates]
@@ -109,7 +135,8 @@ def load_weights(network: nn.Module, path: str | Path) -> None:
     missing, unexpected, reshaped = _mismatch(wanted, best)
     if missing or unexpected or reshaped:
         raise InputError(_explain(network, Path(path), wanted, best, missing, unexpected, reshaped))
-    network.load_state_dict({**{k: v for k, v in wanted.items() if k not in best}, **best})
+    fitting = {k: converted(f"checkpoint {path}: {k}", value, wanted[k]) for k, value in best.items()}
+    network.load_state_dict({**wanted, **fitting})
 
 
 def _explain(
@@ -125,14 +152,19 @@ def _explain(
     name = f"checkpoint {path}"
     last = [k for k in wanted if k.endswith("weight") and wanted[k].ndim == 2][-1:]
     classifier = [k for k in reshaped if k.rsplit(".", 1)[0] == (last[0].rsplit(".", 1)[0] if last else None)]
-    if classifier and len(classifier) == len(reshaped) and not missing and not unexpected:
+    only_classes = all(state[k].ndim == wanted[k].ndim and state[k].shape[1:] == wanted[k].shape[1:] for k in reshaped)
+    if classifier and only_classes and len(classifier) == len(reshaped) and not missing and not unexpected:
         key = classifier[0]
         return f"{name}: made for {state[key].shape[0]} classes, the data has {wanted[key].shape[0]} ({key})"
 
     def some(keys: list[str]) -> str:
-        return ", ".join(keys[:4]) + (f" and {len(keys) - 4} more" if len(keys) > 4 else "")
+        return ", ".join(map(_brief, keys[:4])) + (f" and {len(keys) - 4} more" if len(keys) > 4 else "")
 
-    shapes = [f"{k} {tuple(state[k].shape)} instead of {tuple(wanted[k].shape)}" for k in reshaped]
+    shapes = [f"{_brief(k)} {tuple(state[k].shape)} instead of {tuple(wanted[k].shape)}" for k in reshaped]
     parts = [f"missing {some(missing)}"] * bool(missing) + [f"unexpected {some(unexpected)}"] * bool(unexpected)
     parts += [f"other shapes {some(shapes)}"] * bool(shapes)
     return f"{name}: does not fit {type(network).__name__}: {'; '.join(parts)}"
+
+
+def _brief(key: str) -> str:
+    return key if len(key) <= 100 else f"{key[:100]}..."

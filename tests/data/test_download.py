@@ -6,13 +6,16 @@ import tarfile
 import threading
 import zipfile
 from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
 from stkd_lightning.data import CIFAR100DataModule, CINIC10DataModule, TinyImageNetDataModule
-from stkd_lightning.data.download import Archive, extract, fetch, md5_of
+from stkd_lightning.data.download import Archive, fetch, md5_of
+from stkd_lightning.data.unpack import Limits, extract
 from stkd_lightning.errors import InputError
 from tests.data.conftest import pack_tar, pack_zip
 
@@ -25,6 +28,7 @@ class Server(ThreadingHTTPServer):
     cuts = 0
     ranges = True
     status = 200
+    endless = False  # sends without saying how much
     requests: list[str | None]
 
     @property
@@ -47,13 +51,17 @@ class Handler(BaseHTTPRequestHandler):
             self.send_error(416)
             return
         self.send_response(206 if asked and server.ranges else 200)
-        self.send_header("Content-Length", str(len(server.body) - start))
+        if not server.endless:
+            self.send_header("Content-Length", str(len(server.body) - start))
         self.end_headers()
         end = len(server.body)
         if server.cut and server.cuts > 0:
             server.cuts -= 1
             end = start + server.cut
-        self.wfile.write(server.body[start:end])
+        with suppress(ConnectionError):
+            self.wfile.write(server.body[start:end])
+            while server.endless:
+                self.wfile.write(server.body)
 
     def log_message(self, *arguments: object) -> None:
         pass
@@ -222,3 +230,28 @@ def test_missing_data_may_not_be_downloaded(tmp_path: Path) -> None:
     data = CIFAR100DataModule(tmp_path, download=False, cache_dir=tmp_path / "cache")
     with pytest.raises(InputError, match=r"dataset cifar100: .*cifar-100-python is missing; get it with: mkdir -p"):
         data.prepare_data()
+
+
+def test_a_download_without_end_is_stopped(server: Server, tmp_path: Path) -> None:
+    archive = replace(archive_of(server, BODY), limits=Limits(size=len(BODY) - 1))
+    with pytest.raises(InputError, match=r"a.tar.gz: refused, it has more than 1,023,999 bytes; set dataset.url"):
+        fetch(archive, tmp_path, pause=0)
+    server.endless = True
+    with pytest.raises(InputError, match="more than 1,023,999 bytes"):
+        fetch(archive, tmp_path, pause=0)
+    assert list(tmp_path.iterdir()) == []
+    assert len(server.requests) == 2
+
+
+@pytest.mark.parametrize(
+    "url", ["nowhere/a.tar.gz", "http://[::1/a.tar.gz", "http://localhost:x/a.tar.gz", "http://é /a"]
+)
+def test_what_is_no_address(url: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="a is not in .* and .* failed .*; get it with: mkdir -p"):
+        fetch(Archive(url, None, "a"), tmp_path, pause=0)
+
+
+@pytest.mark.parametrize("url", ["http://localhost/", "http://localhost/.."])
+def test_an_address_without_a_file(url: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="does not end with the name of an archive"):
+        fetch(Archive(url, None, "a"), tmp_path)

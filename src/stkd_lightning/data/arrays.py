@@ -1,19 +1,18 @@
-"""Whole splits as memory-mapped uint8 arrays, written once."""
+"""Whole splits as memory-mapped uint8 arrays."""
 
-import hashlib
 import json
-import os
-import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from filelock import FileLock
 from numpy.typing import NDArray
 
+from stkd_lightning.errors import InputError, RunError, reason
+
 FORMAT = 2
+FACTS = "facts.json"
 
 
 class RawSplit(NamedTuple):
@@ -66,6 +65,7 @@ class Arrays:
         std: likewise.
         digest: of all pixels and labels, the same wherever the data lie.
         folder: where it lies.
+        stamps: of each of its files when it was opened.
     """
 
     splits: dict[str, Split]
@@ -76,68 +76,75 @@ class Arrays:
     std: tuple[float, ...]
     digest: str
     folder: Path
+    stamps: dict[str, tuple[int, int, int]]
+
+    def check_unchanged(self) -> None:
+        """Refuse to go on with files that are no longer those that were opened; looks at no content.
+
+        Raises:
+            RunError: one vanished, or has another size, time or inode.
+        """
+        for name, stamp in self.stamps.items():
+            path = self.folder / name
+            mend = f"delete {self.folder}, which is prepared anew when the run goes on"
+            try:
+                now = stamp_of(path)
+            except OSError as error:
+                raise RunError(f"prepared data {path}: gone during the run ({error.strerror}); {mend}") from error
+            if now != stamp:
+                raise RunError(f"prepared data {path}: changed during the run; {mend}")
+
+
+def stamp_of(path: Path) -> tuple[int, int, int]:
+    """Return size, time of the last change and inode of a file."""
+    facts = path.stat()
+    return facts.st_size, facts.st_mtime_ns, facts.st_ino
+
+
+def files_of(splits: Iterable[str]) -> list[str]:
+    """Return the names of a prepared data set's files."""
+    return [FACTS, *(f"{split}_{part}.npy" for split in splits for part in Split._fields)]
 
 
 def open_arrays(folder: Path) -> Arrays:
-    """Open a prepared data set; reads its description and no pixel."""
-    facts: dict[str, Any] = json.loads((folder / "facts.json").read_text())
-    facts = {name: tuple(fact) if isinstance(fact, list) else fact for name, fact in facts.items()}
-    facts["splits"] = {
-        name: Split(np.load(folder / f"{name}_images.npy", mmap_mode="r"), np.load(folder / f"{name}_labels.npy"))
-        for name in facts["splits"]
-    }
-    return Arrays(**facts, folder=folder)
+    """Open a prepared data set; reads its description, its labels and no pixel.
 
-
-def prepare(folder: Path, read: Callable[[], RawData]) -> Arrays:
-    """Open a prepared data set; where there is none, write it first.
-
-    Written aside and renamed when whole; parallel jobs wait for the one that writes.
-
-    Args:
-        folder: where it lies or will lie.
-        read: gives the raw data; called only if they are needed.
+    Raises:
+        InputError: it is damaged, as after a crash of the machine.
     """
-    if not folder.exists():
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder.with_suffix(".lock")):
-            if not folder.exists():
-                _write(folder, read())
-    return open_arrays(folder)
-
-
-def _write(folder: Path, raw: RawData) -> None:
-    partial = folder.with_name(f"{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
     try:
-        digest = hashlib.sha256()
-        moments = {name: _write_split(partial, name, split, digest) for name, split in raw.splits.items()}
-        mean, std = moments["train"]
-        facts = {**raw._asdict(), "splits": list(raw.splits), "mean": mean, "std": std, "digest": digest.hexdigest()}
-        (partial / "facts.json").write_text(json.dumps(facts, indent=1))
-        os.replace(partial, folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        facts: dict[str, Any] = json.loads((folder / FACTS).read_text())
+        stamps = {name: stamp_of(folder / name) for name in files_of(facts["splits"])}
+        facts = {name: tuple(fact) if isinstance(fact, list) else fact for name, fact in facts.items()}
+        facts["splits"] = {
+            name: Split(np.load(folder / f"{name}_images.npy", mmap_mode="r"), np.load(folder / f"{name}_labels.npy"))
+            for name in facts["splits"]
+        }
+        arrays = Arrays(**facts, folder=folder, stamps=stamps)
+        _check(arrays)
+    except Exception as error:  # json, numpy and a wrong type raise many
+        raise InputError(
+            f"prepared data {folder}: damaged ({reason(error)}); delete this folder and run again"
+        ) from error
+    return arrays
 
 
-def _write_split(folder: Path, name: str, split: RawSplit, digest: "hashlib._Hash") -> tuple[list[float], list[float]]:
-    """Write a split, add it to the digest, and return mean and standard deviation of its channels."""
-    shape = (len(split.labels), *split.shape)
-    images = np.lib.format.open_memmap(folder / f"{name}_images.npy", mode="w+", dtype=np.uint8, shape=shape)
-    counts = np.zeros((split.shape[0], 256), dtype=np.int64)
-    at = 0
-    for chunk in split.images:
-        images[at : at + len(chunk)] = chunk
-        digest.update(chunk.tobytes())
-        at += len(chunk)
-        for channel in range(split.shape[0]):
-            counts[channel] += np.bincount(chunk[:, channel].ravel(), minlength=256)
-    images.flush()
-    labels = np.asarray(split.labels, dtype=np.int64)
-    digest.update(labels.tobytes())
-    np.save(folder / f"{name}_labels.npy", labels)
-    levels = np.arange(256) / 255
-    mean = counts @ levels / counts.sum(1)
-    std = np.sqrt(counts @ levels**2 / counts.sum(1) - mean**2)
-    return mean.tolist(), np.maximum(std, 1e-6).tolist()
+def _check(arrays: Arrays) -> None:
+    """Compare the parts of a prepared data set.
+
+    Raises:
+        ValueError: they do not fit each other.
+    """
+    train = arrays.splits["train"].images
+    for name, (images, labels) in arrays.splits.items():
+        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != train.shape[1:]:
+            raise ValueError(f"{name}_images.npy holds {images.dtype} {images.shape}")
+        if labels.dtype != np.int64 or labels.shape != images.shape[:1]:
+            raise ValueError(f"{name}_labels.npy holds {labels.dtype} {labels.shape} for {len(images)} images")
+        if labels.min() < 0 or labels.max() >= len(arrays.class_names):
+            raise ValueError(f"{name}_labels.npy holds labels beyond the {len(arrays.class_names)} classes")
+    moments = (*arrays.mean, *arrays.std)
+    if len(moments) != 2 * train.shape[1] or not np.isfinite(moments).all() or min(arrays.std) <= 0:
+        raise ValueError(f"{FACTS} holds no mean and deviation of {train.shape[1]} channels")
+    if not all(isinstance(name, str) for name in (*arrays.class_names, arrays.digest)):
+        raise ValueError(f"{FACTS} holds names that are none")

@@ -24,13 +24,15 @@ def _split(paths: list[Path], label_key: str, num_classes: int) -> RawSplit:
 
 def _superclasses(folder: Path, names: list[str]) -> tuple[list[int], list[str]] | tuple[None, None]:
     """Return the index of each class's superclass and the superclasses' names; nothing where the files do not tell."""
-    superclass_names = list(read_pickle(folder / "meta").get("coarse_label_names", []))
+    if "coarse_label_names" not in read_pickle(folder / "meta"):
+        return None, None
+    superclass_names = name_list(folder / "meta", "coarse_label_names")
     found: dict[int, int] = {}
     for path in (folder / "train", folder / "test"):
         content = read_pickle(path)
-        if not superclass_names or "coarse_labels" not in content:
+        if "coarse_labels" not in content:
             return None, None
-        fine = content["fine_labels"]
+        fine = content["fine_labels"]  # found to be labels before
         coarse = label_list(path, content, "coarse_labels", len(fine))
         for label, own in sorted(set(zip(fine, coarse, strict=True))):
             if not 0 <= own < len(superclass_names):
@@ -60,6 +62,8 @@ class CIFAR10DataModule(OfficialDataModule):
     def read(self, folder: Path) -> RawData:
         """Read ``data_batch_1`` to ``data_batch_5`` and ``test_batch``."""
         names = name_list(folder / "batches.meta", "label_names")
+        if len(names) != 10:
+            raise InputError(f"{folder / 'batches.meta'}: {len(names)} class names instead of 10; delete {folder}")
         train = [folder / f"data_batch_{i}" for i in range(1, 6)]
         splits = {"train": _split(train, "labels", 10), "test": _split([folder / "test_batch"], "labels", 10)}
         return RawData(splits, names)

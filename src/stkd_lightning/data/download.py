@@ -1,24 +1,23 @@
-"""Fetching an official archive and unpacking it: resumed, verified, and never outside its folder."""
+"""Fetching an official archive: resumed, verified, and not without end."""
 
 import hashlib
-import shutil
-import tarfile
+import re
+import shlex
 import time
 import urllib.error
 import urllib.request
-import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from base64 import b64encode
+from dataclasses import dataclass, field
 from http.client import HTTPException
 from pathlib import Path
-from typing import IO
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 from tqdm import tqdm
 
-from stkd_lightning.errors import InputError
+from stkd_lightning.data.unpack import CHUNK, MACHINE, Limits
+from stkd_lightning.errors import InputError, reason
+from stkd_lightning.redaction import redacted
 
-CHUNK = 1 << 20
 ATTEMPTS = 5
 
 
@@ -31,24 +30,26 @@ class Archive:
         md5: of the archive; ``None`` skips the check.
         folder: the folder of ``data_dir`` that it becomes.
         flat: whether its members lie at its top, without that folder.
+        limits: what it may become; as an archive it is no larger.
     """
 
     url: str
     md5: str | None
     folder: str
     flat: bool = False
+    limits: Limits = field(default_factory=Limits)
 
     @property
     def name(self) -> str:
         """File name of the archive."""
-        return self.url.rsplit("/", 1)[-1]
+        return re.split("[?#]", self.url)[0].rsplit("/", 1)[-1]  # what follows may be a credential
 
     def command(self, data_dir: Path) -> str:
-        """Return the shell command that gets the data by hand."""
+        """Return the shell command that gets the data by hand, ``***`` in place of credentials."""
         target = data_dir / self.name
         into = data_dir / self.folder if self.flat else data_dir
         unpack = f"unzip -q {target} -d {into}" if self.name.endswith(".zip") else f"tar xzf {target} -C {into}"
-        return f"mkdir -p {into} && curl -L -o {target} {self.url} && {unpack}"
+        return f"mkdir -p {into} && curl -L -o {target} {shlex.quote(redacted(self.url))} && {unpack}"
 
 
 def md5_of(path: Path) -> str:
@@ -60,10 +61,26 @@ def md5_of(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _resume(url: str, part: Path) -> None:
-    """Append what is missing to a partial file; start over where the server cannot continue it."""
+def _request(url: str, headers: dict[str, str]) -> urllib.request.Request:
+    """Ask for an address; its user and password go where urllib takes them, and to no other host."""
+    parts = urlsplit(url)
+    user, at, host = parts.netloc.rpartition("@")
+    request = urllib.request.Request(urlunsplit(parts._replace(netloc=host)), headers=headers)
+    if at:
+        name, _, password = user.partition(":")
+        pair = b64encode(f"{unquote(name)}:{unquote(password)}".encode()).decode()
+        request.add_unredirected_header("Authorization", f"Basic {pair}")
+    return request
+
+
+def _resume(url: str, part: Path, most: int) -> None:
+    """Append what is missing to a partial file, up to ``most`` bytes; start over where the server cannot continue it.
+
+    Raises:
+        InputError: the server has more to send.
+    """
     have = part.stat().st_size if part.exists() else 0
-    request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
+    request = _request(url, {"Range": f"bytes={have}-"} if have else {})
     try:
         response = urllib.request.urlopen(request, timeout=30)
     except urllib.error.HTTPError as error:
@@ -72,23 +89,30 @@ def _resume(url: str, part: Path) -> None:
         raise
     with response:
         continued = response.status == 206
-        total = int(response.headers.get("Content-Length") or 0) + (have if continued else 0)
+        length = response.headers.get("Content-Length") or ""
+        size = have if continued else 0
+        total = size + int(length) if length.isdecimal() else 0
         with (
             part.open("ab" if continued else "wb") as file,
             tqdm(
                 total=total or None,
-                initial=have if continued else 0,
+                initial=size,
                 unit="B",
                 unit_scale=True,
                 desc=part.stem,
                 disable=None,
             ) as bar,
         ):
-            while block := response.read(CHUNK):
+            while size <= most and total <= most and (block := response.read(CHUNK)):
+                size += len(block)
                 file.write(block)
                 bar.update(len(block))
-        if total and part.stat().st_size < total:
-            raise HTTPException(f"connection closed at {part.stat().st_size} of {total} bytes")
+        if size > most or total > most:
+            part.unlink()
+            shown = redacted(url)
+            raise InputError(f"{shown}: refused, it has more than {most:,} bytes; set dataset.url to another place")
+        if size < total:
+            raise HTTPException(f"connection closed at {size} of {total} bytes")
 
 
 def fetch(archive: Archive, data_dir: Path, *, pause: float = 1.0) -> Path:
@@ -103,77 +127,36 @@ def fetch(archive: Archive, data_dir: Path, *, pause: float = 1.0) -> Path:
         The verified archive.
 
     Raises:
-        InputError: not to be had, or with another md5.
+        InputError: not to be had, with another md5, or without end.
+        OSError: the disk is full.
     """
+    shown = redacted(archive.url)
+    if archive.name in ("", ".", ".."):
+        raise InputError(f"dataset.url={shown}: does not end with the name of an archive")
     path, part = data_dir / archive.name, data_dir / f"{archive.name}.part"
     if not path.exists():
         data_dir.mkdir(parents=True, exist_ok=True)
         for attempt in range(ATTEMPTS):
             try:
-                _resume(archive.url, part)
+                _resume(archive.url, part, archive.limits.size)
                 break
-            except (OSError, HTTPException) as error:
+            except (OSError, HTTPException, ValueError) as error:
+                if isinstance(error, InputError) or (isinstance(error, OSError) and error.errno in MACHINE):
+                    raise
                 gone = isinstance(error, urllib.error.HTTPError) and error.code in (401, 403, 404, 410)
                 unreachable = isinstance(error, urllib.error.URLError) and not isinstance(error, urllib.error.HTTPError)
-                if gone or unreachable or attempt == ATTEMPTS - 1:
-                    reason = getattr(error, "reason", None) or error
+                unusable = isinstance(error, ValueError)  # no address
+                if gone or unreachable or unusable or attempt == ATTEMPTS - 1:
+                    words = getattr(error, "reason", None) or reason(error)
                     raise InputError(
-                        f"{archive.folder} is not in {data_dir} and {archive.url} failed ({reason}); "
+                        f"{archive.folder} is not in {data_dir} and {shown} failed ({redacted(str(words))}); "
                         f"get it with: {archive.command(data_dir)}"
                     ) from error
                 time.sleep(pause * 2**attempt)
         if archive.md5 and (got := md5_of(part)) != archive.md5:
             part.unlink()
-            raise InputError(f"{archive.url}: broken download, md5 {got} instead of {archive.md5}; run again to retry")
+            raise InputError(f"{shown}: broken download, md5 {got} instead of {archive.md5}; run again to retry")
         part.rename(path)
     elif archive.md5 and (got := md5_of(path)) != archive.md5:
         raise InputError(f"archive {path}: broken, md5 {got} instead of {archive.md5}; delete it and run again")
     return path
-
-
-@contextmanager
-def _members(archive: Path) -> Iterator[Iterator[tuple[str, bool, IO[bytes] | None]]]:
-    """Open an archive as (name, is a plain file or folder, content) of its members; folders have no content."""
-    if zipfile.is_zipfile(archive):
-        with zipfile.ZipFile(archive) as z:
-            yield (
-                (i.filename, (i.external_attr >> 28) != 0o12, None if i.is_dir() else z.open(i)) for i in z.infolist()
-            )
-    else:
-        with tarfile.open(archive) as t:
-            yield ((m.name, m.isfile() or m.isdir(), t.extractfile(m) if m.isfile() else None) for m in t)
-
-
-def extract(archive: Path, folder: Path) -> None:
-    """Unpack an archive into a folder that appears only when whole.
-
-    Args:
-        archive: tar (any compression) or zip; its own top folder of the same name is left out.
-        folder: receives the content; must not exist.
-
-    Raises:
-        InputError: damaged, or a member that is a link, a device or lies outside the folder.
-    """
-    partial = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    root = partial.resolve()
-    try:
-        with _members(archive) as members:
-            for name, plain, content in tqdm(members, desc=f"unpack {archive.name}", unit="file", disable=None):
-                target = (root / name).resolve()
-                if not plain or not target.is_relative_to(root):
-                    raise InputError(f"archive {archive}: refused, its member {name!r} does not stay in its folder")
-                if content is None:
-                    target.mkdir(parents=True, exist_ok=True)
-                    continue
-                target.parent.mkdir(parents=True, exist_ok=True)
-                with content, target.open("wb") as file:
-                    shutil.copyfileobj(content, file, CHUNK)
-        top = partial / folder.name
-        (top if top.is_dir() else partial).rename(folder)
-    except (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError, ValueError) as error:
-        if isinstance(error, InputError) or (isinstance(error, OSError) and error.errno == 28):
-            raise
-        raise InputError(f"archive {archive}: broken ({error}); delete it and run again") from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)

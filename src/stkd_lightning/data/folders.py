@@ -17,8 +17,10 @@ def read_folder(folder: Path, class_names: list[str], size: int, description: st
         description: shown beside the progress bar.
 
     Raises:
-        InputError: another set of class folders, or a class without images.
+        InputError: no class folder, another set of them, or a class without images.
     """
+    if not class_names:
+        raise InputError(f"{folder}: holds no folder of a class")
     found = class_folders(folder)
     if found != sorted(class_names):
         odd = sorted(set(found) ^ set(class_names))

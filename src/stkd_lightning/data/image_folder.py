@@ -10,6 +10,8 @@ from stkd_lightning.data.images import class_folders
 from stkd_lightning.data.module import ArrayDataModule
 from stkd_lightning.errors import InputError
 
+MAX_SIZE = 4096
+
 
 class ImageFolderDataModule(ArrayDataModule):
     """Images of any size in ``data_dir/{train,val,test}/{class}/``.
@@ -43,6 +45,8 @@ class ImageFolderDataModule(ArrayDataModule):
     ) -> None:
         super().__init__(data_dir, **options)
         self.size = ranges.whole("dataset.image_size", image_size, minimum=8)
+        if self.size > MAX_SIZE:
+            raise InputError(f"dataset.image_size={self.size}: must be at most {MAX_SIZE}; 224 is usual")
         self.folders = {"train": train_folder, "val": val_folder, "test": test_folder}
 
     def options(self) -> dict[str, object]:
@@ -69,7 +73,8 @@ class ImageFolderDataModule(ArrayDataModule):
 
     def stamps(self, folder: Path) -> list[Path]:
         """Return all folders and files, since a user may replace an image in place."""
-        return [p for split in self._split_folders().values() for p in sorted(split.rglob("*"))]
+        found = [p for split in self._split_folders().values() for p in sorted(split.rglob("*"))]
+        return [p for p in found if p.exists()]  # a link may lead nowhere
 
     def read(self, folder: Path) -> RawData:
         """Read the splits; classes in alphabetical order."""

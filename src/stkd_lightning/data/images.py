@@ -1,5 +1,6 @@
 """Decoding image files to arrays of one size."""
 
+import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
@@ -10,38 +11,49 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from tqdm import tqdm
 
-from stkd_lightning.errors import InputError
+from stkd_lightning.errors import InputError, reason
 
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".ppm", ".pgm", ".tif", ".tiff")
-CHUNK = 512
+# Pillow knows many more, among them one that it hands to another program (PostScript, to Ghostscript).
+FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "PPM", "TIFF", "GIF")
+MAX_PIXELS = 1 << 26  # decoded, an image takes 4 bytes for each, on every thread
+CHUNK = 512  # images, fewer where they are large
+CHUNK_BYTES = 1 << 28
 
 
 def decode(path: Path, size: int) -> NDArray[np.uint8]:
     """Return an image file as ``(3, size, size)`` uint8; another shape is resized to cover, then cropped centrally.
 
     Raises:
-        InputError: the file is not an image that can be read, with its path.
+        InputError: the file is not an image that can be read, or too large a one, with its path.
     """
     try:
-        with Image.open(path) as file:
+        with Image.open(path, formats=FORMATS) as file:
+            if file.width * file.height > MAX_PIXELS:
+                raise ValueError(f"{file.width} x {file.height} pixels, at most {MAX_PIXELS:,} are read")
             image = file.convert("RGB")
             if image.size != (size, size):
                 image = ImageOps.fit(image, (size, size), Image.Resampling.BICUBIC)
             return np.asarray(image).transpose(2, 0, 1)
     except Exception as error:  # Pillow raises many types for a damaged file
-        reason = "damaged or not an image" if str(path) in str(error) else error
-        raise InputError(f"image {path}: cannot be read ({reason}); replace or delete it") from error
+        words = reason(error)
+        words = "damaged or not an image" if str(path) in words or words.startswith("cannot identify") else words
+        raise InputError(f"image {path}: cannot be read ({words}); replace or delete it") from error
 
 
 def decode_all(paths: Sequence[Path], size: int, description: str) -> Iterator[NDArray[np.uint8]]:
     """Yield chunks ``(n, 3, size, size)`` of image files in order, decoded on several threads."""
+    count = max(1, min(CHUNK, CHUNK_BYTES // (3 * size**2)))
     with (
         ThreadPoolExecutor() as pool,
         tqdm(total=len(paths), desc=description, unit="image", leave=False, disable=None) as bar,
     ):
         remaining = iter(paths)
-        while chunk := list(islice(remaining, CHUNK)):
-            yield np.stack(list(pool.map(lambda path: decode(path, size), chunk)))
+        while chunk := list(islice(remaining, count)):
+            with warnings.catch_warnings():  # what is wrong with an image is said when it is refused
+                warnings.filterwarnings("ignore", module="PIL")
+                images = list(pool.map(lambda path: decode(path, size), chunk))
+            yield np.stack(images)
             bar.update(len(chunk))
 
 

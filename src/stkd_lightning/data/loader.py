@@ -1,7 +1,7 @@
 """Batches of a prepared split, as a function of (seed, epoch)."""
 
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -100,6 +100,7 @@ class TrainLoader:
         flip: mirror half of the images.
         seed: >= 0.
         workers: processes that make the batches; 0: none. The batches are the same.
+        check: called before each epoch; raises where the data are no longer what they were.
 
     Raises:
         InputError: fewer samples than one batch, or a batch that the ranks cannot share equally.
@@ -117,6 +118,7 @@ class TrainLoader:
         flip: bool,
         seed: int,
         workers: int = 0,
+        check: Callable[[], None] | None = None,
     ) -> None:
         if batch_size > len(indices):
             raise InputError(f"dataset.batch_size={batch_size}: there are only {len(indices)} training images")
@@ -124,6 +126,7 @@ class TrainLoader:
         self.normalize = normalize.to(pixels.images.device)
         self.padding, self.flip, self.seed, self.epoch, self.workers = padding, flip, seed, 0, workers
         self._first = self._done = 0
+        self._check = check
 
     @property
     def sampler(self) -> "TrainLoader":
@@ -149,6 +152,8 @@ class TrainLoader:
         rank, ranks = world()
         if self.batch_size % ranks:
             raise InputError(f"dataset.batch_size={self.batch_size}: {ranks} ranks cannot share it equally")
+        if self._check is not None:
+            self._check()
         order = self.indices[self.order(generator(self.seed, "order", self.epoch))]
         own = order.reshape(len(self), ranks, -1)[:, rank].ravel()
         draws = draw(own, padding=self.padding, flip=self.flip, seed=self.seed, epoch=self.epoch)

@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 
 from stkd_lightning import ranges
 from stkd_lightning.cache import cache_root, key_of
-from stkd_lightning.data.arrays import FORMAT, Arrays, RawData, prepare
+from stkd_lightning.data.arrays import FORMAT, Arrays, RawData
 from stkd_lightning.data.hold_out import hold_out
 from stkd_lightning.data.loader import EvalLoader, Normalize, TrainLoader
+from stkd_lightning.data.prepare import prepare
 from stkd_lightning.data.resident import Pixels, fits, place
 from stkd_lightning.data.sampler import Sampler, checked, order_of
 from stkd_lightning.distributed import world
@@ -190,6 +191,7 @@ class ArrayDataModule(L.LightningDataModule):
             flip=self.flip,
             seed=self.seed,
             workers=workers,
+            check=self.arrays.check_unchanged,
         )
 
     def _evaluate(self, split: str, indices: NDArray[np.int64] | None = None) -> EvalLoader:

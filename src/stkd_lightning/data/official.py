@@ -6,8 +6,9 @@ from typing import Any
 
 from filelock import FileLock
 
-from stkd_lightning.data.download import Archive, extract, fetch
+from stkd_lightning.data.download import Archive, fetch
 from stkd_lightning.data.module import ArrayDataModule
+from stkd_lightning.data.unpack import extract
 from stkd_lightning.errors import InputError
 
 
@@ -53,5 +54,5 @@ class OfficialDataModule(ArrayDataModule):
         self.cache.mkdir(parents=True, exist_ok=True)
         with FileLock(self.cache / f"{self.name}-download.lock"):
             if not folder.is_dir():
-                extract(fetch(self.archive, self.data_dir), folder)
+                extract(fetch(self.archive, self.data_dir), folder, self.archive.limits)
         return folder

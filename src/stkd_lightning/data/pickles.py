@@ -1,31 +1,18 @@
 """Reading the official CIFAR pickles without running what a hostile one would run."""
 
-import pickle
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from stkd_lightning.errors import InputError
+from stkd_lightning.data import plain_pickle
+from stkd_lightning.errors import InputError, reason
 
-# What a pickled array is made of, under the module names of old and new numpy.
-ALLOWED = {
-    ("numpy", "ndarray"),
-    ("numpy", "dtype"),
-    ("numpy.core.multiarray", "_reconstruct"),
-    ("numpy._core.multiarray", "_reconstruct"),
-    ("_codecs", "encode"),
-}
+LARGEST = 1 << 30  # bytes; the largest official file has 0.16 GB
+LONGEST_NAME = 200
 
 
-class _ArrayUnpickler(pickle.Unpickler):
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in ALLOWED:
-            raise pickle.UnpicklingError(f"it asks for {module}.{name}")
-        return super().find_class(module.replace("numpy.core", "numpy._core"), name)
-
-
-def read_pickle(path: Path) -> dict[str, Any]:
+def read_pickle(path: Path) -> dict[Any, Any]:
     """Read a pickled dictionary of plain values and numpy arrays.
 
     Args:
@@ -35,18 +22,18 @@ def read_pickle(path: Path) -> dict[str, Any]:
         InputError: missing, damaged, or holding anything else.
     """
     try:
-        with path.open("rb") as file:
-            content = _ArrayUnpickler(file, encoding="latin1").load()
+        if path.exists() and (not path.is_file() or path.stat().st_size > LARGEST):
+            raise ValueError("it is no file of at most 1 GiB")
+        return plain_pickle.loads(path.read_bytes())
     except FileNotFoundError as error:
         raise InputError(f"{path}: missing; delete {path.parent} to have it downloaded again") from error
     except Exception as error:  # a damaged pickle raises any type
-        raise InputError(f"{path}: damaged or refused ({error}); delete {path.parent} to get it again") from error
-    if not isinstance(content, dict):
-        raise InputError(f"{path}: holds a {type(content).__name__}, not a dictionary")
-    return content
+        raise InputError(
+            f"{path}: damaged or refused ({reason(error)}); delete {path.parent} to get it again"
+        ) from error
 
 
-def image_rows(path: Path, content: dict[str, Any], label_key: str) -> tuple[np.ndarray, list[int]]:
+def image_rows(path: Path, content: dict[Any, Any], label_key: str) -> tuple[np.ndarray, list[int]]:
     """Return a CIFAR file's images ``(N, 3, 32, 32)`` uint8 and their labels.
 
     Raises:
@@ -54,7 +41,9 @@ def image_rows(path: Path, content: dict[str, Any], label_key: str) -> tuple[np.
     """
     data = content.get("data")
     if not isinstance(data, np.ndarray) or data.dtype != np.uint8 or data.ndim != 2 or data.shape[1] != 3072:
-        raise InputError(f"{path}: 'data' is not an (N, 3072) array of bytes")
+        raise InputError(f"{path}: 'data' is not an (N, 3072) array of bytes; delete {path.parent} to get it again")
+    if not len(data):
+        raise InputError(f"{path}: 'data' holds no image; delete {path.parent} to get it again")
     return data.reshape(-1, 3, 32, 32), label_list(path, content, label_key, len(data))
 
 
@@ -65,18 +54,19 @@ def name_list(path: Path, key: str) -> list[str]:
         InputError: they are missing or no names.
     """
     names = read_pickle(path).get(key)
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise InputError(f"{path}: {key!r} is not a list of names; delete {path.parent} to get it again")
-    return names
+    named = isinstance(names, list) and all(isinstance(name, str) and len(name) <= LONGEST_NAME for name in names)
+    if isinstance(names, list) and named and len(set(names)) == len(names):
+        return names
+    raise InputError(f"{path}: {key!r} is not a list of different names; delete {path.parent} to get it again")
 
 
-def label_list(path: Path, content: dict[str, Any], key: str, count: int) -> list[int]:
+def label_list(path: Path, content: dict[Any, Any], key: str, count: int) -> list[int]:
     """Return one kind of a CIFAR file's labels.
 
     Raises:
         InputError: they are missing, no whole numbers, or not as many as there are images.
     """
     labels = content.get(key)
-    if not isinstance(labels, list) or len(labels) != count or not all(isinstance(v, int) for v in labels):
-        raise InputError(f"{path}: {key!r} is not a list of {count} whole numbers")
-    return labels
+    if isinstance(labels, list) and len(labels) == count and all(type(v) is int and abs(v) < 1 << 31 for v in labels):
+        return labels
+    raise InputError(f"{path}: {key!r} is not a list of {count} whole numbers; delete {path.parent} to get it again")

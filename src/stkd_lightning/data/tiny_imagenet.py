@@ -6,9 +6,10 @@ from stkd_lightning.data.arrays import RawData, RawSplit
 from stkd_lightning.data.download import Archive
 from stkd_lightning.data.images import class_folders, decode_all, image_files
 from stkd_lightning.data.official import OfficialDataModule
-from stkd_lightning.errors import InputError
+from stkd_lightning.errors import InputError, reason
 
 SIZE = 64
+LONGEST_TEXT = 1 << 26  # bytes; words.txt has 2.6 million
 
 
 class TinyImageNetDataModule(OfficialDataModule):
@@ -35,12 +36,13 @@ class TinyImageNetDataModule(OfficialDataModule):
         train_paths, train_labels = [], []
         for label, synset in enumerate(synsets):
             own = image_files(folder / "train" / synset / "images")
+            if not own:
+                raise InputError(
+                    f"{folder / 'train' / synset / 'images'}: holds no image; delete {folder} to get it again"
+                )
             train_paths += own
             train_labels += [label] * len(own)
-        rows = [line.split("\t")[:2] for line in annotations.read_text().splitlines() if line.strip()]
-        odd = sorted({row[-1] for row in rows} - set(synsets))
-        if odd or not all(len(row) == 2 for row in rows):
-            raise InputError(f"{annotations}: names a class that train lacks: {', '.join(odd[:5])}")
+        rows = _annotated(annotations, set(synsets))
         test_paths = [folder / "val" / "images" / name for name, _ in rows]
         test_labels = [synsets.index(synset) for _, synset in rows]
         shape = (3, SIZE, SIZE)
@@ -51,9 +53,37 @@ class TinyImageNetDataModule(OfficialDataModule):
         return RawData(splits, _names(folder, synsets))
 
 
+def _lines(path: Path) -> list[str]:
+    """Return the lines of a text file that are not empty."""
+    try:
+        if path.stat().st_size > LONGEST_TEXT:
+            raise ValueError(f"longer than {LONGEST_TEXT:,} bytes")
+        return [line for line in path.read_text(encoding="utf-8").split("\n") if line.strip()]
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read ({reason(error)}); delete the data set to get it again") from error
+
+
+def _annotated(annotations: Path, synsets: set[str]) -> list[tuple[str, str]]:
+    """Return name and synset of each test image.
+
+    Raises:
+        InputError: a line without them, a class that train lacks, or an image that is not there.
+    """
+    rows = []
+    for line in _lines(annotations):
+        name, _, rest = line.partition("\t")
+        synset = rest.split("\t")[0].strip()
+        if synset not in synsets:
+            raise InputError(f"{annotations}: names a class that train lacks: {(synset or line)[:100]}")
+        if Path(name).name != name or "\0" in name or not (annotations.parent / "images" / name).is_file():
+            raise InputError(f"{annotations}: names an image that is not there: {name[:100]!r}")
+        rows.append((name, synset))
+    return rows
+
+
 def _names(folder: Path, synsets: list[str]) -> list[str]:
     """Return the first word for each synset, or the synset where there is none."""
     words = folder / "words.txt"
-    lines = words.read_text(encoding="utf-8").splitlines() if words.is_file() else []
-    first = {synset: rest.split(",")[0] for synset, _, rest in (line.partition("\t") for line in lines)}
+    lines = _lines(words) if words.is_file() else []
+    first = {synset: rest.split(",")[0].strip() for synset, _, rest in (line.partition("\t") for line in lines)}
     return [first.get(synset, synset) for synset in synsets]

@@ -1,0 +1,89 @@
+"""Writing a data set as memory-mapped arrays, once."""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from filelock import FileLock
+
+from stkd_lightning.data.arrays import FACTS, Arrays, RawData, RawSplit, files_of, open_arrays
+from stkd_lightning.errors import InputError
+from stkd_lightning.files import settle
+
+
+def prepare(folder: Path, read: Callable[[], RawData]) -> Arrays:
+    """Open a prepared data set; where there is none, write it first.
+
+    Written aside and renamed when whole; parallel jobs wait for the one that writes.
+
+    Args:
+        folder: where it lies or will lie.
+        read: gives the raw data; called only if they are needed.
+
+    Raises:
+        InputError: no images in a split, or prepared data that are damaged.
+        OSError: they cannot be written, as to a full disk.
+    """
+    if not folder.exists():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder.with_suffix(".lock")):
+            if not folder.exists():
+                _write(folder, read())
+    return open_arrays(folder)
+
+
+def _write(folder: Path, raw: RawData) -> None:
+    partial = folder.with_name(f"{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        digest = hashlib.sha256()
+        moments = {name: _write_split(partial, name, split, digest) for name, split in raw.splits.items()}
+        mean, std = moments["train"]
+        facts = {**raw._asdict(), "splits": list(raw.splits), "mean": mean, "std": std, "digest": digest.hexdigest()}
+        (partial / FACTS).write_text(json.dumps(facts, indent=1))
+        for name in files_of(raw.splits):
+            settle(partial / name)
+            (partial / name).chmod(0o444)  # nothing shortens it under a run that maps it
+        settle(partial)
+        os.replace(partial, folder)
+    except OSError as error:
+        if error.errno and not error.filename:  # as a full disk comes
+            error.filename = str(folder)
+        raise
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _write_split(folder: Path, name: str, split: RawSplit, digest: "hashlib._Hash") -> tuple[list[float], list[float]]:
+    """Write a split, add it to the digest, and return mean and standard deviation of its channels."""
+    if not split.labels:
+        raise InputError(f"dataset {folder.name}: no image in its {name} split")
+    shape = (len(split.labels), *split.shape)
+    counts = np.zeros((split.shape[0], 256), dtype=np.int64)
+    at = 0
+    # Through a file, not a map of it: a page that a full disk has no place for would end the process.
+    with (folder / f"{name}_images.npy").open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
+        for chunk in split.images:
+            if chunk.dtype != np.uint8 or chunk.shape[1:] != split.shape:
+                raise ValueError(f"{name}: images {chunk.dtype} {chunk.shape}, not uint8 (n, *{split.shape})")
+            content = np.ascontiguousarray(chunk).data
+            file.write(content)
+            digest.update(content)
+            at += len(chunk)
+            for channel in range(split.shape[0]):
+                counts[channel] += np.bincount(chunk[:, channel].ravel(), minlength=256)
+    if at != len(split.labels):
+        raise ValueError(f"{name}: {at} images for {len(split.labels)} labels")
+    labels = np.asarray(split.labels, dtype=np.int64)
+    digest.update(labels.tobytes())
+    np.save(folder / f"{name}_labels.npy", labels)
+    levels = np.arange(256) / 255
+    mean = counts @ levels / counts.sum(1)
+    std = np.sqrt(np.maximum(counts @ levels**2 / counts.sum(1) - mean**2, 0))
+    return mean.tolist(), np.maximum(std, 1e-6).tolist()

@@ -1,0 +1,155 @@
+"""Prepared data on full disks, after crashes, and under a run that goes on."""
+
+import errno
+import json
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from stkd_lightning.data.arrays import Arrays, RawData, RawSplit, open_arrays
+from stkd_lightning.data.prepare import prepare
+from stkd_lightning.data.unpack import extract
+from stkd_lightning.errors import InputError, RunError
+from tests.data.conftest import pack_tar
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 1 MiB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder], capture_output=True)
+    if mounted.returncode:
+        pytest.skip("a small disk cannot be mounted here")
+    yield folder
+    subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+def raw(count: int = 20) -> RawData:
+    images = np.arange(count * 3 * 32 * 32, dtype=np.uint8).reshape(count, 3, 32, 32)
+    splits = {
+        s: RawSplit([i % 2 for i in range(count)], [images[:5], images[5:]], (3, 32, 32)) for s in ("train", "test")
+    }
+    return RawData(splits, ["a", "b"])
+
+
+@pytest.mark.parametrize("count", [200, 400, 10_000])
+def test_a_full_disk(count: int, small_disk: Path) -> None:
+    with pytest.raises(OSError, match="No space left on device") as caught:
+        prepare(small_disk / "set", lambda: raw(count))
+    assert caught.value.errno == errno.ENOSPC
+    assert str(small_disk / "set") in str(caught.value.filename)
+    assert not [p for p in small_disk.iterdir() if p.is_dir()]
+    assert len(prepare(small_disk / "set", raw).splits["train"].labels) == 20
+
+
+def test_a_disk_without_room_for_an_archive(small_disk: Path, cifar100_folder: Path, tmp_path: Path) -> None:
+    (cifar100_folder / "large").write_bytes(bytes(2 << 20))
+    archive = pack_tar(cifar100_folder, tmp_path / "c.tar.gz")
+    with pytest.raises(OSError, match="No space left on device") as caught:
+        extract(archive, small_disk / "c")
+    assert caught.value.errno == errno.ENOSPC
+    assert list(small_disk.iterdir()) == []
+
+
+def test_files_are_written_whole_and_not_again(tmp_path: Path) -> None:
+    arrays = prepare(tmp_path / "set", raw)
+    for path in arrays.folder.iterdir():
+        assert path.stat().st_mode & 0o777 == 0o444
+    images = np.concatenate(list(raw().splits["train"].images))
+    assert np.array_equal(arrays.splits["train"].images, images)
+    np.testing.assert_allclose(arrays.mean, images.mean((0, 2, 3)) / 255)
+    again = prepare(tmp_path / "set", lambda: pytest.fail("read again"))
+    assert again.digest == arrays.digest
+
+
+@pytest.mark.parametrize(
+    ("odd", "words"),
+    [
+        (RawSplit([], [], (3, 32, 32)), "no image in its train split"),
+        (raw().splits["train"]._replace(labels=[0]), "20 images for 1 labels"),
+        (raw().splits["train"]._replace(shape=(3, 8, 8)), "images uint8"),
+    ],
+)
+def test_what_is_no_split_leaves_nothing(odd: RawSplit, words: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=words):
+        prepare(tmp_path / "set", lambda: RawData({"train": odd}, ["a", "b"]))
+    assert not [p for p in tmp_path.iterdir() if p.is_dir()]
+
+
+def shortened(path: Path) -> None:
+    path.chmod(0o644)
+    os.truncate(path, path.stat().st_size // 2)
+
+
+def zeroed(path: Path) -> None:
+    path.chmod(0o644)
+    path.write_bytes(bytes(path.stat().st_size))
+
+
+FILES = ["facts.json", "train_images.npy", "train_labels.npy", "test_images.npy", "test_labels.npy"]
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("damage", [shortened, zeroed, Path.unlink])
+def test_damaged_in_the_cache(damage: Callable[[Path], object], name: str, tmp_path: Path) -> None:
+    damage(prepare(tmp_path / "set", raw).folder / name)
+    with pytest.raises(
+        InputError, match=f"prepared data {tmp_path / 'set'}: damaged .*; delete this folder and run again"
+    ):
+        open_arrays(tmp_path / "set")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"splits": ["nope"]},
+        {"splits": 3},
+        {"splits": []},
+        {"class_names": ["a"]},
+        {"mean": [0.5]},
+        {"std": [0, 0, 0]},
+        {"mean": ["a", "b", "c"]},
+        {"digest": None},
+        {"more": 1},
+    ],
+)
+def test_facts_that_do_not_fit(change: dict[str, object], tmp_path: Path) -> None:
+    facts = prepare(tmp_path / "set", raw).folder / "facts.json"
+    facts.chmod(0o644)
+    facts.write_text(json.dumps({**json.loads(facts.read_text()), **change}))
+    with pytest.raises(InputError, match="damaged .*; delete this folder and run again"):
+        open_arrays(tmp_path / "set")
+
+
+def replaced(path: Path) -> None:
+    content = path.read_bytes()
+    stat = path.stat()
+    path.unlink()
+    path.write_bytes(content)
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+
+
+def touched(path: Path) -> None:
+    os.utime(path, (1, 1))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [(Path.unlink, "gone during the run"), *((c, "changed during the run") for c in (shortened, touched, replaced))],
+)
+@pytest.mark.parametrize("name", FILES)
+def test_changed_under_a_run(change: Callable[[Path], object], words: str, name: str, tmp_path: Path) -> None:
+    arrays: Arrays = prepare(tmp_path / "set", raw)
+    arrays.check_unchanged()
+    keep = (arrays.folder / name).open("rb")  # another file cannot take its inode
+    change(arrays.folder / name)
+    with pytest.raises(
+        RunError, match=f"prepared data {arrays.folder / name}: {words}.*; delete {arrays.folder}, which"
+    ):
+        arrays.check_unchanged()
+    keep.close()
