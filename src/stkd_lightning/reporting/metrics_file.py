@@ -4,6 +4,7 @@ import csv
 import io
 from argparse import Namespace
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from torch import Tensor
 
+from stkd_lightning.errors import RunError
 from stkd_lightning.files import write_text
 
 FLUSH = 100  # rows between two writes, beside those at checkpoints
@@ -73,7 +75,7 @@ class MetricsFile(Logger):
         """Write the file.
 
         Raises:
-            OSError: the disk is full; what was written before is as it was.
+            RunError: the disk is full; what was written before is as it was.
         """
         if not self.rows:
             return
@@ -81,10 +83,14 @@ class MetricsFile(Logger):
         writer = csv.DictWriter(text, sorted({name for row in self.rows for name in row}), lineterminator="\n")
         writer.writeheader()
         writer.writerows(self.rows)
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        write_text(self.path, text.getvalue())
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            write_text(self.path, text.getvalue())
+        except OSError as error:
+            raise RunError(f"{self.path}: cannot be written ({error.strerror or error})") from error
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
-        """Write the file."""
-        self.save()
+        """Write the file; after a failure, which is to be told of first, if it can be."""
+        with suppress(*([] if status == "success" else [RunError])):
+            self.save()

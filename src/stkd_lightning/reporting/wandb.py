@@ -1,4 +1,4 @@
-"""Weights & Biases without questions: online when logged in, otherwise offline."""
+"""Weights & Biases without questions: online when logged in and the server answers, otherwise offline."""
 
 import netrc
 import os
@@ -8,36 +8,44 @@ from urllib.parse import urlparse
 
 from lightning.pytorch.loggers import WandbLogger
 
+from stkd_lightning.reporting.lenient_wandb import LenientWandbLogger, server
+
 
 def logged_in() -> bool:
     """Return whether an API key for the W&B server is in the environment or in the netrc file."""
     if os.environ.get("WANDB_API_KEY"):
         return True
-    host = urlparse(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname or ""
     try:
-        return netrc.netrc(os.environ.get("NETRC")).authenticators(host) is not None
-    except (FileNotFoundError, netrc.NetrcParseError):
+        return netrc.netrc(os.environ.get("NETRC")).authenticators(urlparse(server()).netloc) is not None
+    except (OSError, netrc.NetrcParseError):
         return False
 
 
-def wandb_logger(save_dir: str | Path, *, offline: bool | None = None, **options: Any) -> WandbLogger:
-    """Build Lightning's W&B logger.
+def wandb_logger(
+    save_dir: str | Path,
+    *,
+    offline: bool | None = None,
+    id: str | None = None,
+    resume: str | None = None,
+    **options: Any,
+) -> WandbLogger:
+    """Build a W&B logger that ends no run and slows none down.
 
     Args:
         save_dir: receives the folder ``wandb``.
-        offline: ``None``: offline unless logged in. ``WANDB_MODE`` in the environment wins over both.
-        options: further arguments of ``WandbLogger``, for example ``project``, ``group``, ``tags``.
+        offline: ``None``: offline unless logged in and the server answers; ``False``: the server is not asked before.
+            ``WANDB_MODE`` in the environment wins.
+        id: of the run; that of an earlier one continues it.
+        resume: ``allow`` (``None``), ``must`` or ``never``: whether there may be a run of that ``id``.
+        options: further arguments of ``WandbLogger`` and ``wandb.init``, for example ``project``, ``group``, ``tags``,
+            and ``settings``, a dict of wandb's own.
     """
     mode = os.environ.get("WANDB_MODE")
-    if mode is not None:
-        offline = mode in ("offline", "dryrun")
-        options |= {"mode": "disabled"} if mode == "disabled" else {}
-    elif offline is None:
-        offline = not logged_in()
-    # The folder must exist, else wandb writes to the system's temporary folder with a warning.
-    Path(save_dir).mkdir(parents=True, exist_ok=True)
+    if mode is None and (offline or (offline is None and not logged_in())):
+        mode = "offline"
     os.environ.setdefault("WANDB_SILENT", "true")
-    logger = WandbLogger(save_dir=save_dir, offline=offline, **options)
-    # Lightning passes an option that wandb has retired and warns of.
-    logger._wandb_init.pop("anonymous", None)
-    return logger
+    # Its reports to its makers hold the words of exceptions, and a server that hangs keeps them waiting at exit.
+    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
+    options |= {} if mode is None else {"mode": "offline" if mode == "dryrun" else mode}
+    options |= {} if resume is None else {"resume": resume}
+    return LenientWandbLogger(asks=offline is not False, save_dir=save_dir, id=id, **options)

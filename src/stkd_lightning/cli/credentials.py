@@ -1,0 +1,41 @@
+"""Hydra repeats the command line in its log and in ``multirun.yaml``; here it does so without credentials."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from hydra.experimental.callback import Callback
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+
+from stkd_lightning.files import write_text
+from stkd_lightning.redaction import redacted
+
+
+def hide_in_logs() -> None:
+    """Have every later record of ``logging`` without credentials, whoever makes or shows it."""
+    make = logging.getLogRecordFactory()
+
+    def record(*arguments: Any, **options: Any) -> logging.LogRecord:
+        made = make(*arguments, **options)
+        try:
+            text = made.getMessage()
+        except Exception:  # its words do not fit its arguments; logging tells so itself
+            return made
+        if (shown := redacted(text)) != text:
+            made.msg, made.args = shown, None
+        return made
+
+    logging.setLogRecordFactory(record)
+
+
+class Redaction(Callback):
+    """Rewrites ``multirun.yaml``, which Hydra writes just before, when a job of a multirun starts."""
+
+    def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Rewrite it once; there is nothing to change at later jobs."""
+        path = Path(config.hydra.sweep.dir) / "multirun.yaml"
+        if config.hydra.mode == RunMode.MULTIRUN and path.is_file():
+            written = OmegaConf.to_container(OmegaConf.load(path))
+            if (shown := redacted(written)) != written:
+                write_text(path, OmegaConf.to_yaml(OmegaConf.create(shown)))

@@ -1,0 +1,160 @@
+"""A W&B logger for runs that matter more than their dashboard."""
+
+import logging
+import os
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.loggers import WandbLogger
+from lightning.pytorch.loggers.logger import rank_zero_experiment
+from rich.markup import escape
+
+from stkd_lightning.errors import reason
+from stkd_lightning.redaction import redacted
+from stkd_lightning.reporting.answers import unanswered
+from stkd_lightning.reporting.console import say
+
+OFFLINE = ("offline", "dryrun", "disabled")
+START, FINISH = 15.0, 8.0  # seconds that the server has to take a run in, and to take what is left at its end
+UPLOAD = 600.0  # the same where the end of a run uploads checkpoints
+ROOM = 1 << 20  # bytes that a run takes at least, logs included
+
+
+class LenientWandbLogger(WandbLogger):
+    """Lightning's W&B logger whose faults end no run and slow none down.
+
+    Where the server does not answer or refuses the run, it is kept on disk; where that fails, too, W&B gets nothing of
+    it. Faults of later calls are passed over. The first fault is told in one line.
+
+    Args:
+        asks: whether the server is asked for an answer before a run is started on it.
+        options: those of ``WandbLogger``.
+    """
+
+    def __init__(self, *, asks: bool, **options: Any) -> None:
+        super().__init__(**options)
+        self._asks, self._told = asks, False
+        # Lightning passes an option that wandb has retired and warns of.
+        self._wandb_init.pop("anonymous", None)
+
+    @property
+    @rank_zero_experiment
+    def experiment(self) -> Any:
+        """W&B's run, started when first asked for."""
+        if self._experiment is None:
+            self._start()
+        return super().experiment
+
+    def _start(self) -> None:
+        import wandb
+
+        self._wandb_init["settings"] = _limits(self._wandb_init.get("settings"), uploads=bool(self._log_model))
+        modes = [self._wandb_init.get("mode"), "offline", "disabled"]
+        run = None
+        fault = _unwritable(Path(self.save_dir or ".")) if modes[0] != "disabled" else None
+        if fault:
+            modes = ["disabled"]
+        elif self._asks and modes[0] not in OFFLINE:
+            fault = unanswered(f"{server()}/graphql", b'{"query": "query {__typename}"}')
+            modes = modes[1:] if fault else modes
+            fault = fault and f"{server()}: {fault}"
+        for mode in modes:
+            self._wandb_init["mode"] = mode
+            try:
+                with _arguments_redacted():
+                    run = super().experiment
+                break
+            except Exception as error:  # whatever wandb raises
+                fault = fault or words(error)
+                with suppress(Exception, SystemExit):
+                    wandb.teardown()  # it would refuse the same id a second time
+        for handler in logging.getLogger("wandb").handlers:
+            handler.handleError = lambda record: None  # type: ignore[method-assign] # of a full disk, many times
+        if fault and run:
+            kept = "not kept for W&B" if run.disabled else f"kept offline; upload it with: {sync(run)}"
+            self._warn(f"{fault}; this run is {kept}")
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Log, or warn once."""
+        with self._lenient():
+            super().log_metrics(metrics, step)
+
+    def log_hyperparams(self, params: Any) -> None:
+        """Log without credentials, or warn once."""
+        with self._lenient():
+            super().log_hyperparams(redacted(params))
+
+    def after_save_checkpoint(self, checkpoint_callback: ModelCheckpoint) -> None:
+        """Log, or warn once."""
+        with self._lenient():
+            super().after_save_checkpoint(checkpoint_callback)
+
+    def finalize(self, status: str) -> None:
+        """Log what is left, or warn once."""
+        with self._lenient():
+            super().finalize(status)
+
+    @contextmanager
+    def _lenient(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:  # whatever wandb raises; the run has files of its own
+            self._warn(f"{words(error)}; the run goes on without it")
+
+    def _warn(self, text: str) -> None:
+        if not self._told:
+            say(f"[yellow]warning: W&B: {escape(redacted(text))}[/yellow]")
+        self._told = True
+
+
+def server() -> str:
+    """Return the address of the W&B server."""
+    return os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai").rstrip("/")
+
+
+def sync(run: Any) -> str:
+    """Return the shell command that uploads a run from its folder."""
+    return f"wandb sync {Path(run.dir).parent}"
+
+
+def words(error: Exception) -> str:
+    """Return what an exception of wandb says."""
+    return reason(error).replace("<no message>", f"refused ({type(error).__name__})")
+
+
+def _limits(own: Any, *, uploads: bool) -> Any:
+    """Return settings of ``wandb.init`` with limits of time; what the user has set himself wins."""
+    import wandb
+
+    if isinstance(own, wandb.Settings):
+        return own
+    limits = {"init_timeout": START, "finish_timeout": UPLOAD if uploads else FINISH, "finish_timeout_raises": True}
+    known = set(wandb.Settings.model_fields)  # older releases have fewer
+    return {k: v for k, v in limits.items() if k in known and f"WANDB_{k.upper()}" not in os.environ} | dict(own or {})
+
+
+def _unwritable(folder: Path) -> str | None:
+    """Make the folder in which wandb makes its own; return why it has no room for a run."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(bytes(ROOM))
+    except OSError as error:
+        return f"{folder}: cannot be written ({error.strerror})"
+    return None
+
+
+@contextmanager
+def _arguments_redacted() -> Iterator[None]:
+    """Have the command line without credentials: wandb uploads it with the run."""
+    own = sys.argv
+    sys.argv = redacted(own)
+    try:
+        yield
+    finally:
+        sys.argv = own
