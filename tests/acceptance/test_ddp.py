@@ -1,6 +1,9 @@
 """Two processes on the CPU, from the command line."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 from tests.conftest import Command
@@ -13,6 +16,7 @@ def test_two_ranks_leave_one_run(command: Command, tmp_path: Path) -> None:
     done = command("train", *DDP, "hydra.run.dir=run", "cache_dir=cache")
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("teacher: training") == done.stdout.count("student: training") == 1
+    assert done.stdout.count("top-1") == done.stdout.count("summary.json") == 1
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert 0 < summary["student"]["test"]["last"]["accuracy"] <= 1
     assert {p.name for p in tmp_path.iterdir()} == {"run", "cache"}
@@ -27,3 +31,31 @@ def test_a_sweep_runs_each_job_once(command: Command, tmp_path: Path) -> None:
         "sweep/0/summary.json",
         "sweep/1/summary.json",
     ]
+
+
+def torchrun(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    launcher = ["torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m", "stkd_lightning.train"]
+    return subprocess.run(
+        [sys.executable, "-m", *launcher, *DDP, "cache_dir=cache", *arguments],
+        cwd=folder,
+        env=dict(os.environ),
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+def test_torchrun_leaves_one_run(tmp_path: Path) -> None:
+    done = torchrun(tmp_path, "hydra.run.dir=run")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("teacher: training") == done.stdout.count("student: training") == 1
+    assert done.stdout.count("top-1") == done.stdout.count("summary.json") == 1
+    assert {p.name for p in tmp_path.iterdir()} == {"run", "cache"}
+
+
+def test_ranks_of_torchrun_do_not_name_their_folder_by_the_clock(tmp_path: Path) -> None:
+    done = torchrun(tmp_path)
+    assert done.returncode == 1  # torchrun's own
+    words = "error: hydra.run.dir: 2 processes would each name a folder by the clock; name one for all: "
+    assert words + "hydra.run.dir=outputs/NAME" in done.stderr
+    assert not list(tmp_path.iterdir())

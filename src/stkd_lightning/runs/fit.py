@@ -18,6 +18,7 @@ from stkd_lightning.callbacks import Checkpoints, Throughput
 from stkd_lightning.checkpoint_folder import BEFORE, BEST
 from stkd_lightning.errors import InputError, RunError
 from stkd_lightning.module import DistillationModule
+from stkd_lightning.runs.together import together
 from stkd_lightning.weights import read_checkpoint
 
 Figures = dict[str, float]
@@ -72,24 +73,25 @@ def fit_and_test(
 
     Raises:
         Interrupted: the process was asked to end.
-        RunError: a fault; says from which checkpoint the run can go on.
+        RunError: a fault, perhaps of another rank; says from which checkpoint the run can go on.
     """
     callbacks: Sequence[L.Callback] = trainer.callbacks  # type: ignore[attr-defined]
     kept = next(c for c in callbacks if isinstance(c, Checkpoints))
     speed = next(c for c in callbacks if isinstance(c, Throughput))
     try:
-        with interruption.deferred():
-            trainer.fit(module, data, ckpt_path=checkpoint)
-        epoch = trainer.current_epoch - 1
-        test = {"last": _test(module, data, trainer)}
-        test["selected"] = test["last"]
-        if kept.best_epoch is not None:
-            epoch = kept.best_epoch
-            if kept.best_step != trainer.global_step:
-                last = {k: v.clone() for k, v in module.state_dict().items()}
-                module.load_state_dict(read_checkpoint(kept.folder / BEST)["state_dict"])
-                test["selected"] = _test(module, data, trainer)
-                module.load_state_dict(last)
+        with together(trainer):
+            with interruption.deferred():
+                trainer.fit(module, data, ckpt_path=checkpoint)
+            epoch = trainer.current_epoch - 1
+            test = {"last": _test(module, data, trainer)}
+            test["selected"] = test["last"]
+            if kept.best_epoch is not None:
+                epoch = kept.best_epoch
+                if kept.best_step != trainer.global_step:
+                    last = {k: v.clone() for k, v in module.state_dict().items()}
+                    module.load_state_dict(read_checkpoint(kept.folder / BEST)["state_dict"])
+                    test["selected"] = _test(module, data, trainer)
+                    module.load_state_dict(last)
     except RunError as error:
         raise RunError(f"{error}; {kept.kept()}" if kept.kept() not in str(error) else str(error)) from error
     finally:
@@ -139,7 +141,7 @@ def _built(part: str, build: Callable[[], Any]) -> Any:
     except Exception as error:  # whatever a library raises for an option
         cause = error.__cause__ or error
         if isinstance(cause, InputError):
-            raise cause from error
+            raise InputError(str(cause)) from error  # a cause of its own cause would have no end
         raise InputError(f"{part}: {type(cause).__name__}: {' '.join(str(cause).split())}") from error
 
 
