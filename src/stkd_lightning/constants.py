@@ -127,18 +127,25 @@ class Constants:
         paths: modules whose outputs are kept; see ``FeatureTap``.
         images: a batch as it will come, ``(B, C, H, W)``; gives the device.
         dtype: precision to compute in.
+        faithful: what was found of these logits before, so that it is not asked again of other images.
+
+    Attributes:
+        faithful: whether they stay within ``TOLERANCE``.
     """
 
-    def __init__(self, network: nn.Module, paths: Iterable[str], images: Tensor, dtype: torch.dtype) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        paths: Iterable[str],
+        images: Tensor,
+        dtype: torch.dtype,
+        *,
+        faithful: bool | None = None,
+    ) -> None:
         self.paths, self.dtype = tuple(paths), dtype
         self._prepare(network, images, fold=True)
-        error = self._error(network, images)
-        if not error <= TOLERANCE[self.dtype]:
-            warnings.warn(
-                f"teacher: its copy in {str(dtype).removeprefix('torch.')} strays {error:.1%} from the exact logits "
-                f"(tolerance {TOLERANCE[dtype]:.1%}): it is used as it is, in float32",
-                stacklevel=2,
-            )
+        self.faithful = self._is_faithful(network, images) if faithful is None else faithful
+        if not self.faithful:
             self.dtype = torch.promote_types(dtype, torch.float32)
             self._prepare(network, images, fold=False)
         self._compiled: Run | None = None
@@ -154,6 +161,16 @@ class Constants:
             if self.dtype != own and type(module) in (*CONVOLUTIONS, nn.Linear):
                 module.to(self.dtype)
         self._tap = FeatureTap(channels_last(network).requires_grad_(False), self.paths)
+
+    def _is_faithful(self, network: nn.Module, images: Tensor) -> bool:
+        error, tolerance = self._error(network, images), TOLERANCE[self.dtype]
+        if not error <= tolerance:
+            warnings.warn(
+                f"teacher: its copy in {str(self.dtype).removeprefix('torch.')} strays {error:.1%} from the exact "
+                f"logits (tolerance {tolerance:.1%}): it is used as it is, in float32",
+                stacklevel=4,
+            )
+        return error <= tolerance
 
     def _error(self, network: nn.Module, images: Tensor) -> float:
         images = images[:CHECKED_IMAGES]

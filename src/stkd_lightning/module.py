@@ -181,14 +181,17 @@ class DistillationModule(L.LightningModule):
                 )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep what is to be logged."""
+        """Keep what is to be logged, and what was found of the teacher's precision on the first images."""
         checkpoint["running_means"] = {"logged_step": self._logged_step, **self._means.state()}
+        checkpoint["teacher_faithful"] = dict(self.teacher.faithful) if self.teacher else {}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take it up again; a checkpoint of another project does without."""
         state = dict(checkpoint.get("running_means", {}))
         self._logged_step = state.pop("logged_step", 0)
         self._means.load(**state)
+        if self.teacher is not None:
+            self.teacher.faithful.update(checkpoint.get("teacher_faithful", {}))
 
     def on_train_start(self) -> None:
         """Begin the first epoch, or go on in the middle of one."""

@@ -28,6 +28,9 @@ class FrozenTeacher(nn.Module):
         dtype: precision for float32 images; ``None``: autocast's, where there is autocast.
         compile: generate code with the weights as constants, for batches of one shape.
 
+    Attributes:
+        faithful: by precision, whether answers in it were found close enough to exact ones.
+
     Raises:
         InputError: a feature path that is not there.
     """
@@ -47,6 +50,7 @@ class FrozenTeacher(nn.Module):
         self.eval()
         check_paths(network, self.paths)
         self._constants: dict[tuple[torch.device, torch.dtype], Constants] = {}
+        self.faithful: dict[torch.dtype, bool] = {}
 
     def with_features(self, paths: Iterable[str]) -> "FrozenTeacher":
         """Return a teacher of the same network that keeps further outputs."""
@@ -71,7 +75,9 @@ class FrozenTeacher(nn.Module):
         if kind not in self._constants:
             if self.network.training:  # somebody has called .train() on the network itself
                 self.eval()
-            self._constants[kind] = Constants(self.network, self.paths, images, kind[1])
+            known = self.faithful.get(kind[1])
+            self._constants[kind] = Constants(self.network, self.paths, images, kind[1], faithful=known)
+            self.faithful[kind[1]] = self._constants[kind].faithful
         return self._constants[kind](images, compile=self.compiles and not eager)
 
     @property

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from signal import SIGTERM, Signals
+from signal import SIGTERM
 from typing import Any
 
 import lightning as L
@@ -12,9 +12,8 @@ from torch import Tensor, nn
 
 from stkd_lightning import DistillationModule, Mixup, interruption
 from stkd_lightning.callbacks import EMA, Checkpoints, Seeding
-from stkd_lightning.checkpoint_folder import BEFORE, BEST, LAST, newest_whole
+from stkd_lightning.checkpoint_folder import BEST, LAST, newest_whole
 from stkd_lightning.data import DigitsDataModule
-from stkd_lightning.errors import RunError
 from stkd_lightning.losses import CRDLoss, CrossEntropyLoss, FitNetLoss, STKDLoss, WeightedSum
 from stkd_lightning.models import create_model
 from stkd_lightning.reporting.metrics_file import MetricsFile

@@ -102,8 +102,11 @@ def test_schedulers(scheduler: str) -> None:
 
 
 @pytest.mark.parametrize("trainer", choices("trainer"))
-def test_trainers(trainer: str) -> None:
+def test_trainers(trainer: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The GPU's are built for the CPU, which is all that can be built without one."""
+    if trainer == "slurm":
+        for name, value in {"NTASKS": "1", "PROCID": "0", "LOCALID": "0", "NODEID": "0", "JOB_ID": "1"}.items():
+            monkeypatch.setenv(f"SLURM_{name}", value)
     config = composed(f"trainer={trainer}", "trainer.accelerator=cpu", "trainer.devices=1", "precision=32-true")
     assert isinstance(instantiate(config.trainer, logger=False), L.Trainer)
 
@@ -172,4 +175,4 @@ def test_the_configuration_resolves_to_plain_values() -> None:
     assert plain["teacher"]["lr"] == 0.05
     assert plain["teacher"]["optimizer"]["lr"] == plain["optimizer"]["lr"] == 0.02
     assert plain["dataset"]["seed"] == 0
-    assert plain["logger"]["csv"]["save_dir"] == "run"
+    assert plain["logger"]["csv"]["folder"] == "run"

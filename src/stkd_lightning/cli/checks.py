@@ -12,7 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 from stkd_lightning import ranges
 from stkd_lightning.cache import cache_root
 from stkd_lightning.cli.compose import options
-from stkd_lightning.errors import InputError, unknown
+from stkd_lightning.errors import InputError, reason, unknown
 from stkd_lightning.files import check_exists
 
 Check = Callable[[str, Any], object]
@@ -65,6 +65,10 @@ def check(config: DictConfig) -> None:
     except OmegaConfBaseException as error:  # an interpolation that leads nowhere shows when it is read
         words = str(error).partition("\n")[0]
         raise InputError(f"option {error.full_key or ''!r}: {words}") from error
+    except InputError:
+        raise
+    except (AttributeError, LookupError, TypeError, ValueError) as error:  # a part that was replaced by something else
+        raise InputError(f"configuration: a part of it has another form than is needed ({reason(error)})") from error
 
 
 def _check(config: DictConfig) -> None:
@@ -94,7 +98,10 @@ def _check(config: DictConfig) -> None:
         if config.dataset.get("sampler", SAMPLERS[0]) not in SAMPLERS:
             raise unknown("dataset.sampler", str(config.dataset.sampler), SAMPLERS)
         _check_trainer(config.trainer, config.dataset.get("batch_size"))
+        if "hydra" in config:
+            _check_one_folder(config)
     for folder in output_folders(config):
+        ranges.path("output folder", str(folder))
         check_writable(folder)
 
 
@@ -126,6 +133,22 @@ def _check_trainer(trainer: DictConfig, batch_size: Any) -> None:
         )
     if trainer.get("fast_dev_run"):
         raise InputError("trainer.fast_dev_run: leaves no checkpoint; a short run is trainer.limit_train_batches=3")
+
+
+def _check_one_folder(config: DictConfig) -> None:
+    """Refuse a folder named by the clock where torchrun or srun starts the ranks, whose clocks may differ."""
+    ranks = os.environ.get("WORLD_SIZE" if "TORCHELASTIC_RUN_ID" in os.environ else "SLURM_STEP_NUM_TASKS", "1")
+    part = "sweep" if _sweeps(config) else "run"
+    by_clock = "${now:" in str(OmegaConf.to_container(config.hydra[part], resolve=False))
+    if ranks != "1" and config.trainer.get("strategy") not in (None, "auto") and by_clock:
+        raise InputError(
+            f"hydra.{part}.dir: {ranks} processes would each name a folder by the clock; "
+            f"name one for all: hydra.{part}.dir=outputs/NAME"
+        )
+
+
+def _sweeps(config: DictConfig) -> bool:
+    return config.hydra.mode is not None and config.hydra.mode.name == "MULTIRUN"
 
 
 def _check_values(config: DictConfig) -> None:
@@ -172,8 +195,7 @@ def check_fresh(config: DictConfig, folder: Path) -> None:
 def output_folders(config: DictConfig) -> list[Path]:
     """Return the folders that a job writes to: Hydra's, and the cache."""
     hydra = config.hydra
-    multirun = hydra.mode is not None and hydra.mode.name == "MULTIRUN"
-    folders = [Path(hydra.sweep.dir if multirun else hydra.run.dir)]
+    folders = [Path(hydra.sweep.dir if _sweeps(config) else hydra.run.dir)]
     return [*folders, cache_root(config.cache_dir)] if "cache_dir" in config else folders
 
 

@@ -5,6 +5,7 @@ import os
 import shlex
 import subprocess
 import sys
+import traceback
 from collections.abc import Callable, Iterator
 from importlib import import_module
 from pathlib import Path
@@ -15,14 +16,16 @@ from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import ConfigCompositionException, HydraException
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from stkd_lightning import interruption
 from stkd_lightning.cache import cache_root
 from stkd_lightning.cli.checks import check, check_fresh, output_folders
 from stkd_lightning.cli.compose import composed, composing, conf_dir, jobs
+from stkd_lightning.cli.credentials import hide_in_logs
 from stkd_lightning.errors import InputError, RunError
 from stkd_lightning.ranks import process_rank
+from stkd_lightning.redaction import redacted
 
 EXIT_FAULT = 1
 EXIT_MISTAKE = 2
@@ -37,6 +40,7 @@ def command(config_name: str, job: str) -> None:
     """
     before: set[Path] = set()
     made: list[Path] = []
+    hide_in_logs()
     try:
         arguments = get_args_parser().parse_args()
         if not (arguments.hydra_help or arguments.info or arguments.shell_completion):
@@ -45,22 +49,28 @@ def command(config_name: str, job: str) -> None:
         os.environ["HYDRA_FULL_ERROR"] = "1"
         raised: list[Exception] = []
         interruption.listen()
-        hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=config_name)(_job(job, raised, made))()
+        hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=config_name)(
+            _job(f"stkd_lightning.{config_name}", job, raised, made)
+        )()
         if raised:
             raise raised[0]
     except interruption.Interrupted as end:
-        print(_words(end, made), file=sys.stderr)
+        if process_rank() == 0:
+            print(_words(end, made), file=sys.stderr)
         sys.exit(end.exit_code)
     except Exception as error:
         fault = _fault(error)
         if fault is not None:
-            print(f"error: {fault}{_go_on(made)}", file=sys.stderr)
+            saved = any((folder / "checkpoints" / "last.ckpt").is_file() for folder in made[-1:])
+            print(f"error: {redacted(fault)}{_go_on(made) if saved else ''}", file=sys.stderr)
             sys.exit(EXIT_FAULT)
         mistake = _mistake(error)
         if mistake is None:
-            raise
+            print(redacted("".join(traceback.format_exception(error))), end="", file=sys.stderr)
+            sys.exit(EXIT_FAULT)
         _remove_empty(made, before)
-        print(f"error: {mistake}", file=sys.stderr)
+        if made or os.environ.get("LOCAL_RANK", "0") == "0":  # what the configuration shows, all ranks see
+            print(f"error: {redacted(mistake)}", file=sys.stderr)
         sys.exit(EXIT_MISTAKE)
 
 
@@ -76,12 +86,12 @@ def _check_all(arguments: Any, config_name: str) -> set[Path]:
             swept = {k: str(v) for k, v in (first.hydra.sweeper.get("params") or {}).items()}
         for overrides in jobs(arguments.overrides, swept) if multirun else [arguments.overrides]:
             config = composed(name, overrides, arguments.config_dir)
+            if multirun:
+                config.hydra.mode = RunMode.MULTIRUN
             if not (arguments.help or arguments.cfg):
                 check(config)
         if arguments.help or arguments.cfg:
             return set()
-        if multirun:
-            config.hydra.mode = RunMode.MULTIRUN
         return {p for folder in output_folders(config) for p in _chain(folder) if p.exists()}
 
 
@@ -90,14 +100,14 @@ def _chain(folder: Path) -> Iterator[Path]:
     yield from folder.absolute().parents
 
 
-def _job(job: str, raised: list[Exception], made: list[Path]) -> Callable[[DictConfig], Any]:
+def _job(program: str, job: str, raised: list[Exception], made: list[Path]) -> Callable[[DictConfig], Any]:
     """Return what Hydra calls; a single job's exception is kept aside, since Hydra would add a line of its own."""
 
     def run(config: DictConfig) -> Any:
         folder = Path(HydraConfig.get().runtime.output_dir)
         made.append(folder)
         if _sweeps_over_processes(config):
-            return _in_own_process()
+            return _in_own_process(program)
         # Importing Lightning chooses a folder for compiled code that does not outlive the machine's next start.
         os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_root(config.cache_dir).absolute() / "compiled"))
         module, function = job.split(":")
@@ -119,16 +129,15 @@ def _sweeps_over_processes(config: DictConfig) -> bool:
     return HydraConfig.get().mode == RunMode.MULTIRUN and several and "LOCAL_RANK" not in os.environ
 
 
-def _in_own_process() -> None:
+def _in_own_process(program: str) -> None:
     """Run one job of a sweep as a command of its own, with that job's overrides only."""
     settings = HydraConfig.get()
-    module = sys.modules["__main__"].__spec__
-    name = module.name if module else "stkd_lightning.train"
     folder = settings.runtime.output_dir
     own = [source.path for source in settings.runtime.config_sources if source.provider == "command-line"]
     flags = ["--config-name", settings.job.config_name or "train", *(f for path in own for f in ("--config-dir", path))]
-    overrides = [*settings.overrides.task, f"hydra.run.dir='{folder}'", "hydra.mode=RUN"]
-    code = interruption.wait_for(subprocess.Popen([sys.executable, "-m", name, *flags, *overrides]))
+    task: Any = OmegaConf.to_container(settings.overrides.task, resolve=False)
+    overrides = [*task, f"hydra.run.dir='{folder}'", "hydra.mode=RUN"]
+    code = interruption.wait_for(subprocess.Popen([sys.executable, "-m", program, *flags, *overrides]))
     if code == EXIT_MISTAKE:
         raise InputError(f"job {settings.job.num} of the sweep: refused, see above")
     if code:
@@ -138,7 +147,7 @@ def _in_own_process() -> None:
 def _words(end: interruption.Interrupted, made: list[Path]) -> str:
     """Say what ended a run, and how to go on; have SLURM start its job again where it ended for lack of time."""
     saved = f" {end.saved}" if end.saved else ""
-    if end.requeues and process_rank() == 0 and interruption.requeue():
+    if end.requeues and interruption.requeue():
         return f"interrupted by {end.received.name}{saved}; SLURM starts the job again"
     return f"interrupted by {end.received.name}{saved}{_go_on(made)}"
 
@@ -150,7 +159,8 @@ def _go_on(made: list[Path]) -> str:
     sweep = any(a in ("-m", "--multirun") for a in sys.argv) or "sweep.dir" in " ".join(sys.argv)
     key = "hydra.sweep.dir" if sweep else "hydra.run.dir"
     folder = made[-1].parent if sweep else made[-1]
-    own = [a for a in sys.argv[1:] if a.partition("=")[0] not in (key, "resume")]
+    not_own = {key, "resume"} | ({"hydra.job.name", "hydra.output_subdir"} if "LOCAL_RANK" in os.environ else set())
+    own = [a for a in redacted(sys.argv[1:]) if a.partition("=")[0] not in not_own]
     module = sys.modules["__main__"].__spec__
     command = ["python", "-m", module.name] if module else [Path(sys.argv[0]).name]
     return f"; go on with: {shlex.join([*command, *own, f'{key}={_shown(folder)}', 'resume=auto'])}"

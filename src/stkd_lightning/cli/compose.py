@@ -22,6 +22,8 @@ UNREADABLE = (
     *(AttributeError, LookupError, AssertionError, OSError, RecursionError),
 )
 
+LAUNCHERS = {f"hydra/launcher/{name}" for name in ("joblib", "submitit_local", "submitit_slurm")}
+
 
 def conf_dir() -> Path:
     """Return the folder of the shipped configuration: in the package, or beside ``src`` in a checkout."""
@@ -67,6 +69,10 @@ def composed(config_name: str, overrides: list[str], config_dir: str | None = No
 def _missing(error: MissingConfigException) -> InputError:
     """Name a choice of a group that is not there."""
     path = error.missing_cfg_file or ""
+    if path in LAUNCHERS:
+        return InputError(
+            f"{'='.join(path.rsplit('/', 1))}: its package is not installed; pip install 'stkd-lightning[launchers]'"
+        )
     group, _, name = path.partition("/")
     if not name:
         return unknown("configuration", path, GlobalHydra.instance().config_loader().get_group_options(""))
@@ -87,7 +93,7 @@ def _choices(group: str, below: str = "") -> list[str]:
 
 def _unknown_option(error: Exception, config_name: str, overrides: list[str], extra: list[str]) -> InputError:
     """Name an option that is not there; any other mistake in Hydra's own words, in one line."""
-    words = " ".join(" ".join(str(e) for e in (error, error.__cause__) if e).split())
+    words = " ".join(" ".join(str(e) for e in (error, error.__cause__) if e).split())[:1000]
     found = re.search(r"Could not override '([^']+)'", words)
     rest = [o for o in overrides if not found or re.split(r"[=@]", o, maxsplit=1)[0] != found.group(1)]
     if not found or len(rest) == len(overrides):

@@ -23,6 +23,7 @@ from stkd_lightning.losses.cross_entropy import CrossEntropyLoss
 from stkd_lightning.models.cost import flops
 from stkd_lightning.module import DistillationModule
 from stkd_lightning.ranks import process_rank
+from stkd_lightning.redaction import redacted
 from stkd_lightning.reporting.console import say
 from stkd_lightning.reporting.metrics_file import MetricsFile
 from stkd_lightning.runs import speed
@@ -32,8 +33,8 @@ from stkd_lightning.runs.networks import build_network, input_facts
 TRAINED = "trained"  # in the cache
 RECIPE = 3  # raised when a change of the code changes what the same settings train
 # Options of the trainer that say where or how visibly it runs, not what comes out.
-INCIDENTAL = {"accelerator", "devices", "num_nodes", "strategy", "log_every_n_steps", "default_root_dir", "logger",
-              "callbacks", "enable_progress_bar", "enable_model_summary", "num_sanity_val_steps"}  # fmt: skip
+INCIDENTAL = {"accelerator", "devices", "num_nodes", "strategy", "log_every_n_steps", "default_root_dir", "plugins",
+              "logger", "callbacks", "enable_progress_bar", "enable_model_summary", "num_sanity_val_steps"}  # fmt: skip
 # Options of the data that say where they are found; their digest and the recipe's seed stand for them.
 ELSEWHERE = {"data_dir", "cache_dir", "download", "url", "md5", "seed"}
 # Options of the data that say how batches are made, not what is in them.
@@ -157,7 +158,7 @@ def _train(recipe: Recipe, folder: Path) -> Fitted:
     )
     say(training(recipe.role, recipe.network, data, recipe.trainer, precision, compile=compile))
     facts = {
-        "config": {"student": plain(recipe.network), "dataset": plain(recipe.dataset)},
+        "config": redacted({"student": plain(recipe.network), "dataset": plain(recipe.dataset)}),
         "data": data_facts(data),
         "input": input_facts(network, data),
     }

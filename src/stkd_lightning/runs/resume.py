@@ -12,6 +12,7 @@ from omegaconf import DictConfig
 from stkd_lightning.callbacks.provenance import KEY
 from stkd_lightning.checkpoint_folder import newest_whole
 from stkd_lightning.errors import InputError
+from stkd_lightning.redaction import redacted
 from stkd_lightning.reporting.summary import Summary
 from stkd_lightning.runs.alone import ELSEWHERE, HANDLING, INCIDENTAL, plain
 from stkd_lightning.weights import read_checkpoint
@@ -74,7 +75,7 @@ def earlier(config: DictConfig) -> Earlier | None:
         config.precision = config.trainer.precision = before.get("precision")
     if config.compile == "auto":
         config.compile = before.get("compile")
-    _check_settings(before, plain(config), checkpoint)
+    _check_settings(before, redacted(plain(config)), checkpoint)
     for name, node in config.logger.items():
         if "id" in node:  # of a run of the dashboards
             node.id = before.get("logger", {}).get(name, {}).get("id")

@@ -18,6 +18,7 @@ from stkd_lightning.files import write_json, write_text
 from stkd_lightning.models.cost import flops, parameters
 from stkd_lightning.module import DistillationModule
 from stkd_lightning.ranks import process_rank
+from stkd_lightning.redaction import redacted
 from stkd_lightning.reporting.console import say
 from stkd_lightning.reporting.dashboards import abandon, finish, log_configuration
 from stkd_lightning.reporting.summary import Summary, environment, table
@@ -49,6 +50,8 @@ def train(config: DictConfig) -> float:
     config.num_classes = config.num_samples = 2  # a loss is tried before there are data
     check_loss(instantiate(config.loss), mixup, config)
     before = earlier(config) if config.resume == "auto" else None
+    if config.resume == "auto" and before is None:
+        say(f"{config.run_dir}: there is no checkpoint to go on from; the run begins")
     if before and before.summary:
         say(f"{config.run_dir}: this run was finished before; nothing is left to do")
         return _result(before.summary["student"])
@@ -91,7 +94,7 @@ def train(config: DictConfig) -> float:
     name_dashboards(config)
     say(training("student", config.student, data, config.trainer, config.precision, compile=config.compile))
     facts = {
-        "config": plain(config),
+        "config": redacted(plain(config)),
         "data": data_facts(data),
         "input": input_facts(student, data),
         "teacher": teacher.network.digest if teacher and asks else None,
@@ -205,7 +208,7 @@ def _summary(
     summary: Summary = {
         "seed": config.seed,
         "loss": config.method,
-        "overrides": list(HydraConfig.get().overrides.task),
+        "overrides": redacted(OmegaConf.to_container(HydraConfig.get().overrides.task, resolve=False)),
         "data": data_facts(data),
         "student": _network(config.student, student, data, fitted.test)
         | {"validation": fitted.validation, "selected_epoch": fitted.selected_epoch},

@@ -1,0 +1,177 @@
+"""Whether a run that is killed at random moments ends as one that is not: the same weights, metrics and figures.
+
+    python benchmarks/soak.py --each 10              # 10 SIGKILLs and 10 SIGTERMs in each data path, about half an hour
+    python benchmarks/soak.py --minutes 120          # until the time is over
+    python benchmarks/soak.py --each 10 --jobs 2     # two runs at a time
+
+Each trial starts with an empty cache, so that the teacher's and the baseline's training are hit too, is hit once, and
+goes on by ``resume=auto``.
+"""
+
+import argparse
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from machine import facts
+
+RUN = ["experiment=quickstart", "teacher=resnet14", "teacher.max_epochs=6", "teacher.min_accuracy=0",
+       "trainer.max_epochs=12", "checkpoint_minutes=0.01", "logger=csv", "callbacks=ema"]  # fmt: skip
+PATHS = {"resident": ["dataset.resident=true"], "workers": ["dataset.resident=false", "dataset.workers=1"]}
+PHASES = {"teacher": "teacher: training", "baseline": "baseline: training", "student": "student: training"}
+LONGEST = 300.0  # seconds that a run may take
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One run that was interrupted.
+
+    Attributes:
+        path: of the data.
+        kind: the signal's name.
+        phase: what the run was at when it was hit.
+        moment: seconds after that phase began.
+        exit_code: of the part that was hit; 0: it was over before.
+        differences: what is not as in the uninterrupted run.
+    """
+
+    path: str
+    kind: str
+    phase: str
+    moment: float
+    exit_code: int
+    differences: list[str]
+
+
+def begin(folder: Path, *arguments: str) -> "subprocess.Popen[bytes]":
+    """Start a run with a cache of its own, or the next part of it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-m", "stkd_lightning.train", *RUN, *arguments, "hydra.run.dir=run", "cache_dir=cache"]
+    with (folder / "log").open("a") as log:
+        return subprocess.Popen(command, cwd=folder, stdout=log, stderr=log)
+
+
+def whole(folder: Path, path: str) -> dict[str, float]:
+    """Make a run that nothing interrupts, and return the seconds that each phase took."""
+    run = begin(folder, *PATHS[path])
+    begun: dict[str, float] = {}
+    while run.poll() is None:
+        log = (folder / "log").read_text()
+        for name, words in PHASES.items():
+            if words in log:
+                begun.setdefault(name, time.monotonic())
+        time.sleep(0.02)
+    if run.returncode:
+        raise RuntimeError((folder / "log").read_text())
+    times = [*begun.values(), time.monotonic()]
+    return {name: after - before for name, before, after in zip(begun, times, times[1:], strict=False)}
+
+
+def trial(folder: Path, path: str, kind: str, phase: str, moment: float, reference: Path) -> Trial:
+    """Interrupt a run once, go on with it, and compare what it leaves.
+
+    Args:
+        folder: for the run.
+        path: of the data.
+        kind: ``SIGKILL`` or ``SIGTERM``.
+        phase: in which it is hit.
+        moment: seconds after the phase began.
+        reference: folder of the uninterrupted run.
+    """
+    part = begin(folder, *PATHS[path])
+    while PHASES[phase] not in (folder / "log").read_text() and part.poll() is None:
+        time.sleep(0.02)
+    time.sleep(moment)
+    if part.poll() is None:
+        part.send_signal(getattr(signal, kind))
+    hit = part.wait(LONGEST)
+    code = begin(folder, *PATHS[path], "resume=auto").wait(LONGEST)
+    differences = compared(reference / "run", folder / "run") if code == 0 else [f"exit code {code}"]
+    if kind == "SIGTERM" and hit not in (0, 128 + signal.SIGTERM):
+        differences.append(f"exit code {hit} after SIGTERM")
+    return Trial(path, kind, phase, moment, hit, differences)
+
+
+def compared(one: Path, other: Path) -> list[str]:
+    """Name what differs between two runs that should be equal to the last bit."""
+    differences = []
+    for name in ("last", "best"):
+        states = [torch.load(f / "checkpoints" / f"{name}.ckpt", weights_only=True)["state_dict"] for f in (one, other)]
+        if states[0].keys() != states[1].keys():
+            differences.append(f"{name} keys")
+        differences += [f"{name} {k}" for k, v in states[0].items() if not torch.equal(v, states[1].get(k))]
+    if (one / "metrics.csv").read_bytes() != (other / "metrics.csv").read_bytes():
+        differences.append("metrics.csv")
+    summaries: list[dict[str, Any]] = [json.loads((f / "summary.json").read_text()) for f in (one, other)]
+    differences += [p for p in ("student", "teacher", "baseline") if summaries[0].get(p) != summaries[1].get(p)]
+    litter = {str(p.relative_to(other)) for p in other.rglob("*")} ^ {str(p.relative_to(one)) for p in one.rglob("*")}
+    return differences + sorted(litter)
+
+
+def table(trials: list[Trial]) -> str:
+    """Lay out the counts."""
+    lines = ["| data path | signal | runs | hit | in teacher | baseline | student | identical |"]
+    lines.append("|---|---|" + "---:|" * 6)
+    for path in PATHS:
+        for kind in ("SIGKILL", "SIGTERM"):
+            own = [t for t in trials if (t.path, t.kind) == (path, kind)]
+            hit = Counter(t.phase for t in own if t.exit_code)
+            same = sum(not t.differences for t in own)
+            counts = [len(own), sum(hit.values()), *(hit[phase] for phase in PHASES), same]
+            lines.append(f"| {path} | {kind} | " + " | ".join(map(str, counts)) + " |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Run the trials, print a table, and write all of it."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--each", type=int, default=10, help="runs for each data path and signal")
+    parser.add_argument("--minutes", type=float, help="go on for so long, whatever --each says")
+    parser.add_argument("--jobs", type=int, default=1, help="runs at a time")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results" / "soak_cpu.json")
+    arguments = parser.parse_args()
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // arguments.jobs)))
+    end = time.monotonic() + 60 * (arguments.minutes or 0)
+
+    with tempfile.TemporaryDirectory() as name, ThreadPoolExecutor(arguments.jobs) as pool:
+        root = Path(name)
+        durations = dict(zip(PATHS, pool.map(lambda p: whole(root / f"whole-{p}", p), PATHS), strict=True))
+
+        def one(number: int) -> Trial | None:
+            if arguments.minutes and time.monotonic() > end:
+                return None
+            draw = random.Random(f"{arguments.seed} {number}")
+            path, kind = list(PATHS)[number % 2], ("SIGKILL", "SIGTERM")[number // 2 % 2]
+            phase = draw.choice(("teacher", "baseline", "student", "student"))
+            moment = draw.uniform(0, 0.9) * durations[path][phase]
+            folder = root / str(number)
+            done = trial(folder, path, kind, phase, moment, root / f"whole-{path}")
+            print(f"{number:3d} {path:8s} {kind} in {phase}: {', '.join(done.differences) or 'identical'}", flush=True)
+            if done.differences:
+                print((folder / "log").read_text()[-2000:], flush=True)
+            shutil.rmtree(folder)
+            return done
+
+        count = 10**6 if arguments.minutes else 4 * arguments.each
+        trials = [t for t in pool.map(one, range(count)) if t is not None]
+    print(table(trials))
+    content = {"trials": [asdict(t) for t in trials], "seconds_uninterrupted": durations, **facts()}
+    arguments.output.write_text(json.dumps(content, indent=1))
+    raise SystemExit(any(t.differences for t in trials))
+
+
+if __name__ == "__main__":
+    main()
