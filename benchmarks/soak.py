@@ -27,8 +27,8 @@ from typing import Any
 import torch
 from machine import facts
 
-RUN = ["experiment=quickstart", "teacher=resnet14", "teacher.max_epochs=6", "teacher.min_accuracy=0",
-       "trainer.max_epochs=12", "checkpoint_minutes=0.01", "logger=csv", "callbacks=ema"]  # fmt: skip
+RUN = ["experiment=quickstart", "teacher=resnet14", "teacher.max_epochs=4", "teacher.min_accuracy=0",
+       "trainer.max_epochs=8", "checkpoint_minutes=0.01", "logger=csv", "callbacks=ema"]  # fmt: skip
 PATHS = {"resident": ["dataset.resident=true"], "workers": ["dataset.resident=false", "dataset.workers=1"]}
 PHASES = {"teacher": "teacher: training", "baseline": "baseline: training", "student": "student: training"}
 LONGEST = 300.0  # seconds that a run may take

@@ -1,8 +1,8 @@
 """Signals that ask a process to end."""
 
 import os
+import pickle
 import signal
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from stkd_lightning import interruption
-from stkd_lightning.interruption import Interrupted, deferred, listen, requested, requeue, wait_for
+from stkd_lightning.interruption import Interrupted, deferred, listen, requested, requeue, run_child
 
 
 @pytest.fixture(autouse=True)
@@ -64,13 +64,20 @@ def test_a_fault_is_not_hidden_by_a_signal() -> None:
         asked(signal.SIGTERM, fault="fault")
 
 
-def test_a_child_gets_the_signal_and_is_waited_for() -> None:
-    script = "import os, signal\nsignal.signal(signal.SIGTERM, lambda *_: os._exit(7))\n"
-    script += "os.kill(os.getppid(), signal.SIGTERM)\nsignal.pause()\n"
-    child = subprocess.Popen([sys.executable, "-c", script])
+def test_a_child_gets_the_signal_and_is_waited_for(tmp_path: Path) -> None:
+    script = "import os, signal, sys\ndef end(*_):\n    open(sys.argv[1], 'a').write('x')\n    os._exit(7)\n"
+    script += "signal.signal(signal.SIGINT, end)\n"
+    script += "os.kill(os.getppid(), signal.SIGINT)\nsignal.pause()\n"
     with pytest.raises(Interrupted):
-        wait_for(child)
-    assert child.wait(10) == 7
+        run_child([sys.executable, "-c", script, str(tmp_path / "called")])
+    assert (tmp_path / "called").read_text() == "x"
+    listen()
+    assert run_child([sys.executable, "-c", "raise SystemExit(3)"]) == 3
+
+
+def test_it_passes_from_one_process_to_another() -> None:
+    end = pickle.loads(pickle.dumps(Interrupted(signal.SIGTERM, "after 3 steps")))
+    assert (end.received, end.saved, str(end)) == (signal.SIGTERM, "after 3 steps", "SIGTERM")
 
 
 def test_a_job_is_started_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

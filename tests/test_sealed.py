@@ -10,8 +10,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stkd_lightning.checkpoint_folder import BEFORE, LAST, keep_before, newest_whole
+from stkd_lightning.checkpoint_folder import keep_as, newest_whole
 from stkd_lightning.errors import InputError
+from stkd_lightning.files import BEFORE, LAST
 from stkd_lightning.sealed import intact, write_sealed
 from stkd_lightning.weights import read_checkpoint
 
@@ -70,7 +71,8 @@ def test_the_newest_whole_one_is_found_and_damaged_ones_are_set_aside(
     folder.mkdir()
     assert newest_whole(tmp_path / "nowhere") is None
     for epoch in (1, 2, 3):
-        keep_before(folder)
+        if epoch > 1:
+            keep_as(folder / LAST, folder / BEFORE)
         write_sealed({"epoch": epoch}, folder / LAST)
     (folder / ".last.ckpt.77.partial").write_bytes(b"half")
     (tmp_path / ".metrics.csv.77.partial").write_bytes(b"half")

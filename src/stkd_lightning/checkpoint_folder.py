@@ -1,26 +1,72 @@
 """The files that a run's checkpoints are, and which of them it can go on from."""
 
 import os
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+from stkd_lightning.errors import InputError
+from stkd_lightning.files import BEFORE, BEST, LAST, settle
 from stkd_lightning.ranks import process_rank
 from stkd_lightning.reporting.console import say
 from stkd_lightning.sealed import intact
 
-LAST, BEFORE, BEST = "last.ckpt", "before_last.ckpt", "best.ckpt"
+try:
+    import fcntl
+except ImportError:  # not on Windows
+    fcntl = None  # type: ignore[assignment]
+
+PATIENCE = 15.0  # seconds; the workers of a process that was killed take some to notice
 
 
-def keep_before(folder: Path) -> None:
-    """Keep the last checkpoint under another name while the next is written in its place."""
-    last, before = folder / LAST, folder / BEFORE
-    if last.exists():
-        aside = folder / f".{BEFORE}.{os.getpid()}.partial"
-        aside.unlink(missing_ok=True)
+@contextmanager
+def claimed(folder: Path) -> Iterator[None]:
+    """Keep other processes out of a run's folder for as long as this one lives, where the file system can do that.
+
+    Raises:
+        InputError: another process is at work there.
+    """
+    if fcntl is None:
+        yield
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        until = time.monotonic() + PATIENCE
+        while not _locked(handle):
+            if time.monotonic() > until:
+                raise InputError(f"output folder {folder}: another process is at work there; let it end")
+            time.sleep(0.1)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _locked(handle: int) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # a file system without locks
+        return True
+    return True
+
+
+def keep_as(path: Path, other: Path) -> None:
+    """Have a file under another name too, whole at any time, whatever is written under its own later."""
+    aside = other.with_name(f".{other.name}.{os.getpid()}.partial")
+    aside.unlink(missing_ok=True)
+    try:
         try:
-            os.link(last, aside)
+            os.link(path, aside)
         except OSError:  # a file system without links
-            os.replace(last, aside)
-        os.replace(aside, before)
+            shutil.copyfile(path, aside)
+            settle(aside)
+        os.replace(aside, other)
+    finally:
+        aside.unlink(missing_ok=True)
 
 
 def newest_whole(folder: Path) -> Path | None:
@@ -47,7 +93,8 @@ def newest_whole(folder: Path) -> Path | None:
     return None
 
 
-def forget(folder: Path) -> None:
-    """Remove the checkpoints of an earlier run."""
+def forget(run: Path) -> None:
+    """Remove what an earlier run left in its folder, by which another could be taken for it."""
     for name in (LAST, BEFORE, BEST):
-        (folder / name).unlink(missing_ok=True)
+        (run / "checkpoints" / name).unlink(missing_ok=True)
+    (run / "summary.json").unlink(missing_ok=True)

@@ -10,13 +10,17 @@ from stkd_lightning.weights import read_checkpoint
 
 
 class SealedCheckpointIO(CheckpointIO):
-    """Checkpoints as ``write_sealed`` writes them."""
+    """Checkpoints as ``write_sealed`` writes them; the first is tried to be read."""
+
+    def __init__(self) -> None:
+        self._tried = False
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
         """Write a checkpoint; see ``write_sealed``."""
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_sealed(checkpoint, path)
+        write_sealed(checkpoint, path, read_back=not self._tried)
+        self._tried = True
 
     def load_checkpoint(
         self, path: str | Path, map_location: Any = None, weights_only: bool | None = None

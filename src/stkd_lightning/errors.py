@@ -12,7 +12,16 @@ class InputError(ValueError):
 
 
 class RunError(RuntimeError):
-    """A fault of a run that was set up well, such as a full disk; its text is one line, and says how to go on."""
+    """A fault of a run that was set up well, such as a full disk; its text is one line, and says how to go on.
+
+    Args:
+        text: the line.
+        passes: whether the same run may come further when it is started again.
+    """
+
+    def __init__(self, text: str, *, passes: bool = True) -> None:
+        super().__init__(text)
+        self.passes = passes
 
 
 def reason(error: BaseException) -> str:

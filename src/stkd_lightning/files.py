@@ -7,6 +7,7 @@ from typing import Any
 
 from stkd_lightning.errors import InputError
 
+LAST, BEFORE, BEST = "last.ckpt", "before_last.ckpt", "best.ckpt"  # of a run
 CHECKPOINTS = (".ckpt", ".pt", ".pth", ".tar", ".bin", ".safetensors")
 
 
@@ -30,6 +31,11 @@ def settle(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def last_kept(folder: Path) -> Path | None:
+    """Return the newest checkpoint in a folder, whole or not."""
+    return next((path for name in (LAST, BEFORE) if (path := folder / name).is_file()), None)
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -56,5 +56,6 @@ def _judge(names: tuple[str, ...], values: Tensor, place: Place) -> None:
     odd = ", ".join(f"{n} is {float(v)}" for n, v in zip(names, values, strict=True) if not v.isfinite())
     raise RunError(
         f"loss: {odd} in epoch {epoch}, batch {batch}, after {steps} steps; "
-        "a smaller optimizer.lr or precision=32-true may help"
+        "a smaller optimizer.lr or precision=32-true may help",
+        passes=False,
     )

@@ -22,8 +22,11 @@ class Interrupted(BaseException):
     """
 
     def __init__(self, received: Signals, saved: str = "") -> None:
-        super().__init__(received.name)
+        super().__init__(received, saved)  # of which another process makes it again
         self.received, self.saved = received, saved
+
+    def __str__(self) -> str:
+        return self.received.name
 
     @property
     def exit_code(self) -> int:
@@ -38,12 +41,12 @@ class Interrupted(BaseException):
 
 class _State:
     received: Signals | None = None
-    deferring = 0
+    held = 0
     child: "subprocess.Popen[bytes] | None" = None
 
 
 def requested() -> Signals | None:
-    """Return the signal that asked this process to end, if one did."""
+    """Return the signal that asked this process to end, if one did and was not answered."""
     return _State.received
 
 
@@ -64,36 +67,52 @@ def _note(number: int, frame: FrameType | None) -> None:
     again, _State.received = _State.received is not None, Signals(number)
     if _State.child is not None:
         _State.child.send_signal(number)
-    elif not _State.deferring or (again and number == signal.SIGINT):  # a second Ctrl-C does not wait
+    elif not _State.held or (again and number == signal.SIGINT):  # a second Ctrl-C does not wait
         raise Interrupted(_State.received)
+
+
+def hold() -> None:
+    """Only note signals from now on: what comes asks ``requested`` where it can end well."""
+    _State.held += 1
+
+
+def release() -> None:
+    """Undo one ``hold``; a signal that was noted and not answered stays."""
+    _State.held -= 1
+
+
+def answer(received: Signals, saved: str) -> Interrupted:
+    """Return what ends a run that was asked to; the signal counts as answered."""
+    _State.received = None
+    return Interrupted(received, saved)
 
 
 @contextmanager
 def deferred() -> Iterator[None]:
     """Only note signals: what runs inside asks ``requested`` where it can end well, or is ended when it is done."""
-    _State.deferring += 1
+    hold()
     try:
         yield
     finally:
-        _State.deferring -= 1
-    if _State.received is not None and not _State.deferring:
+        release()
+    if _State.received is not None and not _State.held:
         raise Interrupted(_State.received)
 
 
-def wait_for(child: "subprocess.Popen[bytes]") -> int:
-    """Return a child's exit code; it gets the signals that ask this process to end.
+def run_child(command: list[str]) -> int:
+    """Run a command and return its exit code; a signal that asks this process to end reaches it once.
 
     Raises:
         Interrupted: when it has ended after one.
     """
-    _State.child = child
-    try:
-        code = child.wait()
-    finally:
-        _State.child = None
-    if _State.received is not None:
-        raise Interrupted(_State.received)
-    return code
+    with deferred():
+        _State.child = subprocess.Popen(command, start_new_session=True)
+        if _State.received is not None:
+            _State.child.send_signal(_State.received)
+        try:
+            return _State.child.wait()
+        finally:
+            _State.child = None
 
 
 def requeue() -> bool:

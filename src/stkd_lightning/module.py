@@ -173,11 +173,13 @@ class DistillationModule(L.LightningModule):
             RunError: a term or a weight is NaN or infinite.
         """
         self._finite.settle()
-        for name, parameter in self.named_parameters():
-            if not bool(parameter.isfinite().all()):
+        buffers = ((f"student.{name}", b) for name, b in self.student.named_buffers() if b.is_floating_point())
+        for name, tensor in (*self.named_parameters(), *buffers):
+            if not bool(tensor.isfinite().all()):
                 raise RunError(
                     f"{name} is no longer finite in epoch {self.current_epoch}, after {self.global_step} steps; "
-                    "a smaller optimizer.lr or precision=32-true may help"
+                    "a smaller optimizer.lr or precision=32-true may help",
+                    passes=False,
                 )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -274,5 +276,5 @@ class DistillationModule(L.LightningModule):
         parameters = [*self.student.parameters(), *self.loss.parameters()]
         optimizer = self._optimizer_factory([p for p in parameters if p.requires_grad])
         steps = self.trainer.estimated_stepping_batches
-        scheduler = LambdaLR(optimizer, lambda step: self._schedule(min(1.0, step / steps)))
+        scheduler = LambdaLR(optimizer, lambda step: float(self._schedule(min(1.0, step / steps))))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}

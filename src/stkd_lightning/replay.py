@@ -4,6 +4,7 @@ import json
 import os
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -12,6 +13,7 @@ import torch
 from filelock import FileLock, Timeout
 from torch import Tensor, nn
 
+from stkd_lightning import interruption
 from stkd_lightning.distributed import barrier, of_first_rank, world
 from stkd_lightning.errors import InputError
 from stkd_lightning.files import write_json
@@ -77,7 +79,11 @@ def _locked(path: Path) -> FileLock:
         lock.acquire(timeout=0)
     except Timeout:
         say(f"replay: {path.stem} is being recorded by another run; waiting for it")
-        lock.acquire()
+        while not lock.is_locked:
+            if received := interruption.requested():
+                raise interruption.answer(received, "") from None
+            with suppress(Timeout):
+                lock.acquire(timeout=1)
     return lock
 
 

@@ -3,12 +3,14 @@
 import hashlib
 import io
 import os
+import pickle
+import re
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from stkd_lightning.errors import InputError
+from stkd_lightning.errors import InputError, RunError
 from stkd_lightning.files import settle
 
 # The end record of a zip archive closes with the length of a comment and the comment.
@@ -17,14 +19,31 @@ COMMENT = len(MARK) + 64
 NO_COMMENT = (0).to_bytes(2, "little")
 
 
-def write_sealed(content: Any, path: Path) -> None:
+def write_sealed(content: Any, path: Path, *, read_back: bool = False) -> None:
     """Write what ``torch.save`` would, with a digest, aside; it appears whole, and is on the disk when this returns.
 
+    Args:
+        content: plain containers and tensors.
+        path: of the file.
+        read_back: try first whether the content can be read with ``weights_only=True``.
+
     Raises:
+        RunError: it cannot.
         OSError: the disk is full or the folder cannot be written; what lay there is as it was.
     """
     buffer = io.BytesIO()
     torch.save(content, buffer)
+    if read_back:
+        buffer.seek(0)
+        try:
+            torch.load(buffer, map_location="cpu", weights_only=True)
+        except pickle.UnpicklingError as error:
+            found = re.search(r"GLOBAL ([\w.]+)", str(error))
+            raise RunError(
+                f"checkpoint {path}: could not be read again: a callback's, optimizer's or schedule's state holds "
+                f"{found[1] if found else 'more than plain values'}",
+                passes=False,
+            ) from error
     raw = buffer.getbuffer()
     comment = MARK + hashlib.sha256(raw).hexdigest().encode()
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")

@@ -7,6 +7,9 @@ from typing import Any
 import pytest
 import torch
 
+from stkd_lightning.cli.compose import composed, composing
+from stkd_lightning.errors import InputError
+from stkd_lightning.runs.evaluate import evaluate
 from tests.conftest import Command
 
 TINY = ["experiment=quickstart", "trainer.max_epochs=1", "teacher.max_epochs=2", "teacher.min_accuracy=0", "logger=csv"]
@@ -168,11 +171,16 @@ def test_a_hostile_checkpoint_builds_nothing(command: Command, tmp_path: Path) -
     ]
     facts = {"class_names": list("0123456789"), "num_classes": 10}
     for i, config in enumerate(configs):
-        torch.save({"state_dict": {}, "stkd_lightning": {"config": config, "data": facts}}, tmp_path / f"{i}.ckpt")
-        done = command("evaluate", f"checkpoint={i}.ckpt", "trainer=cpu")
-        assert done.returncode == 2, done.stderr
-        assert f"error: checkpoint {i}.ckpt: " in done.stderr
+        path = tmp_path / f"{i}.ckpt"
+        torch.save({"state_dict": {}, "stkd_lightning": {"config": config, "data": facts}}, path)
+        with composing():
+            asked = composed("evaluate", [f"checkpoint={path}", "trainer=cpu"])
+        with pytest.raises(InputError, match=f"^checkpoint {path}: "):
+            evaluate(asked)
     assert not list(tmp_path.glob("*.npy"))
+    done = command("evaluate", "checkpoint=0.ckpt", "trainer=cpu")
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: checkpoint 0.ckpt: wants to build numpy.save, which is not of this project")
 
 
 def test_settings_that_the_libraries_refuse_are_found_before_training(command: Command, tmp_path: Path) -> None:

@@ -8,12 +8,14 @@ from typing import Any
 import lightning as L
 import pytest
 import torch
+from lightning.pytorch.callbacks import EarlyStopping
 from torch import Tensor, nn
 
 from stkd_lightning import DistillationModule, Mixup, interruption
 from stkd_lightning.callbacks import EMA, Checkpoints, Seeding
-from stkd_lightning.checkpoint_folder import BEST, LAST, newest_whole
+from stkd_lightning.checkpoint_folder import newest_whole
 from stkd_lightning.data import DigitsDataModule
+from stkd_lightning.files import BEST, LAST
 from stkd_lightning.losses import CRDLoss, CrossEntropyLoss, FitNetLoss, STKDLoss, WeightedSum
 from stkd_lightning.models import create_model
 from stkd_lightning.reporting.metrics_file import MetricsFile
@@ -57,6 +59,7 @@ def fit(
     loss: Callable[[], nn.Module] = STKDLoss,
     after: int = 0,
     ema: bool = False,
+    patient: bool = True,
     checkpoint: Path | None = None,
     **options: Any,
 ) -> dict[str, Any]:
@@ -64,7 +67,8 @@ def fit(
     data_options = {k: options.pop(k) for k in ("resident", "workers", "seed") if k in options}
     module, data = distillation(loss), DigitsDataModule(**data_options)
     kept, metrics = Checkpoints(folder / "checkpoints", select=True), MetricsFile(folder)
-    callbacks = [Seeding(5), *([EMA(0.9)] if ema else []), *([Ask(after)] if after else []), kept]
+    early = [EarlyStopping("val/accuracy", mode="max", patience=1)] if not patient else []
+    callbacks = [Seeding(5), *([EMA(0.9)] if ema else []), *([Ask(after)] if after else []), *early, kept]
     settings: dict[str, Any] = {"max_epochs": EPOCHS, "limit_train_batches": BATCHES, "log_every_n_steps": 4}
     trainer = L.Trainer(
         **{**settings, **options}, accelerator="cpu", logger=metrics, enable_progress_bar=False, callbacks=callbacks,
@@ -112,6 +116,7 @@ def test_at_any_step(after: int, tmp_path: Path) -> None:
     [
         {"loss": crd},
         {"ema": True},
+        {"patient": False, "max_epochs": 4},
         {"log_every_n_steps": 1},
         {"max_epochs": -1, "max_steps": 16},
         {"max_steps": 16},
@@ -128,5 +133,5 @@ def test_at_any_step(after: int, tmp_path: Path) -> None:
 )
 def test_with_any_settings(options: dict[str, Any], tmp_path: Path) -> None:
     whole = fit(tmp_path / "whole", **options)
-    for after in (3, 5, 6, 7, 11):
+    for after in (3, 5, 6, 7, 11, 12):
         assert_equal(whole, interrupted(tmp_path / str(after), after, **options))

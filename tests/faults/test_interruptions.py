@@ -17,7 +17,7 @@ from stkd_lightning.sealed import intact
 from tests.conftest import Command
 
 RUN = ["experiment=quickstart", "teacher=resnet14", "teacher.max_epochs=1", "teacher.min_accuracy=0", "logger=csv",
-       "trainer.max_epochs=20", "baseline=false", "cache_dir=cache", "hydra.run.dir=run"]  # fmt: skip
+       "trainer.max_epochs=10", "baseline=false", "cache_dir=cache", "hydra.run.dir=run"]  # fmt: skip
 
 
 def started(folder: Path, *arguments: str) -> "subprocess.Popen[str]":
@@ -85,7 +85,7 @@ def test_the_way_from_an_interruption_to_the_end(command: Command, tmp_path: Pat
 
 
 def test_a_replay_that_is_interrupted(command: Command, tmp_path: Path) -> None:
-    settings = ["teacher.replay=true", "trainer.max_epochs=20"]
+    settings = ["teacher.replay=true"]
     run = started(tmp_path, *settings)
     run.kill()
     run.communicate()

@@ -2,9 +2,11 @@
 
 from pathlib import Path
 
+import pytest
 import torch
 
-from stkd_lightning.reporting.metrics_file import FLUSH, MetricsFile
+from stkd_lightning.reporting import metrics_file
+from stkd_lightning.reporting.metrics_file import MetricsFile
 
 
 def test_rows_of_different_columns(tmp_path: Path) -> None:
@@ -15,11 +17,13 @@ def test_rows_of_different_columns(tmp_path: Path) -> None:
     assert (tmp_path / "metrics.csv").read_text() == "a,b,c,step\n2.5,1.5,,3\n,,0.1,\n"
 
 
-def test_it_is_written_now_and_then(tmp_path: Path) -> None:
+def test_it_is_written_now_and_then(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     metrics = MetricsFile(tmp_path)
-    for step in range(FLUSH + 1):
-        metrics.log_metrics({"a": 1.0}, step=step)
-    assert len((tmp_path / "metrics.csv").read_text().splitlines()) == 1 + FLUSH
+    metrics.log_metrics({"a": 1.0}, step=0)
+    assert not (tmp_path / "metrics.csv").exists()
+    monkeypatch.setattr(metrics_file, "INTERVAL", 0.0)
+    metrics.log_metrics({"a": 1.0}, step=1)
+    assert len((tmp_path / "metrics.csv").read_text().splitlines()) == 3
 
 
 def test_a_run_that_goes_on_leaves_the_file_of_one_that_was_whole(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """The last and the best student of a run, kept so that it can go on from any interruption as if there had been none."""
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from signal import Signals
 from typing import Any
@@ -10,11 +11,12 @@ from lightning.pytorch.callbacks import Checkpoint
 
 from stkd_lightning import interruption
 from stkd_lightning.callbacks.loops import at_epoch_end, between_batches
-from stkd_lightning.checkpoint_folder import BEST, LAST, keep_before
+from stkd_lightning.checkpoint_folder import keep_as
 from stkd_lightning.checkpoint_io import SealedCheckpointIO
 from stkd_lightning.data.loader import TrainLoader
 from stkd_lightning.distributed import largest
 from stkd_lightning.errors import RunError
+from stkd_lightning.files import BEFORE, BEST, LAST, last_kept
 from stkd_lightning.module import DistillationModule
 from stkd_lightning.reporting.metrics_file import MetricsFile
 
@@ -28,9 +30,12 @@ class Checkpoints(Checkpoint):
     which student was the best and how far the metrics file was written. Nothing is saved while a batch or a validation
     is under way. A run that was asked to end (``interruption``) ends after the batch at hand.
 
+    With this project's data modules it goes on exactly; another loader begins its epoch again. Whatever Lightning was
+    told of how to write checkpoints (``CheckpointIO``) is replaced.
+
     Args:
         folder: receives the files.
-        select: keep the student with the best ``val/accuracy``; of equal ones the first.
+        select: keep the student with the best ``val/accuracy`` of an epoch's last validation; of equal ones the first.
         minutes: between two checkpoints within an epoch; ``None``: none.
 
     Attributes:
@@ -48,11 +53,11 @@ class Checkpoints(Checkpoint):
         self.validation: dict[str, float] = {}
         self.best_epoch: int | None = None
         self.best_step, self.best_accuracy = -1, -1.0
-        self._rows = 0
+        self._rows, self._stopped, self._holds = 0, False, False
         self._done = 0
         self._saved_at = 0.0
         self._validated = False
-        self._between = False
+        self._place: Callable[[dict[str, Any]], None] | None = None
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Have checkpoints sealed."""
@@ -61,12 +66,25 @@ class Checkpoints(Checkpoint):
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Handle signals in place of Lightning, which has just begun to, and leave out the batches that are done."""
         interruption.listen_again()
+        interruption.hold()
+        self._holds = True
         if self._done == 0:  # with max_steps Lightning takes the beginning of an epoch for the middle of one
             trainer.fit_loop.epoch_loop.restarting = False
         elif isinstance(trainer.train_dataloader, TrainLoader):  # it does so itself, but before it knows their number
             trainer.train_dataloader.load_state_dict({"batches": self._done})
         self._done = 0
+        trainer.should_stop = trainer.should_stop or self._stopped
+        self._keep_best(trainer)
         self._saved_at = time.monotonic()
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Leave signals to others."""
+        self._release()
+
+    def _release(self) -> None:
+        if self._holds:
+            interruption.release()
+        self._holds = False
 
     def on_test_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Handle signals in place of Lightning."""
@@ -82,20 +100,20 @@ class Checkpoints(Checkpoint):
         received = self._asked(trainer, batch_idx)
         if batch_idx == 0:
             if received:
-                raise interruption.Interrupted(received, self._words(trainer))
+                raise interruption.answer(received, self._words(trainer))
             return
         late = self.minutes is not None and time.monotonic() - self._saved_at > 60 * self.minutes
         if trainer.world_size > 1:
             late = batch_idx % AGREE == 0 and bool(largest(int(late), trainer.strategy.root_device))
         if received or late:
-            self._between = True
-            self._save(trainer, pl_module, LAST)
-            self._between = False
+            self._save(trainer, pl_module, between_batches)
         if received:
-            raise interruption.Interrupted(received, self._words(trainer))
+            raise interruption.answer(received, self._words(trainer))
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Take note of the figures."""
+        if trainer.sanity_checking:
+            return
         self._validated = True
         figures = {k: float(v) for k, v in trainer.callback_metrics.items() if k.startswith("val/")}
         self.validation = {k.removeprefix("val/"): v for k, v in figures.items()}
@@ -105,14 +123,14 @@ class Checkpoints(Checkpoint):
         accuracy = self.validation.get("accuracy", -1.0)
         if self.select and accuracy > self.best_accuracy:
             self.best_accuracy, self.best_epoch, self.best_step = accuracy, trainer.current_epoch, trainer.global_step
-            self._save(trainer, pl_module, BEST)
-        self._save(trainer, pl_module, LAST)
+        self._save(trainer, pl_module, at_epoch_end)
         received = self._asked(trainer, 0)
         if received:
-            raise interruption.Interrupted(received, self._words(trainer))
+            raise interruption.answer(received, self._words(trainer))
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         """Have the ranks that Lightning started end with this one."""
+        self._release()
         launcher: Any = trainer.strategy.launcher
         if isinstance(exception, interruption.Interrupted) and launcher is not None:
             launcher.kill(exception.received)
@@ -126,48 +144,58 @@ class Checkpoints(Checkpoint):
             return Signals(number) if number else None
         return own
 
-    def _save(self, trainer: L.Trainer, pl_module: L.LightningModule, name: str) -> None:
+    def _save(self, trainer: L.Trainer, pl_module: L.LightningModule, place: Callable[[dict[str, Any]], None]) -> None:
         if isinstance(pl_module, DistillationModule):
             pl_module.check_finite()
+        self._stopped = trainer.should_stop  # another callback may have ended the run early
+        last, self._place = self.folder / LAST, place
         try:
-            if trainer.is_global_zero:
-                self.folder.mkdir(parents=True, exist_ok=True)
             for logger in trainer.loggers:
                 if isinstance(logger, MetricsFile):
                     logger.save()
                     self._rows = len(logger.rows)
-            if name == LAST and trainer.is_global_zero:
-                keep_before(self.folder)
-            trainer.save_checkpoint(self.folder / name, weights_only=False)
+            if last.exists() and trainer.is_global_zero:
+                keep_as(last, self.folder / BEFORE)
+            trainer.save_checkpoint(last, weights_only=False)
+            if self.best_step == trainer.global_step and trainer.is_global_zero:
+                keep_as(last, self.folder / BEST)
         except OSError as error:
             raise RunError(f"{self.folder}: cannot be written ({error.strerror or error}); {self.kept()}") from error
+        finally:
+            self._place = None
         self._saved_at = time.monotonic()
 
     def kept(self) -> str:
         """Say which checkpoint a run can go on from."""
-        last = self.folder / LAST
-        return f"the last good checkpoint is {last}" if last.exists() else "there is no checkpoint yet"
+        last = last_kept(self.folder)
+        return f"the last good checkpoint is {last}" if last else "there is no checkpoint yet"
 
     def _words(self, trainer: L.Trainer) -> str:
         place = f"after {trainer.global_step} steps"
         return f"{place}, {self.kept()}"
 
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Have Lightning's account of its loops say where the run really stands."""
-        (between_batches if self._between else at_epoch_end)(checkpoint["loops"]["fit_loop"])
+        """Have Lightning's account of its loops say where the run really stands; not in others' checkpoints."""
+        if self._place is not None:
+            self._place(checkpoint["loops"]["fit_loop"])
 
     def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         """Take note of the batches that are done."""
         self._done = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["current"]["completed"]
 
+    def _keep_best(self, trainer: L.Trainer) -> None:
+        """Have the selected student's file again, where a run ended before it was written."""
+        if self.best_step == trainer.global_step > 0 and trainer.is_global_zero and trainer.ckpt_path:
+            keep_as(Path(trainer.ckpt_path), self.folder / BEST)
+
     def state_dict(self) -> dict[str, Any]:
         """Return what was selected, and how far metrics were written."""
         names = ("validation", "best_epoch", "best_step", "best_accuracy")
-        return {"rows": self._rows, **{name: getattr(self, name) for name in names}}
+        return {"rows": self._rows, "stopped": self._stopped, **{name: getattr(self, name) for name in names}}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take it up again."""
-        self._rows = state_dict["rows"]
+        self._rows, self._stopped = state_dict["rows"], state_dict["stopped"]
         for name in ("validation", "best_epoch", "best_step", "best_accuracy"):
             setattr(self, name, state_dict[name])
 

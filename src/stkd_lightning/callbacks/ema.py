@@ -36,7 +36,8 @@ class EMA(L.Callback):
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Begin with the student's first weights."""
-        if stage == "fit" and not self.average:
+        if stage == "fit":
+            self.updates = 0
             self.average = {name: value.clone() for name, value in _student(pl_module).items()}
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -75,6 +76,8 @@ class EMA(L.Callback):
 
     @torch.no_grad()
     def _exchange(self, pl_module: L.LightningModule) -> None:
+        if not self.average:  # after training the student is the average
+            return
         for name, value in _student(pl_module).items():
             kept = value.clone()
             value.copy_(self.average[name])

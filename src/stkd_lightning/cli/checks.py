@@ -13,7 +13,7 @@ from stkd_lightning import ranges
 from stkd_lightning.cache import cache_root
 from stkd_lightning.cli.compose import options
 from stkd_lightning.errors import InputError, reason, unknown
-from stkd_lightning.files import check_exists
+from stkd_lightning.files import check_exists, last_kept
 
 Check = Callable[[str, Any], object]
 
@@ -183,13 +183,12 @@ def check_fresh(config: DictConfig, folder: Path) -> None:
     Raises:
         InputError: names both ways out.
     """
-    if "resume" in config and config.resume is None:
-        interrupted = (folder / "checkpoints" / "last.ckpt").is_file() and not (folder / "summary.json").is_file()
-        if interrupted:
-            raise InputError(
-                f"output folder {folder}: holds a run that was interrupted; resume=auto goes on with it, "
-                "resume=false begins anew and overwrites it"
-            )
+    finished = not last_kept(folder / "checkpoints") or (folder / "summary.json").is_file()
+    if "resume" in config and config.resume is None and not finished:
+        raise InputError(
+            f"output folder {folder}: holds a run that was interrupted; resume=auto goes on with it, "
+            "resume=false begins anew and overwrites it"
+        )
 
 
 def output_folders(config: DictConfig) -> list[Path]:

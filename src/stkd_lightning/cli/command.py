@@ -3,8 +3,8 @@
 import errno
 import os
 import shlex
-import subprocess
 import sys
+import textwrap
 import traceback
 from collections.abc import Callable, Iterator
 from importlib import import_module
@@ -23,6 +23,7 @@ from stkd_lightning.cache import cache_root
 from stkd_lightning.cli.checks import check, check_fresh, output_folders
 from stkd_lightning.cli.compose import composed, composing, conf_dir, jobs
 from stkd_lightning.cli.credentials import hide_in_logs
+from stkd_lightning.cli.sweep import FOLDERS
 from stkd_lightning.errors import InputError, RunError
 from stkd_lightning.ranks import process_rank
 from stkd_lightning.redaction import redacted
@@ -42,13 +43,13 @@ def command(config_name: str, job: str) -> None:
     made: list[Path] = []
     hide_in_logs()
     try:
+        interruption.listen()
         arguments = get_args_parser().parse_args()
         if not (arguments.hydra_help or arguments.info or arguments.shell_completion):
             before = _check_all(arguments, config_name)
         # Faults reach this handler instead of Hydra's own, which prints several lines and exits with 1.
         os.environ["HYDRA_FULL_ERROR"] = "1"
         raised: list[Exception] = []
-        interruption.listen()
         hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=config_name)(
             _job(f"stkd_lightning.{config_name}", job, raised, made)
         )()
@@ -61,12 +62,13 @@ def command(config_name: str, job: str) -> None:
     except Exception as error:
         fault = _fault(error)
         if fault is not None:
-            saved = any((folder / "checkpoints" / "last.ckpt").is_file() for folder in made[-1:])
-            print(f"error: {redacted(fault)}{_go_on(made) if saved else ''}", file=sys.stderr)
+            print(f"error: {redacted(fault)}{_go_on(made) if _may_go_on(error) else ''}", file=sys.stderr)
             sys.exit(EXIT_FAULT)
         mistake = _mistake(error)
         if mistake is None:
-            print(redacted("".join(traceback.format_exception(error))), end="", file=sys.stderr)
+            rank = f"[rank{process_rank()}]: " if "MASTER_ADDR" in os.environ else ""
+            text = textwrap.indent("".join(traceback.format_exception(error)), rank, lambda line: True)
+            print(redacted(text), end="", file=sys.stderr)
             sys.exit(EXIT_FAULT)
         _remove_empty(made, before)
         if made or os.environ.get("LOCAL_RANK", "0") == "0":  # what the configuration shows, all ranks see
@@ -137,7 +139,7 @@ def _in_own_process(program: str) -> None:
     flags = ["--config-name", settings.job.config_name or "train", *(f for path in own for f in ("--config-dir", path))]
     task: Any = OmegaConf.to_container(settings.overrides.task, resolve=False)
     overrides = [*task, f"hydra.run.dir='{folder}'", "hydra.mode=RUN"]
-    code = interruption.wait_for(subprocess.Popen([sys.executable, "-m", program, *flags, *overrides]))
+    code = interruption.run_child([sys.executable, "-m", program, *flags, *overrides])
     if code == EXIT_MISTAKE:
         raise InputError(f"job {settings.job.num} of the sweep: refused, see above")
     if code:
@@ -148,22 +150,33 @@ def _words(end: interruption.Interrupted, made: list[Path]) -> str:
     """Say what ended a run, and how to go on; have SLURM start its job again where it ended for lack of time."""
     saved = f" {end.saved}" if end.saved else ""
     if end.requeues and interruption.requeue():
-        return f"interrupted by {end.received.name}{saved}; SLURM starts the job again"
+        again = "SLURM starts the job again" + ("" if "resume=auto" in sys.argv else ", but without resume=auto")
+        return f"interrupted by {end.received.name}{saved}; {again}"
     return f"interrupted by {end.received.name}{saved}{_go_on(made)}"
 
 
+def _may_go_on(error: BaseException | None) -> bool:
+    """Return whether the same command may come further the next time."""
+    while error is not None:
+        if isinstance(error, RunError):
+            return error.passes
+        error = error.__cause__
+    return True
+
+
 def _go_on(made: list[Path]) -> str:
-    """Return the command that goes on with the run or the sweep in the last of these folders."""
-    if not made:
+    """Return the command that goes on with the sweep, or the run in the last of these folders."""
+    key, folders = ("hydra.sweep.dir", FOLDERS) if FOLDERS else ("hydra.run.dir", made)
+    if not folders:
         return ""
-    sweep = any(a in ("-m", "--multirun") for a in sys.argv) or "sweep.dir" in " ".join(sys.argv)
-    key = "hydra.sweep.dir" if sweep else "hydra.run.dir"
-    folder = made[-1].parent if sweep else made[-1]
+    place = f"{key}={_shown(folders[-1])}"
+    if "TORCHELASTIC_RUN_ID" in os.environ or "SLURM_STEP_ID" in os.environ:
+        return f"; go on with the same command and {place} resume=auto"
     not_own = {key, "resume"} | ({"hydra.job.name", "hydra.output_subdir"} if "LOCAL_RANK" in os.environ else set())
     own = [a for a in redacted(sys.argv[1:]) if a.partition("=")[0] not in not_own]
     module = sys.modules["__main__"].__spec__
     command = ["python", "-m", module.name] if module else [Path(sys.argv[0]).name]
-    return f"; go on with: {shlex.join([*command, *own, f'{key}={_shown(folder)}', 'resume=auto'])}"
+    return f"; go on with: {shlex.join([*command, *own, place, 'resume=auto'])}"
 
 
 def _shown(folder: Path) -> Path:

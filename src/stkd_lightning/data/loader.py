@@ -1,5 +1,6 @@
 """Batches of a prepared split, as a function of (seed, epoch)."""
 
+import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from stkd_lightning import interruption
 from stkd_lightning.data.augment import Draws, crop_and_flip, draw
 from stkd_lightning.data.resident import Pixels
 from stkd_lightning.data.sampling import Order
@@ -67,6 +69,13 @@ class Pass(Dataset[Batch]):
         return Batch(self.normalize(images), self.pixels.labels.index_select(0, indices), indices)
 
 
+def _outlast(worker: int) -> None:
+    """Have a worker outlast a signal that asks the whole run to end: the main process needs it to end well."""
+    for one in interruption.SIGNALS:
+        signal.signal(one, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: signal.alarm(60))
+
+
 def _batches(one: Pass, workers: int, first: int = 0) -> Iterable[Batch]:
     """Yield a pass's batches from the first wanted one on, made here or by worker processes."""
     places = range(first, len(one))
@@ -82,6 +91,7 @@ def _batches(one: Pass, workers: int, first: int = 0) -> Iterable[Batch]:
         num_workers=workers,
         pin_memory=pinned,
         multiprocessing_context=fork,
+        worker_init_fn=_outlast,
     )
 
 

@@ -62,6 +62,18 @@ class Row:
     difference: Spread | None
 
 
+# Options that say how a run was started, not what it is; and the seed, over which rows are.
+NO_SETTING = {
+    "seed",
+    "resume",
+    "cache_dir",
+    "checkpoint_minutes",
+    "dataset.workers",
+    "dataset.resident",
+    "dataset.data_dir",
+}
+
+
 def compare(summaries: Iterable[Summary], reference: str) -> list[Row]:
     """Lay summaries side by side.
 
@@ -73,7 +85,7 @@ def compare(summaries: Iterable[Summary], reference: str) -> list[Row]:
         A row for each setting, in the order of their first runs.
     """
     runs = [(dict(o.split("=", 1) for o in s["overrides"] if "=" in o), s) for s in summaries]
-    names = dict.fromkeys(name for options, _ in runs for name in options if name != "seed")
+    names = dict.fromkeys(name for options, _ in runs for name in options if name not in NO_SETTING)
     differing = [n for n in names if len({options.get(n) for options, _ in runs}) > 1] or [METHOD]
     settings: dict[Setting, dict[int, Summary]] = {}
     for options, summary in runs:

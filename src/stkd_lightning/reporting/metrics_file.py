@@ -2,6 +2,7 @@
 
 import csv
 import io
+import time
 from argparse import Namespace
 from collections.abc import Mapping
 from contextlib import suppress
@@ -15,7 +16,7 @@ from torch import Tensor
 from stkd_lightning.errors import RunError
 from stkd_lightning.files import write_text
 
-FLUSH = 100  # rows between two writes, beside those at checkpoints
+INTERVAL = 10.0  # seconds between two writes, beside those at checkpoints
 
 
 class MetricsFile(Logger):
@@ -32,6 +33,7 @@ class MetricsFile(Logger):
         super().__init__()
         self.path = Path(folder) / "metrics.csv"
         self.rows: list[dict[str, str]] = []
+        self._written = time.monotonic()
 
     @property
     def name(self) -> str:
@@ -67,7 +69,7 @@ class MetricsFile(Logger):
         values = {name: value.item() if isinstance(value, Tensor) else value for name, value in metrics.items()}
         place = {} if step is None else {"step": step}
         self.rows.append({name: str(value) for name, value in {**values, **place}.items()})
-        if len(self.rows) % FLUSH == 0:
+        if time.monotonic() - self._written > INTERVAL:
             self.save()
 
     @rank_zero_only
@@ -79,6 +81,7 @@ class MetricsFile(Logger):
         """
         if not self.rows:
             return
+        self._written = time.monotonic()
         text = io.StringIO()
         writer = csv.DictWriter(text, sorted({name for row in self.rows for name in row}), lineterminator="\n")
         writer.writeheader()

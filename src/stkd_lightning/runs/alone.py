@@ -18,6 +18,7 @@ from stkd_lightning.cache import key_of
 from stkd_lightning.callbacks import Checkpoints, ProgressBar, Provenance, Seeding, Throughput
 from stkd_lightning.checkpoint_folder import newest_whole
 from stkd_lightning.data.module import ArrayDataModule
+from stkd_lightning.errors import InputError
 from stkd_lightning.files import write_json
 from stkd_lightning.losses.cross_entropy import CrossEntropyLoss
 from stkd_lightning.models.cost import flops
@@ -29,6 +30,7 @@ from stkd_lightning.reporting.metrics_file import MetricsFile
 from stkd_lightning.runs import speed
 from stkd_lightning.runs.fit import Fitted, fit_and_test
 from stkd_lightning.runs.networks import build_network, input_facts
+from stkd_lightning.weights import read_checkpoint
 
 TRAINED = "trained"  # in the cache
 RECIPE = 3  # raised when a change of the code changes what the same settings train
@@ -178,6 +180,9 @@ def _train(recipe: Recipe, folder: Path) -> Fitted:
     )
     checkpoint = newest_whole(folder)
     if checkpoint:
+        shapes = {k: v.shape for k, v in module.state_dict().items()}
+        if {k: v.shape for k, v in read_checkpoint(checkpoint)["state_dict"].items()} != shapes:
+            raise InputError(f"{recipe.role}: {folder} holds the beginning of another network's training; delete it")
         say(f"{recipe.role}: goes on where its training was interrupted")
     return fit_and_test(module, data, trainer, checkpoint)
 

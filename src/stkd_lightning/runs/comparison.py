@@ -28,22 +28,23 @@ class Comparison(Callback):
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
         """Bring the files up to date."""
         if config.hydra.mode == RunMode.MULTIRUN:
-            self._compare(Path(config.hydra.sweep.dir))
+            self._compare(config)
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Print the table."""
         from stkd_lightning.reporting.comparison import table
         from stkd_lightning.reporting.console import say
 
-        folder = Path(config.hydra.sweep.dir)
-        if rows := self._compare(folder):
+        if rows := self._compare(config):
             say(table(rows, self.reference))
-            say(f"{folder}: comparison.md, comparison.json, and a folder for each run")
+            say(f"{config.hydra.sweep.dir}: comparison.md, comparison.json, and a folder for each run")
 
-    def _compare(self, folder: Path) -> list[Any]:
+    def _compare(self, config: DictConfig) -> list[Any]:
         from stkd_lightning.reporting.comparison import compare, markdown
 
-        files = [p for p in folder.glob("*/summary.json") if p.stat().st_mtime >= self.start]
+        folder = Path(config.hydra.sweep.dir)
+        since = 0.0 if config.get("resume") == "auto" else self.start  # what was finished before belongs to it
+        files = [p for p in folder.glob("*/summary.json") if p.stat().st_mtime >= since]
         files.sort(key=lambda path: (len(path.parent.name), path.parent.name))
         rows = compare([json.loads(path.read_text()) for path in files], self.reference)
         if rows:

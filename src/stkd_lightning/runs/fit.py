@@ -5,7 +5,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import lightning as L
 import torch
@@ -15,9 +15,10 @@ from omegaconf import DictConfig
 
 from stkd_lightning import interruption
 from stkd_lightning.callbacks import Checkpoints, Throughput
-from stkd_lightning.checkpoint_folder import BEFORE, BEST
 from stkd_lightning.errors import InputError, RunError
+from stkd_lightning.files import BEFORE, BEST
 from stkd_lightning.module import DistillationModule
+from stkd_lightning.reporting.console import say
 from stkd_lightning.runs.together import together
 from stkd_lightning.weights import read_checkpoint
 
@@ -85,13 +86,13 @@ def fit_and_test(
             epoch = trainer.current_epoch - 1
             test = {"last": _test(module, data, trainer)}
             test["selected"] = test["last"]
-            if kept.best_epoch is not None:
-                epoch = kept.best_epoch
-                if kept.best_step != trainer.global_step:
-                    last = {k: v.clone() for k, v in module.state_dict().items()}
-                    module.load_state_dict(read_checkpoint(kept.folder / BEST)["state_dict"])
-                    test["selected"] = _test(module, data, trainer)
-                    module.load_state_dict(last)
+            if selected := _selected(kept, trainer):
+                last = {k: v.clone() for k, v in module.state_dict().items()}
+                module.load_state_dict(selected)
+                test["selected"] = _test(module, data, trainer)
+                module.load_state_dict(last)
+            if selected or kept.best_step == trainer.global_step:
+                epoch = cast(int, kept.best_epoch)
     except RunError as error:
         raise RunError(f"{error}; {kept.kept()}" if kept.kept() not in str(error) else str(error)) from error
     finally:
@@ -99,6 +100,21 @@ def fit_and_test(
     if trainer.is_global_zero:
         (kept.folder / BEFORE).unlink(missing_ok=True)
     return Fitted(test, kept.validation, epoch, speed.images_per_second, speed.seconds)
+
+
+def _selected(kept: Checkpoints, trainer: L.Trainer) -> dict[str, Any] | None:
+    """Return the selected student's weights; ``None`` where none was selected, it is the last, or its file is lost."""
+    if kept.best_epoch is None or kept.best_step == trainer.global_step:
+        return None
+    try:
+        content = read_checkpoint(kept.folder / BEST)
+        if content["global_step"] == kept.best_step:
+            return content["state_dict"]
+        fault = f"it is of step {content['global_step']}, not {kept.best_step}"
+    except InputError as error:
+        fault = str(error)
+    say(f"[yellow]warning: the selected student is lost ({fault}); the last one stands for it[/yellow]")
+    return None
 
 
 def _named(metrics: Mapping[str, Any], prefix: str) -> Figures:

@@ -42,15 +42,26 @@ class Earlier:
     facts: Facts
     summary: Summary | None
 
-    def check_inputs(self, facts: Facts) -> None:
-        """Refuse to go on with other data or another teacher, since the result would be neither run's.
+    def check_data(self, data: Facts) -> None:
+        """Refuse to go on with other data, since the result would be neither run's.
 
         Raises:
-            InputError: names what has changed.
+            InputError: they have changed.
         """
-        for name, words in (("data", "the data have changed"), ("teacher", "the teacher is another one")):
-            if self.facts.get(name) != facts.get(name):
-                raise InputError(f"resume: {words} since {self.checkpoint}; {OUT}")
+        if self.facts.get("data") != data:
+            raise InputError(f"resume: the data have changed since {self.checkpoint}; {OUT}")
+
+    def check_teacher(self, digest: str | None) -> None:
+        """Refuse to go on with another teacher, likewise.
+
+        Raises:
+            InputError: it is another one.
+        """
+        if self.facts.get("teacher") != digest:
+            raise InputError(
+                f"resume: the teacher is another one than that of {self.checkpoint}; bring back teacher.checkpoint or "
+                f"cache_dir, or {OUT}"
+            )
 
 
 OUT = "begin another run in another hydra.run.dir"

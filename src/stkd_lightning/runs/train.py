@@ -1,5 +1,6 @@
 """A whole run: data -> teacher -> baseline -> student -> test -> summary."""
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, cast
 
@@ -12,7 +13,7 @@ from torch import nn
 
 from stkd_lightning.cache import cache_root
 from stkd_lightning.callbacks import Checkpoints, Provenance, Seeding, Throughput
-from stkd_lightning.checkpoint_folder import forget
+from stkd_lightning.checkpoint_folder import claimed, forget
 from stkd_lightning.data.module import ArrayDataModule
 from stkd_lightning.files import write_json, write_text
 from stkd_lightning.models.cost import flops, parameters
@@ -44,6 +45,11 @@ def train(config: DictConfig) -> float:
     Raises:
         InputError: a mistake that the user can mend.
     """
+    with claimed(Path(config.run_dir)) if process_rank() == 0 else nullcontext():
+        return _train(config)
+
+
+def _train(config: DictConfig) -> float:
     quiet()
     ranks = try_settings(config)
     mixup = instantiate(config.mixup)
@@ -57,6 +63,10 @@ def train(config: DictConfig) -> float:
         return _result(before.summary["student"])
     data: ArrayDataModule = instantiate(config.dataset)
     data.prepare_data()
+    if before:
+        before.check_data(data_facts(data))
+    elif process_rank() == 0:
+        forget(Path(config.run_dir))
     batches = len(data.train_dataloader())  # refuses a batch larger than the data before anything is trained
     config.num_classes, config.num_samples = data.num_classes, len(data.arrays.splits["train"].labels)
     seeded(config.seed)  # a loss may make parameters of its own, now or when it is fitted to the networks
@@ -71,6 +81,9 @@ def train(config: DictConfig) -> float:
     if asks and config.teacher.checkpoint is None:
         try_features(loss, student, config.teacher.network, data, seed=config.seed)  # before a teacher is trained
     teacher = _teacher(config, data, needed=asks)
+    digest = teacher.network.digest if teacher and asks else None
+    if before:
+        before.check_teacher(digest)
     _decide(config, data, student, teacher if asks else None, steps)
     replay = None
     if teacher and asks and config.teacher.replay:
@@ -97,7 +110,7 @@ def train(config: DictConfig) -> float:
         "config": redacted(plain(config)),
         "data": data_facts(data),
         "input": input_facts(student, data),
-        "teacher": teacher.network.digest if teacher and asks else None,
+        "teacher": digest,
     }
     try:
         trainer = _trainer(config, facts, before, select=data.has_validation)
@@ -172,13 +185,9 @@ def _trainer(config: DictConfig, facts: dict[str, Any], before: Earlier | None, 
     run_dir = Path(config.run_dir)
     folder = run_dir / "checkpoints"
     if before:
-        before.check_inputs(facts)
         say(f"student: goes on from {before.checkpoint}")
     if process_rank() == 0:
         run_dir.mkdir(parents=True, exist_ok=True)
-        if not before:
-            forget(folder)
-            (run_dir / "summary.json").unlink(missing_ok=True)
         write_text(run_dir / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(facts["config"])))
     loggers: list[Logger] = [instantiate(node) for node in config.logger.values()]
     log_configuration(loggers, facts["config"])
