@@ -60,7 +60,7 @@ def begin(folder: Path, *arguments: str) -> "subprocess.Popen[bytes]":
     folder.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "stkd_lightning.train", *RUN, *arguments, "hydra.run.dir=run", "cache_dir=cache"]
     with (folder / "log").open("a") as log:
-        return subprocess.Popen(command, cwd=folder, stdout=log, stderr=log)
+        return subprocess.Popen(command, cwd=folder, stdout=log, stderr=log, start_new_session=True)
 
 
 def whole(folder: Path, path: str) -> dict[str, float]:
@@ -95,7 +95,8 @@ def trial(folder: Path, path: str, kind: str, phase: str, moment: float, referen
         time.sleep(0.02)
     time.sleep(moment)
     if part.poll() is None:
-        part.send_signal(getattr(signal, kind))
+        # A scheduler asks all processes of a run to end; what kills one without asking is mostly after the largest.
+        os.killpg(part.pid, signal.SIGTERM) if kind == "SIGTERM" else part.kill()
     hit = part.wait(LONGEST)
     code = begin(folder, *PATHS[path], "resume=auto").wait(LONGEST)
     differences = compared(reference / "run", folder / "run") if code == 0 else [f"exit code {code}"]

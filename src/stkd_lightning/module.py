@@ -238,7 +238,8 @@ class DistillationModule(L.LightningModule):
         if self.teacher is not None and not self.trainer.sanity_checking:
             self._answers.end_evaluation()
         values = self.metrics.compute(with_teacher=self.teacher is not None)
-        self.metrics.reset()
+        with torch.inference_mode(False):  # a training that follows goes on with these tensors
+            self.metrics.reset()
         # torchmetrics has reduced them over the ranks already; the mean of equal values is the value.
         self.log_dict({f"{stage}/{name}": value for name, value in values.items()}, sync_dist=True)
 

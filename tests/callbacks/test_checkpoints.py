@@ -1,20 +1,24 @@
 """An interrupted training goes on as if it had not been: weights, selection, and what is logged, to the last bit."""
 
+import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from signal import SIGTERM
 from typing import Any
 
 import lightning as L
+import numpy as np
 import pytest
 import torch
-from lightning.pytorch.callbacks import EarlyStopping
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from torch import Tensor, nn
 
 from stkd_lightning import DistillationModule, Mixup, interruption
 from stkd_lightning.callbacks import EMA, Checkpoints, Seeding
 from stkd_lightning.checkpoint_folder import newest_whole
 from stkd_lightning.data import DigitsDataModule
+from stkd_lightning.errors import RunError
 from stkd_lightning.files import BEST, LAST
 from stkd_lightning.losses import CRDLoss, CrossEntropyLoss, FitNetLoss, STKDLoss, WeightedSum
 from stkd_lightning.models import create_model
@@ -135,3 +139,65 @@ def test_with_any_settings(options: dict[str, Any], tmp_path: Path) -> None:
     whole = fit(tmp_path / "whole", **options)
     for after in (3, 5, 6, 7, 11, 12):
         assert_equal(whole, interrupted(tmp_path / str(after), after, **options))
+
+
+class Signal(L.Callback):
+    """Sends this process a signal in the middle of a batch."""
+
+    def __init__(self, at: int) -> None:
+        self.at = at
+
+    def on_before_backward(self, trainer: L.Trainer, pl_module: L.LightningModule, loss: Tensor) -> None:
+        if trainer.global_step == self.at:
+            os.kill(os.getpid(), SIGTERM)
+
+
+def test_in_a_project_of_ones_own_a_signal_ends_the_training_well(tmp_path: Path) -> None:
+    """Without the command line; the next training in the same process is not ended by it."""
+    module, data = distillation(STKDLoss), DigitsDataModule()
+    kept = Checkpoints(tmp_path, select=True)
+    options: dict[str, Any] = {"max_epochs": 2, "limit_train_batches": BATCHES, "accelerator": "cpu", "logger": False,
+                               "enable_progress_bar": False, "default_root_dir": tmp_path}  # fmt: skip
+    before = signal.getsignal(SIGTERM)
+    with pytest.raises(interruption.Interrupted, match="SIGTERM"):
+        L.Trainer(**options, callbacks=[Signal(3), kept]).fit(module, data)
+    assert signal.getsignal(SIGTERM) is before
+    assert torch.load(tmp_path / LAST, weights_only=True)["global_step"] == 4
+    again = L.Trainer(**options, callbacks=[Checkpoints(tmp_path, select=True)])
+    again.fit(distillation(STKDLoss), data, ckpt_path=tmp_path / LAST)
+    assert again.global_step == 2 * BATCHES
+
+
+def test_a_state_that_could_not_be_read_again_is_told_at_once(tmp_path: Path) -> None:
+    class Odd(L.Callback):
+        def state_dict(self) -> dict[str, Any]:
+            return {"value": np.float64(0.5)}
+
+    trainer = L.Trainer(
+        max_epochs=2, limit_train_batches=2, accelerator="cpu", logger=False, enable_progress_bar=False,
+        default_root_dir=tmp_path, callbacks=[Odd(), Checkpoints(tmp_path, select=True)],
+    )  # fmt: skip
+    with pytest.raises(RunError, match="could not be read again: a callback's, optimizer's or schedule's state holds"):
+        trainer.fit(distillation(STKDLoss), DigitsDataModule())
+    assert trainer.global_step == 2
+    assert not list(tmp_path.glob("*.ckpt"))
+
+
+def test_others_checkpoints_are_left_as_they_are(tmp_path: Path) -> None:
+    own = ModelCheckpoint(tmp_path / "own", "{step}", every_n_train_steps=4, save_top_k=-1)
+    trainer = L.Trainer(
+        max_epochs=1, limit_train_batches=BATCHES, accelerator="cpu", logger=False, enable_progress_bar=False,
+        default_root_dir=tmp_path, callbacks=[own, Checkpoints(tmp_path, select=True)],
+    )  # fmt: skip
+    trainer.fit(distillation(STKDLoss), DigitsDataModule())
+    loops = torch.load(tmp_path / "own" / "step=4.ckpt", weights_only=True)["loops"]["fit_loop"]
+    assert loops["epoch_loop.batch_progress"]["current"]["ready"] == 4
+
+
+def test_the_selected_student_is_there_again_when_a_run_ended_before_it_was_written(tmp_path: Path) -> None:
+    whole = fit(tmp_path / "whole")
+    assert whole["best"][0] == 0
+    with pytest.raises(interruption.Interrupted):
+        fit(tmp_path / "parts", after=BATCHES)
+    (tmp_path / "parts" / "checkpoints" / BEST).unlink()
+    assert_equal(whole, fit(tmp_path / "parts", checkpoint=newest_whole(tmp_path / "parts" / "checkpoints")))

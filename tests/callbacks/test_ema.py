@@ -56,6 +56,18 @@ def test_it_is_the_average_that_a_loop_makes(tmp_path: Path) -> None:
     assert figures == again
 
 
+def test_outside_of_training_the_student_is_measured_as_it_is(tmp_path: Path) -> None:
+    fitting = trainer(tmp_path, callbacks=[EMA(0.9)])
+    module = DistillationModule(
+        create_model("resnet8", num_classes=10), STKDLoss(), FrozenTeacher(create_model("resnet8", num_classes=10))
+    )
+    before = fitting.validate(module, DigitsDataModule(), verbose=False)
+    fitting.fit(module, DigitsDataModule())
+    after = fitting.validate(module, DigitsDataModule(), verbose=False)
+    assert before[0].keys() == after[0].keys()
+    assert before != after
+
+
 def test_training_is_that_of_a_run_without_it(tmp_path: Path) -> None:
     states = []
     for callbacks in ([], [EMA(0.9)]):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -68,6 +69,9 @@ def test_the_way_from_an_interruption_to_the_end(command: Command, tmp_path: Pat
     assert "last.ckpt is of a run with optimizer.lr=0.02; set it so, or" in " ".join(refused.stderr.split())
 
     checkpoint = tmp_path / "run" / "checkpoints" / "last.ckpt"
+    checkpoint.rename(checkpoint.with_name("elsewhere"))
+    assert "holds a run that was interrupted" in command("train", *RUN, *settings).stderr  # by the one before
+    checkpoint.with_name("elsewhere").rename(checkpoint)
     content = bytearray(checkpoint.read_bytes())
     content[len(content) // 3] ^= 16
     checkpoint.write_bytes(content)
@@ -82,6 +86,29 @@ def test_the_way_from_an_interruption_to_the_end(command: Command, tmp_path: Pat
     assert again.returncode == 0, again.stderr
     assert "this run was finished before; nothing is left to do" in again.stdout
     assert (tmp_path / "run" / "summary.json").read_bytes() == before
+
+
+def test_a_sweep_that_the_configuration_makes(command: Command, tmp_path: Path) -> None:
+    """The command that goes on with it names its folder, and its table holds what was finished before."""
+    run = [option for option in RUN if not option.startswith(("hydra.run", "experiment"))]
+    sweep = [*run, "experiment=[quickstart,ablation]", "hydra.sweep.dir=sweep", "trainer.max_epochs=2"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "stkd_lightning.train", *sweep],
+        cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    while not (tmp_path / "sweep" / "1" / "config.yaml").exists():
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    _, error = process.communicate(timeout=120)
+    assert process.returncode == 143
+    words = error.strip().splitlines()[-1].split("go on with: python -m stkd_lightning.train ")[1]
+    assert words.endswith("hydra.sweep.dir=sweep resume=auto")
+    done = command("train", *shlex.split(words))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("finished before") == 1
+    rows = json.loads((tmp_path / "sweep" / "comparison.json").read_text())["rows"]
+    assert [row["label"] for row in rows] == ["ce", "ce_mixup", "kd", "stkd"]
 
 
 def test_a_replay_that_is_interrupted(command: Command, tmp_path: Path) -> None:
