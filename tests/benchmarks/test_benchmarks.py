@@ -41,15 +41,6 @@ def test_throughput(tmp_path: Path) -> None:
     assert {"hardware", "versions", "commit", "busy_percent"} <= result.keys()
 
 
-def test_the_soak_in_the_readme_is_the_one_that_was_made() -> None:
-    import soak
-
-    trials = [soak.Trial(**t) for t in json.loads((FOLDER / "results" / "soak_cpu.json").read_text())["trials"]]
-    readme = (FOLDER.parent / "README.md").read_text()
-    (shown,) = re.findall(r"<!-- soak_cpu -->\n(.*?)\n<!-- end -->", readme, re.DOTALL)
-    assert shown == soak.table(trials)
-
-
 def test_framework(tmp_path: Path) -> None:
     _, result = benchmark("framework.py", tmp_path, "--rounds", "1", "--steps", "5")
     assert result["framework_ms"] == pytest.approx(result["ours_ms"] - result["bare_ms"])

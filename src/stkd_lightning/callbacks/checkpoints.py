@@ -48,8 +48,8 @@ class Checkpoints(Checkpoint):
         RunError: during training, a checkpoint that cannot be written, or weights that are not finite.
     """
 
-    def __init__(self, folder: Path, *, select: bool, minutes: float | None = 10) -> None:
-        self.folder, self.select, self.minutes = folder, select, minutes
+    def __init__(self, folder: str | Path, *, select: bool, minutes: float | None = 10) -> None:
+        self.folder, self.select, self.minutes = Path(folder), select, minutes
         self.validation: dict[str, float] = {}
         self.best_epoch: int | None = None
         self.best_step, self.best_accuracy = -1, -1.0

@@ -94,7 +94,8 @@ def fit_and_test(
             if selected or kept.best_step == trainer.global_step:
                 epoch = cast(int, kept.best_epoch)
     except RunError as error:
-        raise RunError(f"{error}; {kept.kept()}" if kept.kept() not in str(error) else str(error)) from error
+        words = str(error) if kept.kept() in str(error) else f"{error}; {kept.kept()}"
+        raise RunError(words, passes=error.passes) from error
     finally:
         module.abandon()
     if trainer.is_global_zero:
