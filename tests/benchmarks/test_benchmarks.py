@@ -83,3 +83,14 @@ def test_the_readme_shows_the_results(monkeypatch: pytest.MonkeyPatch) -> None:
         result = json.loads((FOLDER / "results" / f"{name}.json").read_text())
         shown = readme.partition(f"<!-- {name} -->\n")[2].partition("<!-- end -->")[0]
         assert shown.strip() == throughput.table(result["pairs"])
+
+
+def test_the_readme_shows_the_soak(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(FOLDER))
+    import soak
+
+    trials = [soak.Trial(**t) for t in json.loads((FOLDER / "results" / "soak_cpu.json").read_text())["trials"]]
+    shown = (FOLDER.parent / "README.md").read_text().partition("<!-- soak_cpu -->\n")[2].partition("<!-- end -->")[0]
+    assert shown.strip() == soak.table(trials)
+    assert len(trials) == 40
+    assert all(trial.exit_code and not trial.differences for trial in trials)
