@@ -10,12 +10,13 @@ if TYPE_CHECKING:
     from stkd_lightning.mixup import Mixup
     from stkd_lightning.module import DistillationModule
     from stkd_lightning.outputs import Batch, MixedTarget, ModelOutput, StepContext
+    from stkd_lightning.student import load_student
 
-__all__ = ["Batch", "DistillationModule", "MixedTarget", "Mixup", "ModelOutput", "StepContext"]
+__all__ = ["Batch", "DistillationModule", "MixedTarget", "Mixup", "ModelOutput", "StepContext", "load_student"]
 
 
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    inner = {"DistillationModule": "module", "Mixup": "mixup"}.get(name, "outputs")
+    inner = {"DistillationModule": "module", "Mixup": "mixup", "load_student": "student"}.get(name, "outputs")
     return getattr(import_module(f"{__name__}.{inner}"), name)

@@ -94,3 +94,22 @@ def test_the_readme_shows_the_soak(monkeypatch: pytest.MonkeyPatch) -> None:
     assert shown.strip() == soak.table(trials)
     assert len(trials) == 40
     assert all(trial.exit_code and not trial.differences for trial in trials)
+
+
+def test_latency(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out, result = benchmark("latency.py", tmp_path, "--pairs", "resnet14:resnet8", "--batches", "1", "2",
+                            "--rounds", "1", "--threads", "1")  # fmt: skip
+    (ways,) = result["pairs"].values()
+    assert {"torch", "torch.export"} <= ways.keys()
+    for batches in ways.values():
+        for one in batches.values():
+            assert one["ratio"] == pytest.approx(one["student_ms"] / one["teacher_ms"])
+    monkeypatch.syspath_prepend(str(FOLDER))
+    import latency
+
+    assert latency.table(result["pairs"]) in out
+    readme = (FOLDER.parent / "README.md").read_text()
+    for name in re.findall(r"<!-- (latency_\w+) -->", readme):
+        shown = readme.partition(f"<!-- {name} -->\n")[2].partition("<!-- end -->")[0]
+        measured = json.loads((FOLDER / "results" / f"{name}.json").read_text())
+        assert shown.strip() == latency.table(measured["pairs"])

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Iterator
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ from omegaconf.errors import OmegaConfBaseException
 from stkd_lightning import ranges
 from stkd_lightning.cache import cache_root
 from stkd_lightning.cli.compose import options
+from stkd_lightning.cli.student_checks import check_export, check_predict
+from stkd_lightning.cli.writable import check_writable
 from stkd_lightning.errors import InputError, reason, unknown
 from stkd_lightning.files import check_exists, last_kept
 
@@ -92,6 +95,12 @@ def _check(config: DictConfig) -> None:
         _check_teacher(config.teacher)
     if "checkpoint" in config and not Path(ranges.path("checkpoint", config.checkpoint)).is_dir():
         check_exists(Path(config.checkpoint))
+    if "push_to_hub" in config:
+        check_export(config)
+    if "images" in config:
+        check_predict(config)
+    if "logger" in config:
+        _check_packages(config.logger)
     if config.get("cache_dir") is not None:
         ranges.path("cache_dir", config.cache_dir)
     if "dataset" in config:
@@ -121,6 +130,13 @@ def _check_teacher(teacher: DictConfig) -> None:
                 )
     elif teacher.checkpoint != "pretrained":
         check_exists(Path(ranges.path("teacher.checkpoint", teacher.checkpoint)))
+
+
+def _check_packages(loggers: DictConfig) -> None:
+    """Refuse a dashboard whose package is not there; it is named like the choice that brings it."""
+    for name, needed in (("tensorboard", ("tensorboard",)), ("mlflow", ("mlflow", "sqlalchemy", "alembic"))):
+        if name in loggers and not all(map(find_spec, needed)):
+            raise InputError(f"logger={name}: its package is not installed; pip install 'stkd-lightning[{name}]'")
 
 
 def _check_trainer(trainer: DictConfig, batch_size: Any) -> None:
@@ -196,18 +212,3 @@ def output_folders(config: DictConfig) -> list[Path]:
     hydra = config.hydra
     folders = [Path(hydra.sweep.dir if _sweeps(config) else hydra.run.dir)]
     return [*folders, cache_root(config.cache_dir)] if "cache_dir" in config else folders
-
-
-def check_writable(folder: Path) -> None:
-    """Refuse a folder that cannot be made or written.
-
-    Raises:
-        InputError: names the part of the path that is in the way.
-    """
-    existing = folder.absolute()
-    while not existing.exists():
-        existing = existing.parent
-    if not existing.is_dir():
-        raise InputError(f"output folder {folder}: cannot be made, {existing} is a file")
-    if not os.access(existing, os.W_OK | os.X_OK):
-        raise InputError(f"output folder {folder}: cannot be written, no permission for {existing}")

@@ -1,13 +1,11 @@
 """Measuring a student from its checkpoint alone."""
 
 from pathlib import Path
-from typing import Any
 
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from stkd_lightning.callbacks import ProgressBar
-from stkd_lightning.callbacks.provenance import KEY
 from stkd_lightning.data.module import ArrayDataModule
 from stkd_lightning.errors import InputError, unknown
 from stkd_lightning.files import write_json
@@ -16,22 +14,9 @@ from stkd_lightning.module import DistillationModule
 from stkd_lightning.reporting.console import say
 from stkd_lightning.runs.fit import quiet
 from stkd_lightning.runs.networks import build_network
-from stkd_lightning.weights import read_checkpoint
-
-REUSING = "stkd_lightning.models.reuse_classifier"  # the one network that is made of others
-# What a checkpoint's configuration may build: a file from others must not choose what code runs.
-TRUSTED = (
-    "stkd_lightning.models.create_model",
-    REUSING,
-    "stkd_lightning.models.timm_model",
-    "stkd_lightning.models.torchvision_model",
-    "stkd_lightning.data.CIFAR10DataModule",
-    "stkd_lightning.data.CIFAR100DataModule",
-    "stkd_lightning.data.CINIC10DataModule",
-    "stkd_lightning.data.TinyImageNetDataModule",
-    "stkd_lightning.data.ImageFolderDataModule",
-    "stkd_lightning.data.DigitsDataModule",
-)
+from stkd_lightning.student import checkpoint_file
+from stkd_lightning.student_facts import provenance, trained_network
+from stkd_lightning.trusted import check_trusted
 
 
 def evaluate(config: DictConfig) -> float:
@@ -50,18 +35,10 @@ def evaluate(config: DictConfig) -> float:
     if config.split not in ("test", "val"):
         raise unknown("split", str(config.split), ["test", "val"])
     path = checkpoint_file(Path(config.checkpoint))
-    facts: Any = read_checkpoint(path).get(KEY)
-    try:
-        config_facts = dict(facts["config"])
-        student = config_facts.get("distilled") or config_facts["student"]
-        parts = {"student": dict(student), "dataset": dict(config_facts["dataset"])}
-        class_names = [str(name) for name in facts["data"]["class_names"]]
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(
-            f"checkpoint {path}: does not say, as this project's do, what network and data it is of"
-        ) from error
+    said = provenance(path)
+    parts = {"student": trained_network(said), "dataset": said["config"]["dataset"]}
     if not config.trust:
-        _check_trusted(parts, path)
+        check_trusted(parts, path)
     saved = OmegaConf.create(parts)
     here = {"cache_dir": config.cache_dir, "batch_size": config.batch_size}
     here |= {"data_dir": config.data_dir} if config.data_dir is not None else {}
@@ -69,7 +46,7 @@ def evaluate(config: DictConfig) -> float:
     official = {k: None for k in ("url", "md5") if k in saved.dataset}
     dataset = OmegaConf.merge(saved.dataset, here, official)
     data: ArrayDataModule = instantiate(dataset)
-    _check_classes(data, class_names, path)
+    _check_classes(data, said["data"]["class_names"], path)
     student = build_network(saved.student, data, checkpoint=str(path))
     module = DistillationModule(student, CrossEntropyLoss())
     trainer = instantiate(config.trainer, callbacks=[ProgressBar()], logger=False, enable_checkpointing=False)
@@ -84,48 +61,6 @@ def evaluate(config: DictConfig) -> float:
         output.parent.mkdir(parents=True, exist_ok=True)
         write_json(output, {"checkpoint": str(path), "split": config.split, "data": data.name, **figures})
     return float(figures["accuracy"])
-
-
-def checkpoint_file(path: Path) -> Path:
-    """Return a checkpoint itself; of a run's folder its selected, else its last student.
-
-    Raises:
-        InputError: neither is there.
-    """
-    if not path.is_dir():
-        return path
-    for name in ("best.ckpt", "last.ckpt"):
-        for folder in (path / "checkpoints", path):
-            if (folder / name).is_file():
-                return folder / name
-    raise InputError(f"checkpoint {path}: a folder without checkpoints/best.ckpt or last.ckpt")
-
-
-def _check_trusted(parts: dict[str, Any], path: Path) -> None:
-    """Refuse what could run other code than this project's: foreign classes, references, and words for libraries.
-
-    Raises:
-        InputError: names what was found.
-    """
-    known = {"_target_", "name", "resident", "weights", "data_dir", "cache_dir", "url", "md5", "train_folder",
-             "val_folder", "test_folder", "sampler"}  # fmt: skip
-    nodes = list(parts.values())
-    for part in nodes:
-        if part.get("_target_") not in TRUSTED:
-            raise InputError(
-                f"checkpoint {path}: wants to build {part.get('_target_')}, which is not of this project; "
-                "trust=true allows it"
-            )
-        for option, value in part.items():
-            if not isinstance(option, str) or (option.startswith("_") and option != "_target_"):
-                raise InputError(f"checkpoint {path}: its option {option!r} is not plain; trust=true allows it")
-            if isinstance(value, dict) and part["_target_"] == REUSING and option in ("student", "teacher"):
-                nodes.append(value)
-                continue
-            word = option in known and isinstance(value, str) and "${" not in value
-            fetched = option == "name" and ":" in str(value)  # timm's way to name a network on a hub
-            if fetched or not (word or isinstance(value, int | float | None)):
-                raise InputError(f"checkpoint {path}: its option {option}={value!r} is not plain; trust=true allows it")
 
 
 def _check_classes(data: ArrayDataModule, class_names: list[str], path: Path) -> None:

@@ -1,7 +1,7 @@
 """From configuration nodes to networks that fit the data."""
 
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import torch
 from hydra.utils import instantiate
@@ -9,7 +9,6 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
 from stkd_lightning.callbacks.provenance import KEY
-from stkd_lightning.data.module import ArrayDataModule
 from stkd_lightning.errors import InputError
 from stkd_lightning.models.features import logits_of
 from stkd_lightning.models.inputs import AdaptedInput, InputSpec, declared, for_data
@@ -17,11 +16,31 @@ from stkd_lightning.runs.fit import seeded
 from stkd_lightning.weights import load_weights, read_checkpoint
 
 
+class Images(Protocol):
+    """What a network must know of the images that it will see; data modules know it."""
+
+    @property
+    def num_classes(self) -> int:
+        """Number of logits."""
+
+    @property
+    def image_size(self) -> int:
+        """Side in pixels."""
+
+    @property
+    def mean(self) -> Sequence[float]:
+        """Of each channel, in units of 1."""
+
+    @property
+    def std(self) -> Sequence[float]:
+        """Of each channel, in units of 1."""
+
+
 def build_network(
     config: DictConfig,
-    data: ArrayDataModule,
+    data: Images,
     *,
-    seed: int = 0,
+    seed: int | None = 0,
     checkpoint: str | None = None,
     input_size: int | None = None,
     mean: Sequence[float] | None = None,
@@ -32,7 +51,7 @@ def build_network(
     Args:
         config: a node with ``_target_``.
         data: whose images it will see.
-        seed: of its first weights.
+        seed: of its first weights; ``None`` leaves the global generators as they are.
         checkpoint: file of weights; ``None`` keeps those that it was built with.
         input_size: side in pixels that it expects, in place of what the network or the checkpoint says.
         mean: that it expects, likewise.
@@ -41,7 +60,8 @@ def build_network(
     Raises:
         InputError: an unknown network, weights that do not fit, or a network that does not fit the data.
     """
-    seeded(seed)
+    if seed is not None:
+        seeded(seed)
     facts = read_checkpoint(checkpoint).get(KEY, {}) if checkpoint is not None else {}
     network: nn.Module = instantiate(without_start(config) if facts else config)
     spec = declared(network)
@@ -54,12 +74,12 @@ def build_network(
     return network
 
 
-def example_of(data: ArrayDataModule) -> Tensor:
+def example_of(data: Images) -> Tensor:
     """Return an image of the data's shape, all zeros, ``(1, 3, H, W)``."""
     return torch.zeros(1, 3, data.image_size, data.image_size)
 
 
-def _try(network: nn.Module, data: ArrayDataModule) -> None:
+def _try(network: nn.Module, data: Images) -> None:
     """Show a network one image, before any other is trained for it.
 
     Raises:
@@ -89,7 +109,7 @@ def without_start(network: DictConfig) -> DictConfig:
     return cast(DictConfig, OmegaConf.merge(network, inner, {k: v for k, v in unset.items() if k in network}))
 
 
-def input_facts(network: nn.Module, data: ArrayDataModule) -> dict[str, Any]:
+def input_facts(network: nn.Module, data: Images) -> dict[str, Any]:
     """Return what a network built for some data expects of its input, as a checkpoint says it."""
     if isinstance(network, AdaptedInput):
         mean, std = network.own_normalization

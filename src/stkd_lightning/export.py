@@ -1,0 +1,12 @@
+"""``python -m stkd_lightning.export checkpoint=...``: write a student as a file for use elsewhere."""
+
+from stkd_lightning.cli import command
+
+
+def main() -> None:
+    """Run the command."""
+    command("export", "stkd_lightning.runs.export:export")
+
+
+if __name__ == "__main__":
+    main()

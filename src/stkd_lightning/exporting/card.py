@@ -1,0 +1,172 @@
+"""The model card: ``README.md`` of an export, as the Hugging Face hub reads it."""
+
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from stkd_lightning.exporting.format import Format
+from stkd_lightning.student_facts import StudentFacts
+
+METRICS = {"accuracy": "accuracy", "top5": "top-5 accuracy", "calibration_error": "calibration error"}
+SHOWN_CLASSES = 20
+
+
+def card(facts: StudentFacts, one: Format, comparison: dict[str, Any], repository: str | None) -> str:
+    """Return the card of an export.
+
+    Args:
+        facts: of its student.
+        one: its format.
+        comparison: as ``student.json`` has it.
+        repository: on the hub, if it is known.
+    """
+    parts = [
+        f"---\n# license: (yours to choose)\n{OmegaConf.to_yaml(OmegaConf.create(header(facts)))}---\n",
+        f"# {_title(facts)}\n",
+        f"{_origin(facts)}\n",
+        f"## Figures\n\n{_figures(facts)}\n",
+        f"## Use\n\n{_use(one, repository or f'YOU/{_name(facts)}')}\n",
+        f"## Images\n\n{_images(facts)}\n",
+        f"## Training\n\n{_training(facts)}\n",
+        f"## Limits\n\n{_limits(facts, one, comparison)}",
+    ]
+    return "\n".join(parts)
+
+
+def header(facts: StudentFacts) -> dict[str, Any]:
+    """Return the card's fields for programs."""
+    data, figures = _data(facts), facts.about.get("student") or {}
+    tags = ["image-classification", "pytorch", *(["knowledge-distillation"] if "teacher" in facts.about else [])]
+    metrics = [
+        {"type": name, "name": words, "value": round(figures["test"][name], 6)}
+        for name, words in METRICS.items()
+        if name in figures.get("test", {})
+    ]
+    content: dict[str, Any] = {
+        "library_name": "stkd-lightning",
+        "pipeline_tag": "image-classification",
+        "tags": tags,
+        "datasets": [data],
+    }
+    if metrics:
+        result = {
+            "task": {"type": "image-classification"},
+            "dataset": {"type": data, "name": data, "split": "test"},
+            "metrics": metrics,
+        }
+        content["metrics"] = ["accuracy"]
+        content["model-index"] = [{"name": _title(facts), "results": [result]}]
+    return content
+
+
+def _name(facts: StudentFacts) -> str:
+    return str(facts.about.get("name") or "student")
+
+
+def _data(facts: StudentFacts) -> str:
+    return str((facts.about.get("data") or {}).get("name") or "unknown")
+
+
+def _title(facts: StudentFacts) -> str:
+    return f"{_name(facts)} on {_data(facts)}"
+
+
+def _origin(facts: StudentFacts) -> str:
+    teacher = facts.about.get("teacher")
+    how = (
+        f"distilled from {teacher.get('name')} by {facts.about.get('method')}"
+        if teacher
+        else "trained without a teacher"
+    )
+    side = facts.image_size
+    return f"A classifier of {facts.num_classes} classes for images of {side}x{side}, {how}, with stkd-lightning."
+
+
+def _figures(facts: StudentFacts) -> str:
+    """Lay out teacher, student alone and student; in percent."""
+    rows = [("teacher", facts.about.get("teacher")), ("this student", facts.about.get("student"))]
+    rows[1:1] = [("the same network, without a teacher", facts.about.get("alone"))]
+    count = facts.about.get("test_images")
+    selected = {"selected": "the student with the best validation accuracy", "last": "the student of the last epoch"}
+    which = selected.get(str(facts.about.get("selection")), "a student")
+    seed = f", seed {facts.about['seed']}" if "seed" in facts.about else ""
+    shown = f"{_data(facts)}{f' (n = {count:,})' if count else ''}"
+    lines = [
+        f"Test images of {shown}, one run{seed}; {which}. They took no part in training or selection.\n",
+        "| | parameters | MFLOPs | top-1, % | top-5, % | calibration error |",
+        "|---|---:|---:|---:|---:|---:|",
+    ]
+    for label, row in rows:
+        if row:
+            test = row.get("test", {})
+            cells = [
+                f"{row['parameters']:,}" if "parameters" in row else "",
+                f"{row['flops'] / 1e6:,.1f}" if "flops" in row else "",
+                *(f"{100 * test[name]:.2f}" if name in test else "" for name in ("accuracy", "top5")),
+                f"{test['calibration_error']:.3f}" if "calibration_error" in test else "",
+            ]
+            lines.append(f"| {label} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n\n(MFLOPs of one image, two for each multiply-add.)"
+
+
+def _use(one: Format, repository: str) -> str:
+    trust = ", trust=True" if one.holds_programs else ""
+    code = (
+        "from huggingface_hub import snapshot_download\nfrom stkd_lightning import load_student\n\n"
+        f'student = load_student(snapshot_download("{repository}"){trust})\n'
+        'print(student.predict("image.png", top=5))'
+    )
+    more = f"\n\nWithout this project:\n\n```python\n{one.usage}\n```" if one.usage else ""
+    return f"```python\n{code}\n```{more}"
+
+
+def _images(facts: StudentFacts) -> str:
+    def rounded(values: tuple[float, ...]) -> list[float]:
+        return [round(value, 6) for value in values]
+
+    names = ", ".join(facts.class_names[:SHOWN_CLASSES])
+    rest = f" and {facts.num_classes - SHOWN_CLASSES} more" if facts.num_classes > SHOWN_CLASSES else ""
+    return (
+        f"RGB, resized to cover {facts.image_size}x{facts.image_size} and cropped centrally, in [0, 1], then "
+        f"(x - mean) / std of each channel: mean {rounded(facts.mean)}, std {rounded(facts.std)}.\n\n"
+        f"Classes, in the order of the logits: {names}{rest}. `student.json` has all of it."
+    )
+
+
+def _training(facts: StudentFacts) -> str:
+    about = facts.about
+    said = {
+        "Method": about.get("method"),
+        "Objective": _settings(about.get("objective")),
+        "Mixing": _settings(about.get("mixup")) if (about.get("mixup") or {}).get("probability") else "none",
+        "Epochs": about.get("epochs"),
+        "Batch size": about.get("batch_size"),
+        "Seed": about.get("seed"),
+        "Data": about.get("data", {}).get("digest") and f"{_data(facts)}, digest {about['data']['digest']}",
+    }
+    return "\n".join(f"- {name}: {value}" for name, value in said.items() if value not in (None, ""))
+
+
+def _settings(node: Any, prefix: str = "") -> str:
+    """Return a node in one line: its class and its options."""
+    if not isinstance(node, dict):
+        return ""
+    words = [str(node.get("_target_", "")).rpartition(".")[2]] if "_target_" in node and not prefix else []
+    for name, value in node.items():
+        if isinstance(value, dict):
+            own = str(value.get("_target_", "")).rpartition(".")[2]
+            words += [f"{prefix}{name}={own}"] * bool(own) + [_settings(value, f"{prefix}{name}.")]
+        elif name != "_target_" and value is not None:
+            words.append(f"{prefix}{name}={value}")
+    return ", ".join(filter(None, words))
+
+
+def _limits(facts: StudentFacts, one: Format, comparison: dict[str, Any]) -> str:
+    return (
+        f"- It was measured on {_data(facts)} alone; on images of another kind its accuracy is unknown, and it says "
+        "one of its classes of any image.\n"
+        "- It takes over what its teacher and its training images get wrong, and may favour some classes over others.\n"
+        "- The figures are of a single run; another seed gives others.\n"
+        f"- `{one.file}` computes in float32 and was compared with the checkpoint on {comparison['images']}: logits "
+        f"differ by {comparison['largest_difference']:.1e} at most.\n"
+    )

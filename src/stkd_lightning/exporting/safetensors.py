@@ -1,0 +1,36 @@
+"""Safetensors: the weights under the network's own names; ``load_student`` builds the network again."""
+
+from pathlib import Path
+
+from torch import nn
+
+from stkd_lightning.exporting.format import Format, metadata
+from stkd_lightning.models.features import inner_network
+from stkd_lightning.student import Student, build
+from stkd_lightning.student_facts import StudentFacts
+from stkd_lightning.trusted import check_trusted
+
+
+class Safetensors(Format):
+    """Weights only; ``metadata`` in the file's header."""
+
+    name = "safetensors"
+    file = "model.safetensors"
+
+    def write(self, student: Student, path: Path) -> None:
+        """Write it."""
+        from safetensors.torch import save_file
+
+        state = inner_network(student.network).state_dict()
+        # Tensors that share memory, as tied weights do, are written each by itself.
+        save_file(
+            {k: v.clone().contiguous() for k, v in state.items()}, path, {"format": "pt", **metadata(student.facts)}
+        )
+
+    def read(self, path: Path, facts: StudentFacts) -> nn.Module:
+        """Build the network that the facts name."""
+        return build(facts, path)
+
+    def check_trusted(self, path: Path, facts: StudentFacts) -> None:
+        """Refuse networks that are not of this project."""
+        check_trusted({"student": facts.network}, path)

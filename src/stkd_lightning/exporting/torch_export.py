@@ -1,0 +1,37 @@
+"""``torch.export``: a graph of torch's operators with its weights, for torch, ExecuTorch and AOTInductor."""
+
+import json
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from stkd_lightning.errors import InputError, reason
+from stkd_lightning.exporting.format import INSIDE, Format, example, metadata
+from stkd_lightning.student import Student
+from stkd_lightning.student_facts import StudentFacts
+
+
+class TorchExport(Format):
+    """A ``.pt2`` archive; ``metadata`` as its extra file ``student.json``."""
+
+    name = "torch_export"
+    file = "model.pt2"
+    holds_programs = True
+    usage = (
+        'network = torch.export.load("model.pt2").module()\n'
+        "logits = network(images)  # (B, 3, S, S) float32, normalized as below"
+    )
+
+    def write(self, student: Student, path: Path) -> None:
+        """Write it."""
+        sizes = ({0: torch.export.Dim("batch")},)
+        program = torch.export.export(student, (example(student.facts),), dynamic_shapes=sizes)
+        torch.export.save(program, path, extra_files={INSIDE: json.dumps(metadata(student.facts))})
+
+    def read(self, path: Path, facts: StudentFacts) -> nn.Module:
+        """Load it; its archive may hold pickles, which is why it needs trust."""
+        try:
+            return torch.export.load(path).module()
+        except Exception as error:  # torch raises many types for a damaged file
+            raise InputError(f"export {path}: damaged or not of torch.export ({reason(error)})") from error

@@ -1,0 +1,41 @@
+"""TorchScript, by tracing: for programs in C++ that link libtorch, and old versions of torch."""
+
+import json
+import warnings
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from stkd_lightning.errors import InputError, reason
+from stkd_lightning.exporting.format import INSIDE, Format, example, metadata
+from stkd_lightning.student import Student
+from stkd_lightning.student_facts import StudentFacts
+
+
+class TorchScript(Format):
+    """A ``.pt`` archive; ``metadata`` as its extra file ``student.json``."""
+
+    name = "torchscript"
+    file = "model.pt"
+    holds_programs = True
+    usage = (
+        'network = torch.jit.load("model.pt")\nlogits = network(images)  # (B, 3, S, S) float32, normalized as below'
+    )
+
+    def write(self, student: Student, path: Path) -> None:
+        """Write it, once the trace and the network agree."""
+        with warnings.catch_warnings():
+            # torch advises torch.export instead; what a trace made constant is found by the comparison that follows.
+            warnings.simplefilter("ignore")
+            traced = torch.jit.trace(student, example(student.facts), check_trace=True)
+            torch.jit.save(traced, str(path), _extra_files={INSIDE: json.dumps(metadata(student.facts))})
+
+    def read(self, path: Path, facts: StudentFacts) -> nn.Module:
+        """Load it to the CPU; what it computes is its maker's, which is why it needs trust."""
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                return torch.jit.load(str(path), map_location="cpu")
+        except Exception as error:  # torch raises many types for a damaged file
+            raise InputError(f"export {path}: damaged or not TorchScript ({reason(error)})") from error

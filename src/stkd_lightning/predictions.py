@@ -1,0 +1,91 @@
+"""What a student takes image files for, batch by batch, with images decoded on other threads meanwhile."""
+
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from stkd_lightning import ranges
+from stkd_lightning.data.images import decode
+from stkd_lightning.data.loader import Normalize
+from stkd_lightning.errors import InputError
+
+if TYPE_CHECKING:
+    from stkd_lightning.student import Student
+
+BATCH = 64
+Decoded = NDArray[np.uint8] | InputError
+
+
+class Prediction(NamedTuple):
+    """The most probable classes of an image.
+
+    Attributes:
+        path: of the image.
+        classes: names, the most probable first.
+        probabilities: of these, in [0, 1].
+    """
+
+    path: Path
+    classes: tuple[str, ...]
+    probabilities: tuple[float, ...]
+
+
+def predictions(
+    student: "Student", paths: Iterable[Path], *, top: int = 5, batch_size: int = BATCH
+) -> Iterator[Prediction | InputError]:
+    """Yield what a student takes each file for, or why it could not be read, in order.
+
+    Args:
+        student: on any device.
+        paths: image files; no more than two batches of them are in memory.
+        top: classes of each, at least 1; no more than there are.
+        batch_size: images that the network sees at once.
+
+    Raises:
+        InputError: ``top`` or ``batch_size`` below 1.
+    """
+    ranges.whole("batch_size", batch_size, minimum=1)
+    count = min(ranges.whole("top", top, minimum=1), len(student.class_names))
+    normalize = Normalize(student.mean, student.std).to(student.device)
+    for chunk in _decoded(paths, student.image_size, batch_size):
+        images = [image for _, image in chunk if not isinstance(image, InputError)]
+        found: Iterator[tuple[list[float], list[int]]] = iter(())
+        if images:
+            with torch.inference_mode():
+                logits = student(normalize(torch.from_numpy(np.stack(images)).to(student.device)))
+                values, places = logits.float().softmax(1).topk(count)
+            found = iter(zip(values.tolist(), places.tolist(), strict=True))
+        for path, image in chunk:
+            if isinstance(image, InputError):
+                yield image
+            else:
+                probabilities, indices = next(found)
+                yield Prediction(path, tuple(student.class_names[i] for i in indices), tuple(probabilities))
+
+
+def _decoded(paths: Iterable[Path], size: int, count: int) -> Iterator[list[tuple[Path, Decoded]]]:
+    """Yield chunks of decoded files; while one is looked at, the next is decoded."""
+    remaining = iter(paths)
+    with ThreadPoolExecutor() as pool:
+
+        def begin() -> list[tuple[Path, Future[Decoded]]]:
+            return [(path, pool.submit(_tried, path, size)) for path in islice(remaining, count)]
+
+        chunk = begin()
+        while chunk:
+            following = begin()
+            yield [(path, future.result()) for path, future in chunk]
+            chunk = following
+
+
+def _tried(path: Path, size: int) -> Decoded:
+    try:
+        return decode(path, size)
+    except InputError as error:
+        return error

@@ -1,0 +1,180 @@
+"""A distilled student by itself: load it, show it images; no data set is needed."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import OmegaConf
+from torch import Tensor, nn
+
+from stkd_lightning.data.images import decode
+from stkd_lightning.data.loader import Normalize
+from stkd_lightning.errors import InputError, reason
+from stkd_lightning.files import BEST, LAST
+from stkd_lightning.models.features import logits_of
+from stkd_lightning.predictions import Prediction, predictions
+from stkd_lightning.runs.networks import build_network, without_start
+from stkd_lightning.student_facts import StudentFacts, of_checkpoint
+from stkd_lightning.trusted import check_trusted
+
+__all__ = ["Student", "checkpoint_file", "load_student"]
+
+Paths = str | Path | Sequence[str | Path]
+
+
+class Student(nn.Module):
+    """A frozen classifier in evaluation mode, and what its images must be.
+
+    Args:
+        network: images ``(B, 3, S, S)`` normalized by ``mean`` and ``std`` to logits ``(B, K)``.
+        facts: what is known of it.
+
+    Attributes:
+        facts: see ``StudentFacts``.
+    """
+
+    def __init__(self, network: nn.Module, facts: StudentFacts) -> None:
+        super().__init__()
+        self.network, self.facts = network, facts
+        for parameter in network.parameters():  # TorchScript has no ``requires_grad_`` for all at once
+            parameter.requires_grad_(False)
+        self.train(False)
+
+    def train(self, mode: bool = True) -> "Student":
+        """Stay in evaluation mode, whatever is asked."""
+        self.training = False
+        for module in self.network.modules():
+            module.training = False  # an exported program has no ``eval``
+        return self
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names in the order of the logits."""
+        return self.facts.class_names
+
+    @property
+    def mean(self) -> tuple[float, ...]:
+        """Of each channel, in units of 1 (black 0, white 1); subtracted from images."""
+        return self.facts.mean
+
+    @property
+    def std(self) -> tuple[float, ...]:
+        """Of each channel, in the same units; images are divided by it."""
+        return self.facts.std
+
+    @property
+    def image_size(self) -> int:
+        """Side of the images in pixels."""
+        return self.facts.image_size
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """Where it comes from, as far as that is known: data, method, teacher, accuracies; see ``StudentFacts``."""
+        return self.facts.about
+
+    @property
+    def device(self) -> torch.device:
+        """Where its weights are."""
+        return next((tensor.device for tensor in self.network.parameters()), torch.device("cpu"))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return logits ``(B, K)`` of normalized images ``(B, 3, S, S)``."""
+        return logits_of(self.network(images))
+
+    def preprocess(self, paths: Paths) -> Tensor:
+        """Return image files as the network takes them, ``(B, 3, S, S)`` float32 on the CPU.
+
+        They are decoded, resized to cover S x S, cropped centrally and normalized as in training.
+
+        Raises:
+            InputError: a file that cannot be read.
+        """
+        pixels = [torch.from_numpy(decode(path, self.image_size).copy()) for path in listed(paths)]
+        empty = torch.empty(0, 3, self.image_size, self.image_size)
+        return Normalize(self.mean, self.std)(torch.stack(pixels) if pixels else empty)
+
+    def predict(self, paths: Paths, top: int = 5) -> list[Prediction]:
+        """Return the most probable classes of image files, in their order.
+
+        Args:
+            paths: one or several.
+            top: classes of each, at most.
+
+        Raises:
+            InputError: a file that cannot be read.
+        """
+        found = []
+        for one in predictions(self, listed(paths), top=top):
+            if isinstance(one, InputError):
+                raise one
+            found.append(one)
+        return found
+
+
+def listed(paths: Paths) -> list[Path]:
+    """Return one or several paths as a list."""
+    return [Path(p) for p in ([paths] if isinstance(paths, str | Path) else paths)]
+
+
+def load_student(path: str | Path, *, trust: bool = False) -> Student:
+    """Load a student, on the CPU, in float32.
+
+    Args:
+        path: the folder of a run (its selected, else its last student), a checkpoint of this project, or a folder
+            that ``python -m stkd_lightning.export`` wrote.
+        trust: build classes that are not this project's, and run programs, as the file says.
+
+    Raises:
+        InputError: it cannot be read, or wants more trust than it is given.
+    """
+    from stkd_lightning.exporting.folder import is_export, load_export  # which knows what a student is
+
+    path = Path(path)
+    if is_export(path):
+        return load_export(path, trust=trust)
+    checkpoint = checkpoint_file(path)
+    facts = of_checkpoint(checkpoint)
+    if not trust:
+        check_trusted({"student": facts.network}, checkpoint)
+    return Student(build(facts, checkpoint), facts)
+
+
+def build(facts: StudentFacts, weights: Path) -> nn.Module:
+    """Build the network of a student, and load its weights.
+
+    Raises:
+        InputError: it cannot be built, or weights that do not fit.
+    """
+    try:
+        with torch.random.fork_rng(devices=[]):  # first weights are drawn, and all replaced
+            network = build_network(
+                without_start(OmegaConf.create(facts.network)),
+                facts,
+                seed=None,
+                checkpoint=str(weights),
+                input_size=facts.input.get("size"),
+                mean=facts.input.get("mean"),
+                std=facts.input.get("std"),
+            )
+        return network.float().eval()
+    except InputError:
+        raise
+    except Exception as error:  # whatever its class raises for the options that the file names
+        cause = error.__cause__ or error
+        raise InputError(f"checkpoint {weights}: its network cannot be built ({reason(cause)})") from error
+
+
+def checkpoint_file(path: Path) -> Path:
+    """Return a checkpoint itself; of a run's folder its selected, else its last student.
+
+    Raises:
+        InputError: neither is there.
+    """
+    if not path.is_dir():
+        return path
+    for name in (BEST, LAST):
+        for folder in (path / "checkpoints", path):
+            if (folder / name).is_file():
+                return folder / name
+    raise InputError(f"checkpoint {path}: a folder without checkpoints/best.ckpt or last.ckpt")

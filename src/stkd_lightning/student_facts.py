@@ -1,0 +1,199 @@
+"""What is known of a student beside its weights: how it is built, what images it expects, where it comes from."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from stkd_lightning.callbacks.provenance import KEY
+from stkd_lightning.errors import InputError
+from stkd_lightning.files import BEST, LAST
+from stkd_lightning.weights import read_checkpoint
+
+LARGEST = 4096  # pixels of a side; a file from others could name one that fills the memory
+
+
+@dataclass(frozen=True)
+class StudentFacts:
+    """Plain values, as they stand in a checkpoint or beside an export.
+
+    Attributes:
+        network: node with ``_target_``, without weights.
+        input: what the network itself expects, as ``InputSpec`` has it: ``size``, ``mean``, ``std``.
+        class_names: in the order of the logits.
+        mean: of each channel of the images that it was trained on, in units of 1.
+        std: likewise.
+        image_size: side in pixels.
+        about: where it comes from, as far as it is known: ``name``, ``data``, ``method``, ``objective``, ``mixup``,
+            ``seed``, ``epochs``, ``selection``, and, of ``student``, ``teacher`` and ``alone``, the figures.
+    """
+
+    network: dict[str, Any]
+    input: dict[str, Any]
+    class_names: tuple[str, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    image_size: int
+    about: dict[str, Any]
+
+    @property
+    def num_classes(self) -> int:
+        """Number of logits."""
+        return len(self.class_names)
+
+
+def provenance(path: Path) -> dict[str, Any]:
+    """Return what a checkpoint of this project says of itself.
+
+    Returns:
+        At least ``config`` with ``student`` and ``dataset``, and ``data`` with ``class_names``.
+
+    Raises:
+        InputError: it does not say it.
+    """
+    facts: Any = read_checkpoint(path).get(KEY)
+    try:
+        config = dict(facts["config"])
+        config |= {part: dict(config[part]) for part in ("student", "dataset")}
+        config["distilled"] = dict(config.get("distilled") or {})
+        data = {**facts["data"], "class_names": [str(name) for name in facts["data"]["class_names"]]}
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            f"checkpoint {path}: does not say, as this project's do, what network and data it is of"
+        ) from error
+    return {**facts, "config": config, "data": data}
+
+
+def trained_network(said: dict[str, Any]) -> dict[str, Any]:
+    """Return the node of the network that was trained: the student, or what a method made of it."""
+    return said["config"]["distilled"] or said["config"]["student"]
+
+
+def of_checkpoint(path: Path) -> StudentFacts:
+    """Return the facts of a checkpoint, with the figures of the ``summary.json`` of its run, if that is there.
+
+    Raises:
+        InputError: not a checkpoint of this project.
+    """
+    said = provenance(path)
+    data = said["data"]
+    facts = {
+        "network": trained_network(said),
+        "input": said.get("input", {}),
+        "class_names": data["class_names"],
+        "about": _about(said, path),
+        **{name: data.get(name) for name in ("mean", "std", "image_size")},
+    }
+    return checked(facts, f"checkpoint {path}")
+
+
+def checked(facts: Mapping[str, Any], place: str) -> StudentFacts:
+    """Return facts that were read from a file, once their values are what they should be.
+
+    Args:
+        facts: the fields of ``StudentFacts``.
+        place: the file, for people.
+
+    Raises:
+        InputError: names what is wrong.
+    """
+    input_ = facts.get("input") or {}
+    names: Any = facts.get("class_names")
+    network, about = facts.get("network") or {}, facts.get("about") or {}
+    tests = {
+        "network": isinstance(network, Mapping),
+        "class_names": _listed(names) and len(names) > 0 and all(isinstance(n, str) for n in names),
+        "mean": _channels(facts.get("mean")),
+        "std": _channels(facts.get("std")) and min(facts["std"]) > 0,
+        "image_size": _side(facts.get("image_size")),
+        "input": isinstance(input_, Mapping)
+        and set(input_) <= {"size", "mean", "std"}
+        and (input_.get("size") is None or _side(input_["size"]))
+        and (input_.get("mean") is None or _channels(input_["mean"]))
+        and (input_.get("std") is None or (_channels(input_["std"]) and min(input_["std"]) > 0)),
+        "about": isinstance(about, Mapping),
+    }
+    for name, right in tests.items():
+        if not right:
+            raise InputError(f"{place}: its {name} is not what a student's is: {str(facts.get(name))[:100]}")
+    return StudentFacts(
+        network=dict(network),
+        input=dict(input_),
+        class_names=tuple(names),
+        mean=tuple(map(float, facts["mean"])),
+        std=tuple(map(float, facts["std"])),
+        image_size=facts["image_size"],
+        about=dict(about),
+    )
+
+
+def _listed(value: Any) -> bool:
+    return isinstance(value, Sequence) and not isinstance(value, str)
+
+
+def _channels(value: Any) -> bool:
+    return _listed(value) and len(value) == 3 and all(_number(v) and math.isfinite(v) for v in value)
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _side(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= LARGEST
+
+
+def _about(said: dict[str, Any], path: Path) -> dict[str, Any]:
+    """Return where a checkpoint comes from; places on the machine that made it are left out."""
+    config, data = said["config"], said["data"]
+    summary = _summary(path, data)
+    chosen = "last" if path.name == LAST else "selected" if path.name == BEST else None
+    about = {
+        "name": name_of(config["student"]),
+        "data": {"name": data.get("name"), "digest": data.get("digest")},
+        "method": config.get("method"),
+        "objective": config.get("loss"),
+        "mixup": config.get("mixup"),
+        "seed": config.get("seed"),
+        "epochs": _node(config.get("trainer")).get("max_epochs"),
+        "batch_size": config["dataset"].get("batch_size"),
+        "selection": chosen,
+        "student": _figures(summary.get("student"), chosen) if chosen else None,
+        "alone": _figures(summary.get("baseline"), chosen or "last"),
+    }
+    if said.get("teacher"):  # the digest of the teacher that was asked
+        network = _node(_node(config.get("teacher")).get("network"))
+        about["teacher"] = {"name": name_of(network), **(_figures(summary.get("teacher"), "last") or {})}
+    return {name: value for name, value in about.items() if value is not None}
+
+
+def name_of(network: dict[str, Any]) -> str:
+    """Return a network's name for people: its ``name``, else its class."""
+    return str(network.get("name") or str(network.get("_target_", "")).rpartition(".")[2])
+
+
+def _summary(path: Path, data: dict[str, Any]) -> dict[str, Any]:
+    """Return the summary of a checkpoint's run; an empty one where it is not there or is of other data."""
+    places = [folder / "summary.json" for folder in (path.parent, path.parent.parent)]
+    try:
+        summary = json.loads(next(place for place in places if place.is_file()).read_text())
+        same = all(summary["data"][name] == data[name] for name in ("digest", "class_names"))
+        return dict(summary) if same else {}
+    except (StopIteration, OSError, ValueError, LookupError, TypeError):
+        return {}
+
+
+def _figures(row: Any, chosen: str) -> dict[str, Any] | None:
+    """Return a network's size and its figures on the test images."""
+    if not isinstance(row, dict):
+        return None
+    tests = _node(row.get("test"))
+    test = _node(tests.get(chosen) or tests.get("last"))
+    size = {name: row[name] for name in ("parameters", "flops") if _number(row.get(name))}
+    return {**size, "test": {name: value for name, value in test.items() if _number(value)}}
+
+
+def _node(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}

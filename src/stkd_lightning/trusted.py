@@ -1,0 +1,51 @@
+"""What a file from others may have built: it must not choose what code runs."""
+
+from pathlib import Path
+from typing import Any
+
+from stkd_lightning.errors import InputError
+
+REUSING = "stkd_lightning.models.reuse_classifier"  # the one network that is made of others
+TRUSTED = (
+    "stkd_lightning.models.create_model",
+    REUSING,
+    "stkd_lightning.models.timm_model",
+    "stkd_lightning.models.torchvision_model",
+    "stkd_lightning.data.CIFAR10DataModule",
+    "stkd_lightning.data.CIFAR100DataModule",
+    "stkd_lightning.data.CINIC10DataModule",
+    "stkd_lightning.data.TinyImageNetDataModule",
+    "stkd_lightning.data.ImageFolderDataModule",
+    "stkd_lightning.data.DigitsDataModule",
+)
+WORDS = {"_target_", "name", "resident", "weights", "data_dir", "cache_dir", "url", "md5", "train_folder",
+         "val_folder", "test_folder", "sampler"}  # fmt: skip
+
+
+def check_trusted(parts: dict[str, Any], path: Path) -> None:
+    """Refuse what could run other code than this project's: foreign classes, references, and words for libraries.
+
+    Args:
+        parts: nodes with ``_target_``, as plain containers.
+        path: of the file that holds them.
+
+    Raises:
+        InputError: names what was found.
+    """
+    nodes = list(parts.values())
+    for part in nodes:
+        if part.get("_target_") not in TRUSTED:
+            raise InputError(
+                f"checkpoint {path}: wants to build {part.get('_target_')}, which is not of this project; "
+                "trust=true allows it"
+            )
+        for option, value in part.items():
+            if not isinstance(option, str) or (option.startswith("_") and option != "_target_"):
+                raise InputError(f"checkpoint {path}: its option {option!r} is not plain; trust=true allows it")
+            if isinstance(value, dict) and part["_target_"] == REUSING and option in ("student", "teacher"):
+                nodes.append(value)
+                continue
+            word = option in WORDS and isinstance(value, str) and "${" not in value
+            fetched = option == "name" and ":" in str(value)  # timm's way to name a network on a hub
+            if fetched or not (word or isinstance(value, int | float | None)):
+                raise InputError(f"checkpoint {path}: its option {option}={value!r} is not plain; trust=true allows it")

@@ -1,0 +1,104 @@
+"""A student is shown a user's files."""
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+
+from stkd_lightning import load_student
+from stkd_lightning.cli.checks import check
+from stkd_lightning.cli.compose import composed, composing
+from stkd_lightning.errors import InputError
+from stkd_lightning.exporting import ONNX
+from stkd_lightning.exporting.folder import replaced, write_facts
+from stkd_lightning.runs.predict import predict
+from tests.conftest import Command
+from tests.data.conftest import picture
+from tests.exporting.students import checkpoint
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """70 pictures, two of them broken."""
+    folder = tmp_path / "photos"
+    for i in range(70):
+        picture(folder / ("below" if i % 2 else ".") / f"{i:02d}[b].png", (8 + i % 3, 8))
+    (folder / "03.jpg").write_bytes(b"\xff\xd8\xff broken")
+    (folder / "below" / "empty.png").touch()
+    (folder / "notes.txt").touch()
+    return folder
+
+
+def test_a_folder_with_broken_images(command: Command, photos: Path, tmp_path: Path) -> None:
+    path, _ = checkpoint(tmp_path / "run")
+    done = command("predict", "checkpoint=run", "images=photos", "output=found/all.csv", "top=2", "batch_size=16")
+    assert done.returncode == 1, done.stderr
+    assert done.stderr.count("\n") == 1, done.stderr
+    assert done.stderr.startswith("error: 2 of 72 images: photos/03.jpg: cannot be read")
+    assert "photos/below/empty.png: cannot be read" in done.stderr
+    assert done.stderr.endswith("; the others are in found/all.csv\n")
+    assert "the first 10 of 70 images" in done.stdout
+    assert "photos/00[b].png" in done.stdout
+    with (tmp_path / "found" / "all.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 72
+    assert [r["image"] for r in rows if r["error"]] == ["photos/03.jpg", "photos/below/empty.png"]
+    good = [r for r in rows if not r["error"]]
+    student = load_student(path)
+    for row, expected in zip(good, student.predict([tmp_path / r["image"] for r in good], top=2), strict=True):
+        assert (row["class_1"], row["class_2"]) == expected.classes
+        assert float(row["probability_1"]) == pytest.approx(expected.probabilities[0], abs=2e-6)
+    assert [p.name for p in (tmp_path / "found").iterdir()] == ["all.csv"]
+
+    one = ONNX()
+    with replaced(tmp_path / "exported") as folder:
+        one.write(student, folder / one.file)
+        write_facts(folder, one, student.facts, {})
+    for path in photos.rglob("*"):
+        if path.name in ("03.jpg", "empty.png"):
+            path.unlink()
+    done = command("predict", "checkpoint=exported", "images=[photos/below,'photos/00[b].png']", "output=all.json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads((tmp_path / "all.json").read_text())
+    assert [row["image"] for row in found][-2:] == ["photos/below/69[b].png", "photos/00[b].png"]
+    assert len(found) == 36
+    by_image = {r["image"]: r for r in good}
+    for row in found:
+        assert row["classes"][0]["name"] == by_image[row["image"]]["class_1"]
+        assert row["classes"][0]["probability"] == pytest.approx(
+            float(by_image[row["image"]]["probability_1"]), abs=1e-5
+        )
+        assert len(row["classes"]) == 5
+
+
+MISTAKES = [
+    (["images=nowhere"], "images=nowhere: no such file or folder"),
+    (["images=[photos,nowhere]"], "images=nowhere: no such file or folder"),
+    (["images=3"], "images=3: must be the name of a file or folder"),
+    (["images=empty"], "images=empty: holds no image"),
+    (["images=photos", "top=0"], "top=0: must be a whole number of at least 1"),
+    (["images=photos", "output=out.txt"], "output=out.txt: must be a file that ends in .csv or .json"),
+    (["images=photos", "output=run.csv/out.csv"], "cannot be made"),
+    (["images=photos", "device=gpu"], "device 'gpu': unknown; did you mean cpu? all: auto, cpu, cuda, mps"),
+    (["images=photos", "checkpoint=empty"], "checkpoint empty: a folder without checkpoints/best.ckpt"),
+]
+
+
+@pytest.mark.parametrize(("overrides", "words"), MISTAKES, ids=lambda v: " ".join(v) if isinstance(v, list) else "")
+def test_mistakes(overrides: list[str], words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    checkpoint(tmp_path / "run")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "run.csv").touch()
+    picture(tmp_path / "photos" / "1.png")
+
+    def run() -> None:
+        with composing():
+            config = composed("predict", ["checkpoint=run", *overrides])
+        check(config)
+        predict(config)
+
+    with pytest.raises(InputError) as caught:
+        run()
+    assert words in str(caught.value)
