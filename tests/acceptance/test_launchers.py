@@ -9,7 +9,8 @@ from hydra.errors import MissingConfigException
 from stkd_lightning.cli.compose import _missing
 from tests.conftest import Command
 
-SWEEP = ["-m", "experiment=quickstart", "teacher=resnet8", "teacher.max_epochs=1", "teacher.min_accuracy=0",
+SWEEP = ["-m", "experiment=quickstart", "hydra.callbacks.comparison.report=false",
+         "teacher=resnet8", "teacher.max_epochs=1", "teacher.min_accuracy=0",
          "trainer.max_epochs=1", "baseline=false", "logger=csv", "cache_dir=cache"]  # fmt: skip
 LAUNCHERS = [["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"], ["hydra/launcher=submitit_local"]]
 

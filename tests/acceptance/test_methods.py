@@ -27,7 +27,8 @@ def test_every_method_in_one_multirun(command: Command, tmp_path: Path) -> None:
 
 
 def test_a_comparison_ends_in_differences_to_kd(command: Command, tmp_path: Path) -> None:
-    done = command("train", "-m", "experiment=quickstart", "loss=kd,sp", "seed=0,1", *SHORT, "hydra.sweep.dir=sweep")
+    done = command("train", "-m", "experiment=quickstart", "loss=kd,sp", "seed=0,1", *SHORT, "hydra.sweep.dir=sweep",
+                   "hydra.callbacks.comparison.report=false")  # fmt: skip
     assert done.returncode == 0, done.stderr
     kd, sp = json.loads((tmp_path / "sweep" / "comparison.json").read_text())["rows"]
     assert (kd["label"], kd["seeds"], kd["difference"]) == ("kd", [0, 1], None)

@@ -1,24 +1,19 @@
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import pytest
 from omegaconf import OmegaConf
 
-from stkd_lightning.reporting.comparison import Spread, compare, headings, markdown
+from stkd_lightning.reporting.comparison import compare, headings, markdown
+from stkd_lightning.reporting.settings import settings
+from stkd_lightning.reporting.spread import Spread
 from stkd_lightning.runs.comparison import Comparison
-
-
-def summary(loss: str, seed: int, last: float, *more: str, validation: float | None = 0.5) -> dict[str, Any]:
-    figures: dict[str, Any] = {"test": {"last": {"accuracy": last}, "selected": {"accuracy": last - 0.01}}}
-    figures["validation"] = {} if validation is None else {"accuracy": validation}
-    return {"loss": loss, "seed": seed, "overrides": [f"loss={loss}", f"seed={seed}", *more], "student": figures}
-
+from tests.reporting.runs import run, written
 
 RUNS = [
-    summary("kd", 0, 0.70), summary("kd", 1, 0.72), summary("kd", 2, 0.71),
-    summary("sp", 0, 0.71), summary("sp", 1, 0.75), summary("sp", 2, 0.73),
+    run("kd", 0, 0.70), run("kd", 1, 0.72), run("kd", 2, 0.71),
+    run("sp", 0, 0.71), run("sp", 1, 0.75), run("sp", 2, 0.73),
 ]  # fmt: skip
 
 
@@ -35,26 +30,74 @@ def test_mean_deviation_and_paired_difference() -> None:
     assert sp.difference.half_interval == pytest.approx(4.3027 * 0.01 / 3**0.5, rel=1e-4)
 
 
+def test_a_difference_of_nothing_has_no_sign() -> None:
+    assert Spread(-1e-9, None, 1).points() == "+0.00"
+    assert Spread(-0.012, None, 1).points() == "-1.20"
+
+
 def test_only_common_seeds_are_paired() -> None:
-    _, sp = compare([summary("kd", 0, 0.7), summary("sp", 0, 0.8), summary("sp", 5, 0.1)], "kd")
+    _, sp = compare([run("kd", 0, 0.7), run("sp", 0, 0.8), run("sp", 5, 0.1)], "kd")
     assert sp.difference == Spread(pytest.approx(0.1), None, 1)
 
 
 def test_each_setting_is_compared_with_the_reference_of_its_own() -> None:
-    runs = [summary(loss, 0, 0.5 + 0.1 * i + 0.01 * (loss == "sp"), f"mixup.alpha={i}", "logger=csv")
-            for i in (0, 1) for loss in ("kd", "sp")]  # fmt: skip
+    runs = [
+        run(loss, 0, 0.5 + 0.1 * i + 0.01 * (loss == "sp"), mixup__alpha=i) for i in (0, 1) for loss in ("kd", "sp")
+    ]
     rows = compare(runs, "kd")
-    assert [row.label for row in rows] == [f"loss={m}, mixup.alpha={i}" for i in (0, 1) for m in ("kd", "sp")]
+    assert [row.label for row in rows] == [f"{m}, mixup.alpha={i}" for i in (0, 1) for m in ("kd", "sp")]
     assert [row.difference.mean if row.difference else None for row in rows] == pytest.approx([None, 0.01, None, 0.01])
 
 
+def test_methods_own_options_may_differ_but_nothing_else() -> None:
+    """A sweep over STKD's alpha has one KD to be compared with; another learning rate has none."""
+    swept = [run("stkd", 0, 0.6, loss__alpha=a, optimizer__lr=0.1) for a in (0.5, 0.9)]
+    reference = run("kd", 0, 0.5, loss__alpha=0.9, optimizer__lr=0.1)
+    other = run("stkd", 0, 0.9, loss__alpha=0.9, optimizer__lr=0.2)
+    rows = compare([*swept, reference, other], "kd")
+    found = {row.label: row.difference.mean if row.difference else None for row in rows}
+    assert found == {
+        "stkd, loss.alpha=0.5, optimizer.lr=0.1": pytest.approx(0.1),
+        "stkd, loss.alpha=0.9, optimizer.lr=0.1": pytest.approx(0.1),
+        "kd": None,
+        "stkd, loss.alpha=0.9, optimizer.lr=0.2": None,
+    }
+
+
+def test_equal_numbers_are_one_setting_however_they_are_written() -> None:
+    (row,) = compare([run("stkd", 0, 0.6, loss__temperature=4), run("stkd", 1, 0.7, loss__temperature=4.0)], "kd")
+    assert (row.label, row.seeds) == ("stkd", [0, 1])
+
+
+def test_what_follows_an_option_is_not_told() -> None:
+    runs = [run("kd", 0, 0.5, optimizer__lr=rate) for rate in (0.1, 0.2)]
+    for one in runs:
+        one.config["teacher"]["lr"] = one.config["optimizer"]["lr"]
+    assert [s.label for s in settings(runs)] == ["kd, optimizer.lr=0.1", "kd, optimizer.lr=0.2"]
+
+
+def test_networks_and_data_are_kept_apart() -> None:
+    runs = [run("kd", 0, 0.5), run("sp", 0, 0.6, student="resnet14"), run("kd", 0, 0.7, data="cifar100")]
+    rows = compare(runs, "kd")
+    assert [row.difference for row in rows] == [None] * 3
+    assert "| digits, resnet20 → resnet14 | sp |" in markdown(rows, "kd")
+
+
+def test_the_later_of_two_runs_of_one_seed_counts() -> None:
+    (row,) = compare([run("kd", 0, 0.5), run("kd", 0, 0.6)], "kd")
+    assert (row.last.mean, row.seeds) == (0.6, [0])
+
+
 def test_a_sweep_of_one_method_has_no_differences() -> None:
-    rows = compare([summary("stkd", 0, 0.5, f"loss.alpha={a}") for a in (0.1, 0.9)], "kd")
-    assert [(row.label, row.difference) for row in rows] == [("0.1", None), ("0.9", None)]
+    rows = compare([run("stkd", 0, 0.5, loss__alpha=a) for a in (0.1, 0.9)], "kd")
+    assert [(row.label, row.difference) for row in rows] == [
+        ("stkd, loss.alpha=0.1", None),
+        ("stkd, loss.alpha=0.9", None),
+    ]
 
 
 def test_without_validation_images() -> None:
-    (row,) = compare([summary("kd", 0, 0.5, validation=None)], "kd")
+    (row,) = compare([run("kd", 0, 0.5, validation=None)], "kd")
     assert (row.label, row.validation) == ("kd", None)
 
 
@@ -65,15 +108,14 @@ def test_the_table_is_markdown() -> None:
 
 
 def test_files_are_kept_beside_the_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    callback = Comparison("kd")
-    for i, run in enumerate(RUNS):
-        (tmp_path / str(i)).mkdir()
-        (tmp_path / str(i) / "summary.json").write_text(json.dumps(run))
+    callback = Comparison("kd", report=False)
+    runs = [written(one, tmp_path / str(i)) for i, one in enumerate(RUNS)]
     config = OmegaConf.create({"hydra": {"mode": "MULTIRUN", "sweep": {"dir": str(tmp_path)}}})
     callback.on_multirun_end(config)
     assert json.loads((tmp_path / "comparison.json").read_text()) == {
         "reference": "kd",
-        "rows": [asdict(row) for row in compare(RUNS, "kd")],
+        "rows": [{"label": row.label, **asdict(row)} for row in compare(runs, "kd")],
     }
-    assert (tmp_path / "comparison.md").read_text() == markdown(compare(RUNS, "kd"), "kd")
+    assert (tmp_path / "comparison.md").read_text() == markdown(compare(runs, "kd"), "kd")
     assert "comparison.md" in capsys.readouterr().out
+    assert not (tmp_path / "report.html").exists()

@@ -2,6 +2,7 @@
 
 import os
 from abc import abstractmethod
+from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
@@ -15,12 +16,14 @@ from stkd_lightning import ranges
 from stkd_lightning.cache import cache_root, key_of
 from stkd_lightning.data.arrays import FORMAT, Arrays, RawData
 from stkd_lightning.data.hold_out import hold_out
-from stkd_lightning.data.loader import EvalLoader, Normalize, TrainLoader
+from stkd_lightning.data.loader import EvalLoader, Normalize, Pass, TrainLoader
 from stkd_lightning.data.prepare import prepare
 from stkd_lightning.data.resident import Pixels, fits, place
 from stkd_lightning.data.sampler import Sampler, checked, order_of
 from stkd_lightning.distributed import world
 from stkd_lightning.errors import InputError
+from stkd_lightning.outputs import Batch
+from stkd_lightning.randomness import generator
 from stkd_lightning.reporting.console import say
 
 
@@ -215,6 +218,16 @@ class ArrayDataModule(L.LightningDataModule):
     def test_dataloader(self) -> EvalLoader:
         """Return the test images, without augmentation."""
         return self._evaluate("test")
+
+    def sample(self, size: int) -> Iterator[Batch]:
+        """Yield up to ``size`` validation images, test images where none are held out: always the same, in no order."""
+        split = "val" if "val" in self.arrays.splits else "train" if self.has_validation else "test"
+        pixels, _ = self._pixels(split)
+        held_out = self._train_and_held_out[1] if split == "train" else np.arange(len(pixels.labels))
+        drawn = torch.from_numpy(generator(self.split_seed, "sample").permutation(held_out)[:size])
+        normalize = Normalize(self.mean, self.std).to(pixels.images.device)
+        batches = Pass(pixels, drawn.to(pixels.images.device), 256, normalize)
+        return (batches[i] for i in range(len(batches)))  # by the calling process alone, whatever ranks there are
 
     def plain_train_dataloader(self) -> EvalLoader:
         """Return the training images without augmentation."""

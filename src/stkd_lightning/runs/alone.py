@@ -30,17 +30,11 @@ from stkd_lightning.reporting.metrics_file import MetricsFile
 from stkd_lightning.runs import speed
 from stkd_lightning.runs.fit import Fitted, fit_and_test
 from stkd_lightning.runs.networks import build_network, input_facts
+from stkd_lightning.shaping import ELSEWHERE, HANDLING, INCIDENTAL
 from stkd_lightning.weights import read_checkpoint
 
 TRAINED = "trained"  # in the cache
 RECIPE = 3  # raised when a change of the code changes what the same settings train
-# Options of the trainer that say where or how visibly it runs, not what comes out.
-INCIDENTAL = {"accelerator", "devices", "num_nodes", "strategy", "log_every_n_steps", "default_root_dir", "plugins",
-              "logger", "callbacks", "enable_progress_bar", "enable_model_summary", "num_sanity_val_steps"}  # fmt: skip
-# Options of the data that say where they are found; their digest and the recipe's seed stand for them.
-ELSEWHERE = {"data_dir", "cache_dir", "download", "url", "md5", "seed"}
-# Options of the data that say how batches are made, not what is in them.
-HANDLING = {"resident", "workers"}
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,5 @@
-"""The end of a multirun: one table of its runs, kept up to date beside them."""
+"""The end of a multirun: one table of its runs, kept up to date beside them, and a report."""
 
-import json
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -15,14 +14,15 @@ from stkd_lightning.files import write_json, write_text
 
 
 class Comparison(Callback):
-    """Writes ``comparison.md`` and ``comparison.json`` after each job of a multirun, and prints the table at its end.
+    """Writes ``comparison.md`` and ``comparison.json`` after each job of a multirun, and reports at its end.
 
     Args:
         reference: the method to which the others are compared.
+        report: also write ``report.html``, ``report.md`` and ``report.csv`` at the end.
     """
 
-    def __init__(self, reference: str) -> None:
-        self.reference = reference
+    def __init__(self, reference: str, report: bool = True) -> None:
+        self.reference, self.report = reference, report
         self.start = time.time() - 1  # a folder may hold older runs; clocks of files are coarse
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
@@ -31,23 +31,42 @@ class Comparison(Callback):
             self._compare(config)
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        """Print the table."""
+        """Print the table, and write the report; what fails in it is a warning, since it can be made again."""
         from stkd_lightning.reporting.comparison import table
         from stkd_lightning.reporting.console import say
 
-        if rows := self._compare(config):
-            say(table(rows, self.reference))
-            say(f"{config.hydra.sweep.dir}: comparison.md, comparison.json, and a folder for each run")
+        runs, rows = self._compare(config)
+        if not runs:
+            return
+        folder = Path(config.hydra.sweep.dir)
+        say(table(rows, self.reference))
+        say(f"{folder}: comparison.md, comparison.json, and a folder for each run")
+        if not self.report:
+            return
+        from rich.markup import escape
 
-    def _compare(self, config: DictConfig) -> list[Any]:
+        from stkd_lightning.errors import reason
+        from stkd_lightning.runs.report import FILES, report_of
+
+        try:
+            report_of(runs, folder, self.reference, trust=True)  # whatever they were made of has just run
+            say(f"{folder}: {FILES}")
+        except Exception as error:  # whatever drawing, a network or a disk raises
+            again = f"python -m stkd_lightning.report runs={folder}"
+            say(f"[yellow]warning: no report ({escape(reason(error))}); again with: {again}[/yellow]")
+
+    def _compare(self, config: DictConfig) -> tuple[list[Any], list[Any]]:
         from stkd_lightning.reporting.comparison import compare, markdown
+        from stkd_lightning.reporting.runs import read_run
 
         folder = Path(config.hydra.sweep.dir)
         since = 0.0 if config.get("resume") == "auto" else self.start  # what was finished before belongs to it
         files = [p for p in folder.glob("*/summary.json") if p.stat().st_mtime >= since]
         files.sort(key=lambda path: (len(path.parent.name), path.parent.name))
-        rows = compare([json.loads(path.read_text()) for path in files], self.reference)
+        runs = [read_run(path.parent) for path in files]
+        rows = compare(runs, self.reference)
         if rows:
-            write_json(folder / "comparison.json", {"reference": self.reference, "rows": [asdict(row) for row in rows]})
+            lines = [{"label": row.label, **asdict(row)} for row in rows]
+            write_json(folder / "comparison.json", {"reference": self.reference, "rows": lines})
             write_text(folder / "comparison.md", markdown(rows, self.reference))
-        return rows
+        return runs, rows

@@ -10,7 +10,8 @@ from stkd_lightning.data.module import ArrayDataModule
 from stkd_lightning.errors import InputError
 from stkd_lightning.replay import Replay
 from stkd_lightning.reporting.console import say
-from stkd_lightning.runs.alone import ELSEWHERE, HANDLING, plain
+from stkd_lightning.runs.alone import plain
+from stkd_lightning.shaping import ELSEWHERE, HANDLING
 from stkd_lightning.teacher import FrozenTeacher
 
 FORMAT = 1  # raised when a change of the code changes what the same settings show or how it is stored

@@ -26,11 +26,13 @@ class Teacher:
     Attributes:
         network: frozen.
         source: for people.
+        checkpoint: its file; ``None`` for a network that came with weights of its own.
         figures: of its own training, if that was here.
     """
 
     network: FrozenTeacher
     source: str
+    checkpoint: str | None
     figures: Fitted | None = None
 
 
@@ -61,7 +63,7 @@ def load(node: DictConfig, trainer: DictConfig, data: ArrayDataModule, cache: Pa
         say(f"teacher: images are resized or normalized for it, as it was trained: {network.describe()}")
     teacher = frozen(network, trainer)
     _check(teacher, data, node, str(node.checkpoint), cache, refuse=True)
-    return Teacher(teacher, str(node.checkpoint))
+    return Teacher(teacher, str(node.checkpoint), None if own else str(Path(node.checkpoint).absolute()))
 
 
 def obtain(node: DictConfig, recipe: Recipe, data: ArrayDataModule, cache: Path, *, needed: bool) -> Teacher | None:
@@ -76,7 +78,7 @@ def obtain(node: DictConfig, recipe: Recipe, data: ArrayDataModule, cache: Path,
         return None
     teacher = frozen(build_network(node.network, data, checkpoint=str(alone.checkpoint)), recipe.trainer)
     _check(teacher, data, node, f"trained here, {alone.key}", cache, refuse=False)
-    return Teacher(teacher, f"trained here, {alone.key}", alone.fitted)
+    return Teacher(teacher, f"trained here, {alone.key}", str(alone.checkpoint.absolute()), alone.fitted)
 
 
 def _check(

@@ -26,6 +26,7 @@ from stkd_lightning.reporting.summary import Summary, environment, table
 from stkd_lightning.runs import speed
 from stkd_lightning.runs import teacher as teachers
 from stkd_lightning.runs.alone import TRAINED, Alone, Recipe, data_facts, describe, plain, train_once, training
+from stkd_lightning.runs.diagnose import look
 from stkd_lightning.runs.fit import Fitted, fit_and_test, quiet, seeded, try_settings
 from stkd_lightning.runs.loss import check_loss, say_features, try_features
 from stkd_lightning.runs.networks import build_network, example_of, input_facts
@@ -124,8 +125,9 @@ def _train(config: DictConfig) -> float:
         summary = _summary(config, data, student, fitted, teacher, baseline)
         write_json(run_dir / "summary.json", summary)
         say(table(summary))
+        look(module, data, run_dir, trainer.strategy.root_device)
         say(f"{run_dir}: summary.json, config.yaml, metrics.csv, checkpoints/")
-        finish(trainer.loggers, summary)
+        finish(trainer.loggers, summary, run_dir)
         return _result(summary["student"])
     return (fitted.validation or fitted.test["last"])["accuracy"]
 
@@ -231,6 +233,7 @@ def _summary(
         test = teacher.figures.test if teacher.figures else {"last": seen}
         summary["teacher"] = _network(config.teacher.network, teacher.network.network, data, test)
         summary["teacher"]["source"] = teacher.source
+        summary["teacher_checkpoint"] = teacher.checkpoint
     if baseline:
         alone = build_network(config.student, data)  # a method may train another network
         summary["baseline"] = _network(config.student, alone, data, baseline.fitted.test) | {"key": baseline.key}

@@ -1,0 +1,12 @@
+"""``python -m stkd_lightning.report``: finished runs on one page."""
+
+from stkd_lightning.cli import command
+
+
+def main() -> None:
+    """Run the command."""
+    command("report", "stkd_lightning.runs.report:report")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,75 @@
+"""Accuracy against what a network costs."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from stkd_lightning.reporting.figures.picture import Picture
+from stkd_lightning.reporting.figures.style import INK, legend, new, styles
+from stkd_lightning.reporting.runs import Latency, known
+from stkd_lightning.reporting.settings import Setting
+from stkd_lightning.reporting.spread import Spread
+
+
+def pareto(settings: Sequence[Setting], latency: Latency) -> Picture:
+    """Draw networks of one data set as points: parameters, operations, and measured time for an image.
+
+    Args:
+        settings: of one data set.
+        latency: milliseconds for one image, by network; empty where nothing was measured.
+    """
+    points = [(s.label, s.runs[0].summary["student"], _accuracy(s)) for s in settings]
+    teachers = {known(t): t for s in settings for r in s.runs if (t := r.summary.get("teacher"))}
+    panels = [("parameters", "parameters"), ("flops", "operations for an image (FLOPs)")]
+    panels += [("latency", "ms for an image, measured")] * bool(latency)
+    figure = new(0.5 + 2.3 * len(panels), ["teacher", *(s.label for s in settings)])
+    axes = figure.subplots(len(panels), 1, squeeze=False)[:, 0]
+    for axis, (cost, words) in zip(axes, panels, strict=True):
+        drawn: list[float] = []
+        for (label, student, accuracy), (colour, _, mark) in zip(points, styles(len(points)), strict=True):
+            if x := _cost(student, cost, latency):
+                error = None if accuracy.std is None else 100 * accuracy.std
+                axis.errorbar(x, 100 * accuracy.mean, error, fmt=mark, color=colour, capsize=3, label=label)
+                drawn.append(x)
+        for i, teacher in enumerate(teachers.values()):
+            if x := _cost(teacher, cost, latency):
+                test = teacher["test"]
+                y = 100 * test.get("selected", test["last"])["accuracy"]
+                axis.plot(x, y, "*", color=INK, markersize=11, label=None if i else "teacher")
+                name, below = teacher["network"], (0, -13)
+                axis.annotate(name, (x, y), xytext=below, textcoords="offset points", ha="center", fontsize=8)
+                drawn.append(x)
+        _scale(axis, drawn)
+        axis.set_xlabel(words)
+        axis.set_ylabel("test accuracy, %")
+        axis.margins(y=0.15)
+    legend(figure, axes[0])
+    caption = (
+        "Above and to the left is better. Test accuracy of the selected student, mean and standard deviation over the "
+        "seeds; two operations for each multiply-add."
+    )
+    if latency:
+        caption += " Times are for one image at a time in float32, measured side by side on this machine."
+    return Picture("pareto", f"Accuracy and cost on {settings[0].group.data}", caption, figure)
+
+
+def _accuracy(setting: Setting) -> Spread:
+    return Spread.of([r.summary["student"]["test"]["selected"]["accuracy"] for r in setting.runs])
+
+
+def _cost(network: Mapping[str, Any], kind: str, latency: Latency) -> float:
+    """Return what a network costs; 0 where that is not known."""
+    return latency.get(known(network), 0.0) if kind == "latency" else float(network.get(kind, 0))
+
+
+def _scale(axis: Axes, drawn: Sequence[float]) -> None:
+    """Leave room beside the points, on a logarithmic axis where they are far apart."""
+    if not drawn:
+        return
+    if max(drawn) > 3 * min(drawn):
+        axis.set_xscale("log")
+    low, high = np.log(min(drawn)), np.log(max(drawn))
+    margin = max(0.15, 0.12 * (high - low))
+    axis.set_xlim(np.exp(low - margin), np.exp(high + margin))

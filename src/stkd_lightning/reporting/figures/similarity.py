@@ -1,0 +1,87 @@
+"""Which classes the networks find alike."""
+
+from collections.abc import Sequence
+from textwrap import wrap
+
+import numpy as np
+from matplotlib.colors import LogNorm
+from matplotlib.ticker import LogLocator, NullLocator
+
+from stkd_lightning.reporting.figures.picture import Picture
+from stkd_lightning.reporting.figures.style import new
+from stkd_lightning.reporting.settings import Setting
+
+NAMED = 24  # classes at most that are named at the axes
+MOST = 5  # settings at most that are drawn
+
+
+def similarity(settings: Sequence[Setting]) -> Picture | None:
+    """Draw class-similarity matrices of the teacher and of students side by side.
+
+    Args:
+        settings: of one pair of networks, the most interesting first; drawn is the first seed of some.
+    """
+    found = [(s, d) for s in settings if (d := s.runs[0].diagnostics) and d.has_teacher][:MOST]
+    if not found:
+        return None
+    teacher = found[0][1].teacher_similarity
+    order = _clustered(teacher)
+    names = found[0][0].runs[0].summary["data"]["class_names"]
+    panels = [("teacher", teacher), *((s.label, d.student_similarity) for s, d in found)]
+    rows = -(-len(panels) // 2)
+    figure = new(0.4 + 2.5 * rows)
+    axes = figure.subplots(rows, 2, squeeze=False)
+    shown = [_apart(matrix)[np.ix_(order, order)] for _, matrix in panels]
+    low, high = np.nanpercentile(np.stack(shown), [5, 99.8])
+    norm = LogNorm(max(low, 1e-6), max(high, 2e-6))
+    image = None
+    for axis, (label, matrix), values in zip(axes.flat, panels, shown, strict=False):
+        image = axis.imshow(values, norm=norm, cmap="viridis", interpolation="nearest")
+        near = "" if matrix is teacher else f"\nr = {_correlation(matrix, teacher):.3f}"
+        axis.set_title("\n".join(wrap(label, 26)) + near)
+        axis.set_xticks([])
+        axis.set_yticks([])
+        if len(names) <= NAMED and axis in axes[:, 0]:
+            axis.set_yticks(range(len(names)), [str(names[i])[:14] for i in order], fontsize=7)
+    for axis in axes.flat[len(panels) :]:
+        axis.set_axis_off()
+    if image is not None:
+        bar = figure.colorbar(image, ax=axes, location="bottom", shrink=0.6, aspect=40)
+        bar.ax.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
+        bar.ax.xaxis.set_major_formatter("{x:g}")
+        bar.ax.xaxis.set_minor_locator(NullLocator())
+    caption = (
+        "Rows: mean distribution at T = 4 over the images of a class; the class itself is left out. Classes are in an "
+        "order that brings together what the teacher finds alike. r: rank correlation with the teacher's matrix."
+    )
+    return Picture("similarity", "Class similarities", caption, figure)
+
+
+def _apart(matrix: np.ndarray) -> np.ndarray:
+    """Return a matrix without its diagonal, and without rows of classes that had no image."""
+    values = matrix.astype(float).copy()
+    np.fill_diagonal(values, np.nan)
+    values[matrix.sum(1) == 0] = np.nan
+    return values
+
+
+def _clustered(matrix: np.ndarray) -> np.ndarray:
+    """Return an order of the classes in which similar ones are neighbours."""
+    from scipy.cluster.hierarchy import leaves_list, linkage
+    from scipy.spatial.distance import squareform
+
+    if len(matrix) < 3:
+        return np.arange(len(matrix))
+    both = np.log(np.clip((matrix + matrix.T) / 2, 1e-12, None))
+    distance = both.max() - both
+    np.fill_diagonal(distance, 0)
+    return leaves_list(linkage(squareform(distance, checks=False), "average", optimal_ordering=len(matrix) <= 300))
+
+
+def _correlation(one: np.ndarray, other: np.ndarray) -> float:
+    """Return Spearman's correlation of two matrices' entries beside the diagonal."""
+    from scipy.stats import spearmanr
+
+    a, b = _apart(one).ravel(), _apart(other).ravel()
+    kept = ~(np.isnan(a) | np.isnan(b))
+    return float(spearmanr(a[kept], b[kept]).statistic)

@@ -1,0 +1,89 @@
+"""How figures look: narrow enough for a phone, in colours that most people can tell apart, on light and on dark."""
+
+import io
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import cycle, islice
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+INK = "#1d1d22"  # of text and axes; on a page it becomes the page's own
+WIDTH = 5.0  # inches
+# Okabe and Ito's colours for all kinds of sight, without black and yellow, which one of both grounds swallows.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
+LINES = ("-", "--", ":", "-.")
+MARKS = ("o", "s", "^", "D", "v", "P")
+LOOK: Any = {
+    "font.size": 10,
+    "font.family": "sans-serif",
+    "text.color": INK,
+    "axes.edgecolor": INK,
+    "axes.labelcolor": INK,
+    "axes.titlesize": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "legend.frameon": False,
+    "legend.fontsize": 9,
+    "text.parse_math": False,  # a class may have dollars in its name
+    "svg.fonttype": "none",
+    "svg.hashsalt": "stkd-lightning",  # equal figures are equal files
+    "figure.constrained_layout.use": True,
+}
+
+
+@contextmanager
+def look() -> Iterator[None]:
+    """Have figures made and drawn in this style."""
+    with mpl.rc_context(LOOK):
+        yield
+
+
+def new(height: float, labels: Sequence[str] = ()) -> Figure:
+    """Return an empty figure, without pyplot, which would keep it.
+
+    Args:
+        height: in inches.
+        labels: of a legend below it, for which it becomes higher.
+    """
+    return Figure(figsize=(WIDTH, height + 0.19 * -(-len(labels) // _columns(labels))))
+
+
+def legend(figure: Figure, axis: Axes) -> None:
+    """Put the legend of an axis below the figure, in as many columns as its words leave room for."""
+    handles, labels = axis.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=_columns(labels))
+
+
+def _columns(labels: Sequence[str]) -> int:
+    return max(1, min(3, 60 // (max(map(len, labels), default=0) + 8)))
+
+
+def styles(n: int) -> list[tuple[str, str, str]]:
+    """Return n pairwise different triples of colour, line and mark."""
+    turned = ((line, MARKS[i:] + MARKS[:i]) for i, line in enumerate(LINES))
+    kinds = ((colour, line, mark) for line, marks in turned for colour, mark in zip(COLOURS, marks, strict=True))
+    return list(islice(cycle(kinds), n))
+
+
+def svg(figure: Figure) -> str:
+    """Return a figure as an ``<svg>`` element that takes its ink from the page it stands in."""
+    file = io.StringIO()
+    with look():
+        figure.savefig(file, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    text = file.getvalue()
+    element = text[text.index("<svg") :].replace(INK, "currentColor")
+    return re.sub(r"<metadata>.*?</metadata>", "", element, count=1, flags=re.DOTALL)
+
+
+def png(figure: Figure, dpi: int = 120) -> bytes:
+    """Return a figure as a PNG file on white."""
+    file = io.BytesIO()
+    with look():
+        figure.savefig(file, format="png", dpi=dpi, facecolor="white")
+    return file.getvalue()

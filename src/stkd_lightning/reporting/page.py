@@ -1,0 +1,96 @@
+"""A report as one HTML file that needs nothing beside it and asks no network."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+
+from stkd_lightning.reporting.comparison import Row
+from stkd_lightning.reporting.figures import Picture, svg
+from stkd_lightning.reporting.report import NOTE, Report
+from stkd_lightning.reporting.spread import Spread
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A cell of the table: what is read, and by what it is sorted."""
+
+    text: str
+    key: float | str = ""
+
+
+def page(report: Report) -> str:
+    """Return the file's text.
+
+    Args:
+        report: what it tells.
+    """
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters["drawn"] = _drawn
+    template = environment.from_string(Path(__file__).with_name("page.html").read_text())
+    several = len({row.group for row in report.rows}) > 1
+    return template.render(
+        report=report,
+        headings=_headings(report, several=several),
+        lines=[_cells(row, report, several=several) for row in report.rows],
+        note=NOTE.format(reference=report.reference),
+        machines=_machines(report),
+        made=datetime.now().strftime("%Y-%m-%d %H:%M"),
+    )
+
+
+def _drawn(picture: Picture) -> Markup:
+    """Return a figure for the page; Matplotlib has escaped the words in it."""
+    return Markup(svg(picture.figure))
+
+
+def _headings(report: Report, *, several: bool) -> list[str]:
+    return [
+        "method",
+        *["data and networks"] * several,
+        "seeds",
+        "validation",
+        "test, last",
+        "test, selected",
+        f"- {report.reference} (95 %)",
+        "ECE",
+        "params",
+        "MFLOPs",
+        *["ms"] * bool(report.latency),
+    ]
+
+
+def _cells(row: Row, report: Report, *, several: bool) -> list[Cell]:
+    difference = Cell(row.difference.points(), row.difference.mean) if row.difference else Cell("")
+    ms = report.latency.get(row.network)
+    return [
+        Cell(row.label, row.label),
+        *[Cell(str(row.group), str(row.group))] * several,
+        Cell(str(len(row.seeds)), len(row.seeds)),
+        _share(row.validation),
+        _share(row.last),
+        _share(row.selected),
+        difference,
+        Cell(f"{row.calibration.mean:.3f}", row.calibration.mean) if row.calibration else Cell(""),
+        Cell(f"{row.parameters:,}", row.parameters),
+        Cell(f"{row.flops / 1e6:,.1f}", row.flops),
+        *([Cell(f"{ms:.2f}", ms) if ms else Cell("")] if report.latency else []),
+    ]
+
+
+def _share(spread: Spread | None) -> Cell:
+    return Cell(spread.percent(), spread.mean) if spread else Cell("")
+
+
+def _machines(report: Report) -> list[str]:
+    """Return in a line each by what versions on what hardware the runs were made."""
+    lines: dict[str, None] = {}
+    for run in report.runs:
+        versions, hardware = run.summary.get("versions", {}), run.summary.get("hardware", {})
+        devices = ", ".join(hardware.get("gpus") or [str(hardware.get("cpu", ""))])
+        named = ("stkd-lightning", "torch", "lightning")
+        known = ", ".join(f"{name} {versions[name]}" for name in named if versions.get(name))
+        lines[f"{devices}: {known}"] = None
+    return list(lines)

@@ -1,0 +1,170 @@
+"""Finished runs, read from their folders."""
+
+import csv
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from stkd_lightning.errors import InputError
+from stkd_lightning.reporting.diagnostics import FILE, Diagnostics, read_diagnostics
+from stkd_lightning.reporting.summary import Summary
+from stkd_lightning.shaping import SEEDS, shaping
+
+SUMMARY, CONFIG, METRICS = "summary.json", "config.yaml", "metrics.csv"
+
+Network = tuple[str, int]  # name and number of parameters; a method may add some
+Latency = Mapping[Network, float]  # milliseconds for one image
+
+
+def known(network: Mapping[str, Any]) -> Network:
+    """Return what a summary calls a network."""
+    return str(network["network"]), int(network.get("parameters", 0))
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """A finished run.
+
+    Attributes:
+        summary: its ``summary.json``.
+        config: its ``config.yaml``; empty where that is missing.
+        folder: that it lies in; ``None`` without one.
+    """
+
+    summary: Summary
+    config: dict[str, Any]
+    folder: Path | None = None
+
+    @property
+    def seed(self) -> int:
+        """Its seed."""
+        return int(self.summary["seed"])
+
+    @property
+    def method(self) -> str:
+        """The name of its loss."""
+        return str(self.summary["loss"])
+
+    @property
+    def data(self) -> str:
+        """The data set's name."""
+        return str(self.summary["data"]["name"])
+
+    @cached_property
+    def teacher(self) -> str:
+        """The name of the teacher that it had, or would have had."""
+        network = self.config.get("teacher", {}).get("network", {})
+        known = self.summary.get("teacher", {}).get("network")
+        return str(known or network.get("name") or network.get("_target_", "").rpartition(".")[2])
+
+    @property
+    def student(self) -> str:
+        """The student's name."""
+        return str(self.summary["student"]["network"])
+
+    @cached_property
+    def group(self) -> "Group":
+        """What runs have in common that are compared with each other."""
+        return Group(self.data, str(self.summary["data"].get("digest", "")), self.teacher, self.student)
+
+    @cached_property
+    def options(self) -> dict[str, str]:
+        """What shapes its result beside method and seed, but for rounding; by dotted name, as text."""
+        return {k: _text(v) for k, v in shaping(self.config).items() if k not in SEEDS and k != "compile"}
+
+    @cached_property
+    def overrides(self) -> dict[str, str]:
+        """The options it was started with."""
+        return dict(o.lstrip("+~").split("=", 1) for o in self.summary["overrides"] if "=" in o)
+
+    @cached_property
+    def diagnostics(self) -> Diagnostics | None:
+        """What was seen of its student, if that was written."""
+        path = self.folder and self.folder / FILE
+        return read_diagnostics(path) if path and path.is_file() else None
+
+    def metrics(self) -> list[dict[str, float]]:
+        """Read its ``metrics.csv``: a row for each time that something was logged, without empty cells."""
+        path = self.folder and self.folder / METRICS
+        if path is None or not path.is_file():
+            return []
+        with path.open(newline="") as file:
+            return [{k: float(v) for k, v in row.items() if v} for row in csv.DictReader(file)]
+
+
+@dataclass(frozen=True, order=True)
+class Group:
+    """Data, teacher and student, by name; the data also by digest, since two folders may have one name."""
+
+    data: str
+    digest: str
+    teacher: str
+    student: str
+
+    def __str__(self) -> str:
+        return f"{self.data}, {self.teacher} → {self.student}" if self.teacher else f"{self.data}, {self.student}"
+
+
+def _text(value: Any) -> str:
+    """Return an option's value so that equal numbers are equal texts."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return f"{value:.12g}" if number else str(value)
+
+
+def read_run(folder: Path) -> Run:
+    """Read a finished run's folder.
+
+    Raises:
+        InputError: a file that is damaged; names it.
+    """
+    path = folder / SUMMARY
+    try:
+        run = Run(json.loads(path.read_text()), {}, folder)
+        run.group, run.seed, run.overrides, float(run.summary["student"]["test"]["last"]["accuracy"])
+        path = folder / CONFIG
+        run = replace(run, config=yaml.safe_load(path.read_text()) if path.is_file() else {})
+        hash(run.group), len(run.options)
+        path = folder / METRICS
+        run.metrics()
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, yaml.YAMLError, csv.Error) as error:
+        raise InputError(f"runs: {path} is not what a finished run writes ({error}); leave {folder} out") from error
+    return run
+
+
+@dataclass(frozen=True)
+class Found:
+    """What lies below some folders: finished runs, and the folders of others that were begun."""
+
+    runs: list[Run]
+    unfinished: list[Path]
+
+
+def find_runs(folders: Iterable[Path]) -> Found:
+    """Find runs in folders and at any depth below them, in the order of their names, numbers by their value.
+
+    Raises:
+        InputError: a folder that is not there, none with a finished run, or a damaged file.
+    """
+    found = Found([], [])
+    for folder in folders:
+        if not folder.is_dir():
+            raise InputError(f"runs: {folder}: no such folder")
+        for path in sorted(folder.rglob(CONFIG), key=_place):
+            if (path.parent / SUMMARY).is_file():
+                if path.parent not in [run.folder for run in found.runs]:
+                    found.runs.append(read_run(path.parent))
+            elif (path.parent / "checkpoints").is_dir() and path.parent not in found.unfinished:
+                found.unfinished.append(path.parent)
+    if not found.runs:
+        begun = f"; {len(found.unfinished)} are not finished: resume=auto goes on with them" * bool(found.unfinished)
+        raise InputError(f"runs: no finished run (a folder with {SUMMARY}) in {', '.join(map(str, folders))}{begun}")
+    return found
+
+
+def _place(path: Path) -> list[tuple[int, str]]:
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in path.parts]

@@ -1,0 +1,92 @@
+"""Which student to take of those with one pair of networks, and how far that can be believed."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from stkd_lightning.reporting.comparison import Row
+from stkd_lightning.reporting.runs import Group, Run
+from stkd_lightning.reporting.settings import Setting
+from stkd_lightning.reporting.spread import Spread
+
+MANY = 8  # settings, of which the best is likely to be one that was lucky
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """An answer in words.
+
+    Attributes:
+        group: that it is about.
+        setting: the one with the highest accuracy on validation images.
+        run: the one of its seeds with the highest.
+        answer: sentences.
+        doubts: sentences, each a reason for caution; none where there is none to tell.
+    """
+
+    group: Group
+    setting: Setting
+    run: Run
+    answer: str
+    doubts: list[str]
+
+
+def verdict(settings: Sequence[Setting], rows: Sequence[Row], reference: str) -> Verdict | None:
+    """Choose among the settings of one group by validation images, and say what test images make of it.
+
+    Args:
+        settings: of one group.
+        rows: their figures, in the same order.
+        reference: the method to which others are compared.
+
+    Returns:
+        ``None`` where nothing was held out to choose by.
+    """
+    judged = [(s, r, r.validation) for s, r in zip(settings, rows, strict=True) if r.validation]
+    if not judged:
+        return None
+    setting, row, validation = max(judged, key=lambda found: found[2].mean)
+    run = max(setting.runs, key=lambda r: float(r.summary["student"]["validation"]["accuracy"]))
+    answer = (
+        f"{setting.label} is highest on validation images, {validation.percent()} % over {_seeds(row)}; its selected "
+        f"students have {row.selected.percent()} % on test images{_beside_teacher(row, run)}."
+    )
+    equal = [s.label for s, _, v in judged if v.mean == validation.mean and s is not setting]
+    doubts = [f"Equally high: {', '.join(equal)}."] * bool(equal) + _doubts(row, len(judged), reference)
+    return Verdict(setting.group, setting, run, answer, doubts)
+
+
+def _seeds(row: Row) -> str:
+    return f"{len(row.seeds)} seeds" if len(row.seeds) > 1 else "one seed"
+
+
+def _beside_teacher(row: Row, run: Run) -> str:
+    teacher = run.summary.get("teacher")
+    if not teacher or not teacher.get("parameters"):
+        return ""
+    test = teacher["test"]
+    accuracy = test.get("selected", test["last"])["accuracy"]
+    share = 100 * row.parameters / teacher["parameters"]
+    return f", the teacher {100 * accuracy:.2f} % with {100 / share:.1f} times the parameters"
+
+
+def _doubts(row: Row, settings: int, reference: str) -> list[str]:
+    doubts = []
+    if len(row.seeds) == 1:
+        doubts.append("One seed cannot tell a difference from chance: run seed=0,1,2.")
+    if row.method != reference:
+        doubts += _against(row.difference, reference)
+    if settings > MANY:
+        doubts.append(f"As the best of {settings} settings on the same images, its validation accuracy flatters it.")
+    return doubts
+
+
+def _against(difference: Spread | None, reference: str) -> list[str]:
+    if difference is None:
+        return [f"There is no run of {reference} with the same seeds and settings to compare it with."]
+    half = difference.half_interval
+    if half is None:
+        return []
+    words = f"{difference.points()} points (95 %)"
+    if abs(difference.mean) <= half:
+        return [f"Its difference to {reference} on test images, seed by seed, may be chance: {words}."]
+    return [f"On test images it is below {reference}: {words}."] if difference.mean < 0 else []

@@ -1,0 +1,104 @@
+"""``diagnostics.npz`` in a run's folder: what pictures of its selected student are made of."""
+
+from pathlib import Path
+from typing import cast
+
+import torch
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+from rich.markup import escape
+from torch import nn
+
+from stkd_lightning.data.module import ArrayDataModule
+from stkd_lightning.diagnosis import Network, diagnose
+from stkd_lightning.errors import InputError, reason
+from stkd_lightning.module import DistillationModule
+from stkd_lightning.reporting.console import say
+from stkd_lightning.reporting.diagnostics import FILE
+from stkd_lightning.reporting.runs import Run
+from stkd_lightning.runs.networks import build_network
+from stkd_lightning.student import checkpoint_file, load_student
+from stkd_lightning.teacher import FrozenTeacher
+from stkd_lightning.trusted import check_trusted
+from stkd_lightning.weights import read_checkpoint
+
+IMAGES = 2048  # looked at
+
+
+def look(module: DistillationModule, data: ArrayDataModule, run_dir: Path, device: torch.device) -> None:
+    """Look at the student that a finished run keeps; what fails here is a warning, since the run has its results.
+
+    Args:
+        module: ends with that student's weights.
+        data: of the run.
+        run_dir: with the run's checkpoints.
+        device: to compute on.
+    """
+    try:
+        module.load_state_dict(read_checkpoint(checkpoint_file(run_dir))["state_dict"])
+        write(module.student, module.teacher, data, run_dir / FILE, device)
+    except Exception as error:  # whatever a network, a disk or a device raises
+        say(f"[yellow]warning: {run_dir / FILE}: not written ({escape(reason(error))})[/yellow]")
+
+
+def diagnose_run(run: Run, teacher: Run | None, *, trust: bool) -> None:
+    """Look at the student of a finished run, from what lies in its folder.
+
+    Args:
+        run: with a folder; its data must be here.
+        teacher: a run on the same data, whose teacher the student is compared with; ``None``: with none.
+        trust: build classes that are not this project's, as the configurations say.
+
+    Raises:
+        InputError: data, checkpoint or classes that are not here, damaged or not trusted.
+    """
+    folder = cast(Path, run.folder)
+    if not trust:
+        check_trusted({"dataset": run.config["dataset"]}, folder / "config.yaml")
+    data: ArrayDataModule = instantiate(OmegaConf.create(run.config["dataset"]))
+    data.prepare_data()
+    if data.arrays.digest != run.group.digest:
+        raise InputError("its data have changed")
+    student = load_student(folder, trust=trust)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    write(student, _teacher(teacher, data, trust=trust), data, folder / FILE, device)
+
+
+def _teacher(run: Run | None, data: ArrayDataModule, *, trust: bool) -> FrozenTeacher | None:
+    """Build the teacher that a run had."""
+    if run is None:
+        return None
+    node = run.config["teacher"]
+    if not trust:
+        check_trusted({"teacher": node["network"]}, cast(Path, run.folder) / "config.yaml")
+    network = build_network(
+        OmegaConf.create(node["network"]),
+        data,
+        checkpoint=run.summary["teacher_checkpoint"],
+        input_size=node["input_size"],
+        mean=node["mean"],
+        std=node["std"],
+    )
+    return FrozenTeacher(network)
+
+
+def write(
+    student: nn.Module, teacher: FrozenTeacher | None, data: ArrayDataModule, path: Path, device: torch.device
+) -> None:
+    """Write the diagnostics of a student on up to 2,048 validation images, or test images where none are held out."""
+    student, training = student.to(device).eval(), student.training
+    answer: Network | None = None
+    if teacher is not None:
+        asked = teacher.to(device)
+        answer = lambda images: asked(images, eager=True).logits  # noqa: E731
+    found = diagnose(
+        student,
+        answer,
+        data.sample(IMAGES),
+        num_classes=data.num_classes,
+        device=device,
+        mean=data.mean,
+        std=data.std,
+    )
+    found.save(path)
+    student.train(training)

@@ -1,0 +1,106 @@
+"""``report.html``, ``report.md`` and ``report.csv`` of finished runs."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from omegaconf import DictConfig, ListConfig
+from rich.markup import escape
+
+from stkd_lightning.cli.checks import check_writable
+from stkd_lightning.errors import InputError, reason
+from stkd_lightning.files import write_text
+from stkd_lightning.reporting.console import say
+from stkd_lightning.reporting.runs import Run, find_runs
+
+FILES = "report.html, report.md, report.csv"
+
+
+def report(config: DictConfig) -> None:
+    """Run a composed ``report.yaml``.
+
+    Args:
+        config: resolved by Hydra.
+
+    Raises:
+        InputError: a folder that is not there or without a finished run, a damaged file, or a folder that cannot be
+            written.
+    """
+    folders = [Path(str(f)) for f in (config.runs if isinstance(config.runs, ListConfig) else [config.runs])]
+    found = find_runs(folders)
+    output = folders[0] if config.output is None else Path(str(config.output))
+    check_writable(output)
+    report_of(
+        found.runs,
+        output,
+        str(config.reference),
+        trust=bool(config.trust),
+        complete=bool(config.complete),
+        latency=bool(config.latency),
+        unfinished=found.unfinished,
+    )
+    say(f"{output}: {FILES}")
+
+
+def report_of(
+    runs: Sequence[Run],
+    output: Path,
+    reference: str,
+    *,
+    trust: bool,
+    complete: bool = True,
+    latency: bool = True,
+    unfinished: Sequence[Path] = (),
+) -> None:
+    """Write the three files of a report.
+
+    Args:
+        runs: at least one, finished.
+        output: folder; made where it is not there.
+        reference: the method to which others are compared.
+        trust: build classes that are not this project's, as the runs' configurations say.
+        complete: write the diagnostics that runs lack, where that can be done here.
+        latency: measure what the networks take for an image.
+        unfinished: folders of other runs, to be named.
+    """
+    from stkd_lightning.reporting.page import page
+    from stkd_lightning.reporting.report import make_report, report_csv, report_markdown
+    from stkd_lightning.runs.measure import measure
+
+    if complete:
+        runs = completed(runs, trust=trust)
+    made = make_report(runs, reference, measure(runs, trust=trust) if latency else {}, unfinished)
+    output.mkdir(parents=True, exist_ok=True)
+    write_text(output / "report.csv", report_csv(made))
+    write_text(output / "report.md", report_markdown(made))
+    write_text(output / "report.html", page(made))
+
+
+def completed(runs: Sequence[Run], *, trust: bool) -> list[Run]:
+    """Write the diagnostics that runs lack, where their students, their data and a teacher are here.
+
+    A run without a teacher of its own, such as one by cross-entropy, is compared with the teacher of another run on the
+    same data and networks.
+
+    Args:
+        runs: finished.
+        trust: build classes that are not this project's.
+
+    Returns:
+        The same runs, read anew where that changed them.
+    """
+    from stkd_lightning.runs.diagnose import diagnose_run
+
+    teachers = {run.group: run for run in runs if run.summary.get("teacher_checkpoint")}
+    complete = []
+    for run in runs:
+        teacher = teachers.get(run.group)
+        seen = run.diagnostics
+        if run.folder and (seen is None or (teacher and not seen.has_teacher)):
+            try:
+                diagnose_run(run, teacher, trust=trust)
+                run = type(run)(run.summary, run.config, run.folder)
+            except (InputError, OSError) as error:
+                words = escape(reason(error))
+                say(f"[yellow]warning: {run.folder}: some of its pictures are left out ({words})[/yellow]")
+        complete.append(run)
+    return complete

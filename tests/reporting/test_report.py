@@ -1,0 +1,163 @@
+import csv
+import io
+import re
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from stkd_lightning.errors import InputError
+from stkd_lightning.reporting.figures import foremost, pictures, png, svg
+from stkd_lightning.reporting.page import page
+from stkd_lightning.reporting.report import Report, make_report, report_csv, report_markdown
+from stkd_lightning.reporting.runs import Run, find_runs
+from stkd_lightning.reporting.settings import settings
+from tests.reporting.runs import run, written
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Run]:
+    folder = tmp_path_factory.mktemp("runs")
+    few = [run(m, s, 0.7 + 0.02 * i + 0.01 * s, validation=0.6 + 0.05 * i) for i, m in enumerate(("ce", "kd", "stkd"))
+           for s in (0, 1, 2)]  # fmt: skip
+    return [written(one, folder / str(i)) for i, one in enumerate(few)]
+
+
+def test_what_pictures_there_are(runs: list[Run]) -> None:
+    drawn = {p.name: p for p in pictures(settings(runs))}
+    assert list(drawn) == ["curves", "divergence", "similarity", "calibration", "gallery"]
+    for picture in drawn.values():
+        assert png(picture.figure, 40).startswith(b"\x89PNG")
+        assert picture.caption.endswith(".")
+
+
+def test_pictures_take_their_ink_from_the_page_and_are_equal_for_equal_runs(runs: list[Run]) -> None:
+    one, again = ([svg(p.figure) for p in pictures(settings(runs))] for _ in range(2))
+    assert one == again
+    for text in one:
+        assert "currentColor" in text
+        assert "http" not in re.sub(r'xmlns(:\w+)?="[^"]*"', "", text)
+        ElementTree.fromstring(text)
+
+
+def test_a_grid_of_two_numbers_is_a_heat_map_and_others_a_panel_each() -> None:
+    grid = [run("stkd", 0, 0.5, validation=0.5 + a / 10, loss__alpha=a, loss__temperature=t) for a in (0.1, 0.9)
+            for t in (1, 2, 4)]  # fmt: skip
+    (heat_map,) = (p for p in pictures(settings(grid)) if p.name == "sweep_stkd")
+    assert len(heat_map.figure.axes) == 1
+    assert len(heat_map.figure.axes[0].texts) == 6
+    assert "loss.alpha=0.9" in heat_map.caption
+    (panels,) = (p for p in pictures(settings(grid[:-1])) if p.name == "sweep_stkd")
+    assert [axis.get_xlabel() for axis in panels.figure.axes] == ["loss.alpha", "loss.temperature"]
+
+
+def test_nothing_is_drawn_of_what_is_not_known() -> None:
+    assert pictures(settings([run("kd", 0, 0.5, validation=None)])) == []
+
+
+def test_many_settings_are_drawn_by_the_best_of_each_method() -> None:
+    swept = [run("stkd", 0, 0.5, validation=0.1 * i, loss__alpha=i / 10) for i in range(9)]
+    every = settings([run("kd", 0, 0.5, validation=0.0), *swept])
+    assert [s.label for s in foremost(every, most=3)] == ["kd", "stkd, loss.alpha=0.7", "stkd, loss.alpha=0.8"]
+    assert foremost(every[:3], most=3) == every[:3]
+
+
+def answers(report: Report) -> list[str]:
+    return [" ".join([v.answer, *v.doubts]) for v in report.verdicts]
+
+
+def test_the_answer_is_chosen_by_validation_images(runs: list[Run]) -> None:
+    report = make_report(runs, "kd", {})
+    (answer,) = answers(report)
+    assert answer == (
+        "stkd is highest on validation images, 70.00 ± 0.00 % over 3 seeds; its selected students have 74.00 ± 1.00 % "
+        "on test images, the teacher 90.00 % with 4.0 times the parameters."
+    )
+    assert report.verdicts[0].run.folder == runs[6].folder
+
+
+def test_the_answer_tells_its_doubts() -> None:
+    one = [run("kd", 0, 0.7, validation=0.5), run("stkd", 0, 0.6, validation=0.6)]
+    assert "One seed cannot tell a difference from chance" in answers(make_report(one, "kd", {}))[0]
+    worse = [run(m, s, last, validation=v) for s in (0, 1, 2)
+             for m, last, v in (("kd", 0.7 + s / 1000, 0.5), ("sp", 0.6, 0.6))]  # fmt: skip
+    assert "On test images it is below kd: -10.10 ± 0.25 points (95 %)." in answers(make_report(worse, "kd", {}))[0]
+    chance = [run(m, s, 0.7 + (m == "sp") * (s - 0.9) / 10, validation=0.5 + (m == "sp") / 10) for s in (0, 1, 2)
+              for m in ("kd", "sp")]  # fmt: skip
+    assert "may be chance: +1.00 ± 24.84 points (95 %)" in answers(make_report(chance, "kd", {}))[0]
+    alone = [run("sp", s, 0.5) for s in (0, 1)]
+    assert "There is no run of kd with the same seeds and settings" in answers(make_report(alone, "kd", {}))[0]
+    many = [run("stkd", 0, 0.5, validation=0.5, loss__alpha=i / 10) for i in range(9)]
+    assert (
+        "As the best of 9 settings on the same images, its validation accuracy flatters it."
+        in answers(make_report(many, "stkd", {}))[0]
+    )
+    assert "Equally high: stkd, loss.alpha=0.1" in answers(make_report(many, "stkd", {}))[0]
+
+
+def test_without_validation_images_nothing_is_chosen() -> None:
+    report = make_report([run("kd", 0, 0.7, validation=None)], "kd", {})
+    assert report.verdicts == []
+    assert "No images were held out to choose by" in page(report)
+
+
+def test_the_table_for_programs(runs: list[Run]) -> None:
+    lines = list(csv.DictReader(io.StringIO(report_csv(make_report(runs, "kd", {("resnet8", 100): 0.25})))))
+    assert [line["method"] for line in lines] == ["ce", "kd", "stkd"]
+    assert (lines[2]["seeds"], lines[2]["teacher"], lines[2]["latency_ms"]) == ("0 1 2", "resnet20", "0.25")
+    assert float(lines[2]["test_last"]) == pytest.approx(0.75)
+    assert float(lines[2]["difference"]) == pytest.approx(0.02)
+    assert lines[1]["difference"] == ""
+
+
+def test_the_page_is_one_file_and_escapes_what_it_is_told(runs: list[Run]) -> None:
+    """A class, a method or a data set may have a name that is HTML."""
+    hostile = [run("<script>alert(1)</script>", 0, 0.5, data="<img src=x onerror=alert(1)>", student="a")]
+    text = page(make_report([*runs, *hostile], "kd", {}))
+    assert "<script>alert" not in text
+    assert "<img" not in text
+    assert "&lt;script&gt;alert" in text
+    assert "<b>" not in text
+    assert not re.findall(r'(?:src|href)="(?!#)(?!data:)[^"]+', text)
+    assert "default-src 'none'" in text
+    assert "&lt;script&gt;" not in report_markdown(make_report(runs, "kd", {}))
+
+
+def test_runs_are_found_at_any_depth_and_in_the_order_of_their_numbers(runs: list[Run], tmp_path: Path) -> None:
+    for name in ("10", "9", "inner/2"):
+        written(run("kd", 0, 0.5), tmp_path / name)
+    (tmp_path / "begun" / "checkpoints").mkdir(parents=True)
+    (tmp_path / "begun" / "config.yaml").write_text("seed: 0\n")
+    found = find_runs([tmp_path, tmp_path / "9"])
+    assert [str(r.folder.relative_to(tmp_path)) for r in found.runs if r.folder] == ["inner/2", "9", "10"]
+    assert [p.name for p in found.unfinished] == ["begun"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("summary.json", "{"),
+        ("summary.json", "[]"),
+        ("summary.json", '{"seed": 0}'),
+        ("config.yaml", "a: [b"),
+        ("config.yaml", "!!python/object/apply:os.system ['touch pwned']"),
+        ("config.yaml", "text"),
+        ("metrics.csv", "epoch,val/accuracy\n1,high\n"),
+    ],
+)
+def test_a_damaged_run_is_named(name: str, content: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    written(run("kd", 0, 0.5), tmp_path / "one")
+    (tmp_path / "one" / name).write_text(content)
+    with pytest.raises(InputError, match=rf"runs: \S*one/{name} is not what a finished run writes .*leave \S*one out"):
+        find_runs([tmp_path])
+    assert not (tmp_path / "pwned").exists()
+
+
+def test_where_there_is_no_run(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="nowhere: no such folder"):
+        find_runs([tmp_path / "nowhere"])
+    (tmp_path / "begun" / "checkpoints").mkdir(parents=True)
+    (tmp_path / "begun" / "config.yaml").write_text("seed: 0\n")
+    with pytest.raises(InputError, match=r"no finished run .* 1 are not finished: resume=auto goes on with them"):
+        find_runs([tmp_path])
