@@ -13,15 +13,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import wandb
 from lightning.pytorch.loggers import WandbLogger
 
 from stkd_lightning.reporting import dashboards
-from stkd_lightning.reporting.answers import unanswered
+from stkd_lightning.reporting.reachable import unanswered
 from stkd_lightning.reporting.wandb import wandb_logger
 from tests.conftest import Command
 
 KEY = "0123456789abcdef0123456789abcdef01234567"
 SHORT = ["experiment=quickstart", "trainer.max_epochs=1", "baseline=false", "loss=ce", "+trainer.limit_train_batches=3"]
+
+FIGURES = {"last": {"accuracy": 0.5}, "selected": {"accuracy": 0.5}}
+SUMMARY: dict[str, Any] = {"loss": "kd", "seed": 0, "data": {"name": "digits"},
+                           "student": {"network": "resnet8", "validation": None, "test": FIGURES}}  # fmt: skip
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -86,6 +91,7 @@ def dead() -> str:
 
 @pytest.fixture
 def online(monkeypatch: pytest.MonkeyPatch) -> None:
+    wandb.teardown()  # what an earlier test had it read of the environment stays with the process
     monkeypatch.delenv("WANDB_MODE")
     monkeypatch.setenv("WANDB_API_KEY", KEY)
 
@@ -176,7 +182,7 @@ def test_a_folder_that_cannot_be_written_ends_no_run(tmp_path: Path, capsys: pyt
     (tmp_path / "file").write_text("")
     logger = wandb_logger(tmp_path / "file" / "below", project="p")
     logger.log_metrics({"a": 1.0})
-    dashboards._finish_wandb(logger.experiment, {"b": 1.0})
+    dashboards.finish([logger], SUMMARY)
     assert warnings_in(capsys) == [
         f"warning: W&B: {tmp_path}/file/below: cannot be written (Not a directory); this run is not kept for W&B"
     ]
@@ -208,8 +214,7 @@ def test_faults_of_a_run_are_one_warning_and_end_nothing(tmp_path: Path, capsys:
         logger.log_metrics({"a": 1.0}, step)
     logger.finalize("success")
     assert warnings_in(capsys) == ["warning: W&B: [Errno 104] Connection reset by peer; the run goes on without it"]
-    test = {"last": {"accuracy": 0.5}, "selected": {"accuracy": 0.5}}
-    dashboards.finish([logger], {"student": {"test": test}})
+    dashboards.finish([logger], SUMMARY)
     assert warnings_in(capsys) == [
         "warning: W&B: [Errno 104] Connection reset by peer; upload what is left with: wandb sync /somewhere"
     ]

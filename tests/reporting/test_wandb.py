@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from matplotlib.figure import Figure
 from wandb.proto import wandb_internal_pb2
 
+from stkd_lightning.reporting.dashboards import finish
 from stkd_lightning.reporting.wandb import logged_in, wandb_logger
 from tests.conftest import Command
 
@@ -42,7 +44,8 @@ def value(item: Any) -> tuple[str, Any]:
 def test_an_offline_run_is_written_and_read_back(command: Command, tmp_path: Path) -> None:
     done = command(
         "train", "experiment=quickstart", "trainer.max_epochs=2", "teacher.max_epochs=2", "teacher.min_accuracy=0",
-        "baseline=false", "hydra.run.dir=run", "logger.wandb.tags=[first]",
+        "baseline=false", "hydra.mode=MULTIRUN", "hydra.sweep.dir=mine", "hydra.sweep.subdir=run",
+        "logger.wandb.tags=[first]",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     folder = done.stdout.split("wandb sync ")[1].split()[0]
@@ -50,18 +53,27 @@ def test_an_offline_run_is_written_and_read_back(command: Command, tmp_path: Pat
     config: dict[str, Any] = {}
     history: list[dict[str, Any]] = []
     summary: dict[str, Any] = {}
+    best: dict[str, str] = {}
+    artifacts: dict[str, Any] = {}
     for record in records(log):
         if record.HasField("run"):
             assert record.run.project == "stkd-lightning"
             assert list(record.run.tags) == ["first"]
+            assert (record.run.run_group, record.run.job_type) == ("mine", "train")
+            assert record.run.display_name == "stkd resnet8 digits trainer.max_epochs=2 teacher.max_epochs=2 seed 0"
             config.update(value(i) for i in record.run.config.update)
         if record.HasField("config"):
             config.update(value(i) for i in record.config.update)
         if record.HasField("history"):
             history.append(dict(value(i) for i in record.history.item))
+        if record.HasField("metric") and record.metric.name:
+            axis = record.metric.step_metric
+            best[record.metric.name] = axis and f"{'max' if record.metric.summary.max else 'min'} over {axis}"
+        if record.HasField("artifact"):
+            artifacts[record.artifact.type] = record.artifact
         if record.HasField("summary"):
             summary.update(value(i) for i in record.summary.update)
-    written = json.loads((tmp_path / "run" / "summary.json").read_text())
+    written = json.loads((tmp_path / "mine" / "run" / "summary.json").read_text())
     assert config["loss"]["alpha"] == 0.9
     assert config["student"]["name"] == "resnet8"
     validated = [row["val/accuracy"] for row in history if "val/accuracy" in row]
@@ -71,6 +83,30 @@ def test_an_offline_run_is_written_and_read_back(command: Command, tmp_path: Pat
     assert any("lr-SGD" in row for row in history)
     assert summary["test/accuracy"] == pytest.approx(written["student"]["test"]["last"]["accuracy"])
     assert summary["selected/accuracy"] == pytest.approx(written["student"]["test"]["selected"]["accuracy"])
+    assert summary["val/accuracy"] == {"max": pytest.approx(max(validated))}
+    assert best["val/accuracy"] == "max over trainer/global_step"
+    assert best["val/calibration_error"] == best["train/loss"] == "min over trainer/global_step"
+    source = {entry.path for entry in artifacts["source"].manifest.contents}
+    assert {"config.yaml", "stkd_lightning/losses/stkd.py"} <= source
+    (student,) = artifacts["model"].manifest.contents
+    assert Path(student.local_path) == tmp_path / "mine" / "run" / "checkpoints" / "best.ckpt"  # not a copy
+    facts = json.loads(artifacts["model"].metadata)
+    assert (facts["data"], facts["method"], facts["network"]) == ("digits", "stkd", "resnet8")
+    assert facts["test"] == written["student"]["test"]["selected"]
+    pictures = {p.name.split("_")[0] for p in (tmp_path / folder).rglob("media/images/pictures/*.png")}
+    assert pictures == {"curves", "divergence", "similarity", "calibration", "gallery"}
+    (shown,) = (tmp_path / folder).rglob("networks*.table.json")
+    table = json.loads(shown.read_text())
+    assert [row[:2] for row in table["data"]] == [["teacher", "resnet20"], ["stkd", "resnet8"]]
+    assert table["data"][1][4] == pytest.approx(summary["test/accuracy"])
+
+
+def test_pictures(tmp_path: Path) -> None:
+    logger = wandb_logger(tmp_path, project="x")
+    summary = {"loss": "kd", "seed": 0, "student": {"network": "resnet8", "test": {"last": {}, "selected": {}}}}
+    finish([logger], summary, figures={"curves": Figure()})
+    (picture,) = tmp_path.rglob("*.png")
+    assert picture.match("media/images/pictures/curves_*.png")
 
 
 def test_the_environment_can_turn_it_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,7 +23,7 @@ from stkd_lightning.cache import cache_root
 from stkd_lightning.cli.checks import check, check_fresh, output_folders
 from stkd_lightning.cli.compose import composed, composing, conf_dir, jobs
 from stkd_lightning.cli.credentials import hide_in_logs
-from stkd_lightning.cli.sweep import FOLDERS
+from stkd_lightning.cli.sweep import FOLDERS, outcome
 from stkd_lightning.errors import InputError, RunError
 from stkd_lightning.ranks import process_rank
 from stkd_lightning.redaction import redacted
@@ -41,6 +41,7 @@ def command(config_name: str, job: str) -> None:
     """
     before: set[Path] = set()
     made: list[Path] = []
+    resumes = config_name == "train"  # the others are done in one go
     hide_in_logs()
     try:
         interruption.listen()
@@ -57,12 +58,12 @@ def command(config_name: str, job: str) -> None:
             raise raised[0]
     except interruption.Interrupted as end:
         if process_rank() == 0:
-            print(_words(end, made), file=sys.stderr)
+            print(_words(end, made) if resumes else f"interrupted by {end.received.name}", file=sys.stderr)
         sys.exit(end.exit_code)
     except Exception as error:
         fault = _fault(error)
         if fault is not None:
-            print(f"error: {redacted(fault)}{_go_on(made) if _may_go_on(error) else ''}", file=sys.stderr)
+            print(f"error: {redacted(fault)}{_go_on(made) if resumes and _may_go_on(error) else ''}", file=sys.stderr)
             sys.exit(EXIT_FAULT)
         mistake = _mistake(error)
         if mistake is None:
@@ -86,7 +87,9 @@ def _check_all(arguments: Any, config_name: str) -> set[Path]:
         multirun = arguments.multirun or first.hydra.mode == RunMode.MULTIRUN
         if multirun:
             swept = {k: str(v) for k, v in (first.hydra.sweeper.get("params") or {}).items()}
-        for overrides in jobs(arguments.overrides, swept) if multirun else [arguments.overrides]:
+        draws = multirun and not str(first.hydra.sweeper._target_).endswith(".BasicSweeper")
+        singles = jobs(arguments.overrides, swept, intervals=draws) if multirun else [arguments.overrides]
+        for overrides in singles:
             config = composed(name, overrides, arguments.config_dir)
             if multirun:
                 config.hydra.mode = RunMode.MULTIRUN
@@ -131,8 +134,8 @@ def _sweeps_over_processes(config: DictConfig) -> bool:
     return HydraConfig.get().mode == RunMode.MULTIRUN and several and "LOCAL_RANK" not in os.environ
 
 
-def _in_own_process(program: str) -> None:
-    """Run one job of a sweep as a command of its own, with that job's overrides only."""
+def _in_own_process(program: str) -> float | None:
+    """Run one job of a sweep as a command of its own, with that job's overrides only; return what it came to."""
     settings = HydraConfig.get()
     folder = settings.runtime.output_dir
     own = [source.path for source in settings.runtime.config_sources if source.provider == "command-line"]
@@ -144,6 +147,7 @@ def _in_own_process(program: str) -> None:
         raise InputError(f"job {settings.job.num} of the sweep: refused, see above")
     if code:
         raise RunError(f"job {settings.job.num} of the sweep failed with exit code {code}: {folder}")
+    return outcome(Path(folder))
 
 
 def _words(end: interruption.Interrupted, made: list[Path]) -> str:

@@ -10,6 +10,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import IntervalSweep, Override
 from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -23,6 +24,7 @@ UNREADABLE = (
 )
 
 LAUNCHERS = {f"hydra/launcher/{name}" for name in ("joblib", "submitit_local", "submitit_slurm")}
+OPTUNA = "hydra/sweeper/optuna"
 
 
 def conf_dir() -> Path:
@@ -69,9 +71,10 @@ def composed(config_name: str, overrides: list[str], config_dir: str | None = No
 def _missing(error: MissingConfigException) -> InputError:
     """Name a choice of a group that is not there."""
     path = error.missing_cfg_file or ""
-    if path in LAUNCHERS:
+    if path in LAUNCHERS or path == OPTUNA:
+        extra = "optuna" if path == OPTUNA else "launchers"
         return InputError(
-            f"{'='.join(path.rsplit('/', 1))}: its package is not installed; pip install 'stkd-lightning[launchers]'"
+            f"{'='.join(path.rsplit('/', 1))}: its package is not installed; pip install 'stkd-lightning[{extra}]'"
         )
     group, _, name = path.partition("/")
     if not name:
@@ -128,17 +131,18 @@ def options(config: DictConfig, prefix: str = "") -> list[str]:
     return names
 
 
-def jobs(overrides: list[str], swept: dict[str, str]) -> list[list[str]]:
-    """Return overrides of single jobs that together show every value of a sweep at least once.
+def jobs(overrides: list[str], swept: dict[str, str], *, intervals: bool = True) -> list[list[str]]:
+    """Return overrides of single jobs that together show every value of a sweep at least once, of an interval its ends.
 
     Not the product: a value is right or wrong whatever the others are, so as many jobs as the longest list.
 
     Args:
         overrides: as on the command line.
         swept: those that the configuration's own sweeper adds.
+        intervals: whether the sweeper can draw from them.
 
     Raises:
-        InputError: an override that cannot be read.
+        InputError: an override that cannot be read, or an interval that nothing can be drawn from.
     """
     loader = GlobalHydra.instance().config_loader()
     try:
@@ -153,6 +157,25 @@ def jobs(overrides: list[str], swept: dict[str, str]) -> list[list[str]]:
             values.append([one.input_line or ""])
         elif one.is_discrete_sweep():
             values.append([f"{one.get_key_element()}={value}" for value in one.sweep_string_iterator()])
-        # Intervals are left to the sweeper that knows them.
+        else:
+            values.append(_ends(one, can_draw=intervals))
     length = max(map(len, values), default=1)
     return [[v[min(i, len(v) - 1)] for v in values] for i in range(length)]
+
+
+def _ends(override: Override, *, can_draw: bool) -> list[str]:
+    """Return overrides with the ends of an interval."""
+    name, interval = override.get_key_element(), override.value()
+    assert isinstance(interval, IntervalSweep)
+    start, end = interval.start, interval.end
+    assert start is not None
+    assert end is not None
+    if not can_draw:
+        raise InputError(
+            f"{override.input_line}: values are drawn from an interval by Optuna only; hydra/sweeper=optuna or "
+            f"experiment=tune chooses it, or name values: {name}={start},{end}"
+        )
+    if start > end or ("log" in interval.tags and start <= 0):
+        need = "the first end must be the lower one" if start > end else "on a logarithmic scale it must begin above 0"
+        raise InputError(f"{override.input_line}: {need}")
+    return [f"{name}={start}", f"{name}={end}"]

@@ -4,41 +4,42 @@ import logging
 import os
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.loggers.logger import rank_zero_experiment
-from rich.markup import escape
 
-from stkd_lightning.errors import reason
 from stkd_lightning.redaction import redacted
-from stkd_lightning.reporting.answers import unanswered
-from stkd_lightning.reporting.console import say
+from stkd_lightning.reporting.lenient import Lenient, words
+from stkd_lightning.reporting.reachable import unanswered
+from stkd_lightning.reporting.wandb_run import prepare
 
 OFFLINE = ("offline", "dryrun", "disabled")
 START, FINISH = 15.0, 8.0  # seconds that the server has to take a run in, and to take what is left at its end
-UPLOAD = 600.0  # the same where the end of a run uploads checkpoints
+KEEP, UPLOAD = 60.0, 600.0  # the same where the end of a run uploads the student, or any number of checkpoints
 ROOM = 1 << 20  # bytes that a run takes at least, logs included
 
 
-class LenientWandbLogger(WandbLogger):
+class LenientWandbLogger(Lenient, WandbLogger):
     """Lightning's W&B logger whose faults end no run and slow none down.
 
     Where the server does not answer or refuses the run, it is kept on disk; where that fails, too, W&B gets nothing of
-    it. Faults of later calls are passed over. The first fault is told in one line.
+    it.
 
     Args:
         asks: whether the server is asked for an answer before a run is started on it.
+        keeps: whether the package's source is kept with the run, and the student when it ends.
         options: those of ``WandbLogger``.
     """
 
-    def __init__(self, *, asks: bool, **options: Any) -> None:
+    label = "W&B"
+
+    def __init__(self, *, asks: bool, keeps: bool = False, **options: Any) -> None:
         super().__init__(**options)
-        self._asks, self._told = asks, False
+        self._asks, self.keeps = asks, keeps
         # Lightning passes an option that wandb has retired and warns of.
         self._wandb_init.pop("anonymous", None)
 
@@ -53,7 +54,8 @@ class LenientWandbLogger(WandbLogger):
     def _start(self) -> None:
         import wandb
 
-        self._wandb_init["settings"] = _limits(self._wandb_init.get("settings"), uploads=bool(self._log_model))
+        seconds = UPLOAD if self._log_model else KEEP if self.keeps else FINISH
+        self._wandb_init["settings"] = _limits(self._wandb_init.get("settings"), seconds)
         modes = [self._wandb_init.get("mode"), "offline", "disabled"]
         run = None
         fault = _unwritable(Path(self.save_dir or ".")) if modes[0] != "disabled" else None
@@ -77,39 +79,10 @@ class LenientWandbLogger(WandbLogger):
             handler.handleError = lambda record: None  # type: ignore[method-assign] # of a full disk, many times
         if fault and run:
             kept = "not kept for W&B" if run.disabled else f"kept offline; upload it with: {sync(run)}"
-            self._warn(f"{fault}; this run is {kept}")
-
-    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Log, or warn once."""
-        with self._lenient():
-            super().log_metrics(metrics, step)
-
-    def log_hyperparams(self, params: Any) -> None:
-        """Log without credentials, or warn once."""
-        with self._lenient():
-            super().log_hyperparams(redacted(params))
-
-    def after_save_checkpoint(self, checkpoint_callback: ModelCheckpoint) -> None:
-        """Log, or warn once."""
-        with self._lenient():
-            super().after_save_checkpoint(checkpoint_callback)
-
-    def finalize(self, status: str) -> None:
-        """Log what is left, or warn once."""
-        with self._lenient():
-            super().finalize(status)
-
-    @contextmanager
-    def _lenient(self) -> Iterator[None]:
-        try:
-            yield
-        except Exception as error:  # whatever wandb raises; the run has files of its own
-            self._warn(f"{words(error)}; the run goes on without it")
-
-    def _warn(self, text: str) -> None:
-        if not self._told:
-            say(f"[yellow]warning: W&B: {escape(redacted(text))}[/yellow]")
-        self._told = True
+            self.warn(f"{fault}; this run is {kept}")
+        if run and not run.disabled:
+            with self.lenient():
+                prepare(run, Path(self.save_dir or "."), source=self.keeps)
 
 
 def server() -> str:
@@ -122,18 +95,13 @@ def sync(run: Any) -> str:
     return f"wandb sync {Path(run.dir).parent}"
 
 
-def words(error: Exception) -> str:
-    """Return what an exception of wandb says."""
-    return reason(error).replace("<no message>", f"refused ({type(error).__name__})")
-
-
-def _limits(own: Any, *, uploads: bool) -> Any:
+def _limits(own: Any, seconds: float) -> Any:
     """Return settings of ``wandb.init`` with limits of time; what the user has set himself wins."""
     import wandb
 
     if isinstance(own, wandb.Settings):
         return own
-    limits = {"init_timeout": START, "finish_timeout": UPLOAD if uploads else FINISH, "finish_timeout_raises": True}
+    limits = {"init_timeout": START, "finish_timeout": seconds, "finish_timeout_raises": True}
     known = set(wandb.Settings.model_fields)  # older releases have fewer
     return {k: v for k, v in limits.items() if k in known and f"WANDB_{k.upper()}" not in os.environ} | dict(own or {})
 

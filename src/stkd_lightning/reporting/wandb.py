@@ -27,6 +27,7 @@ def wandb_logger(
     offline: bool | None = None,
     id: str | None = None,
     resume: str | None = None,
+    keeps: bool = False,
     **options: Any,
 ) -> WandbLogger:
     """Build a W&B logger that ends no run and slows none down.
@@ -37,6 +38,7 @@ def wandb_logger(
             ``WANDB_MODE`` in the environment wins.
         id: of the run; that of an earlier one continues it.
         resume: ``allow`` (``None``), ``must`` or ``never``: whether there may be a run of that ``id``.
+        keeps: the package's source, when the run starts, and the student, when it ends.
         options: further arguments of ``WandbLogger`` and ``wandb.init``, for example ``project``, ``group``, ``tags``,
             and ``settings``, a dict of wandb's own.
     """
@@ -48,4 +50,4 @@ def wandb_logger(
     os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
     options |= {} if mode is None else {"mode": "offline" if mode == "dryrun" else mode}
     options |= {} if resume is None else {"resume": resume}
-    return LenientWandbLogger(asks=offline is not False, save_dir=save_dir, id=id, **options)
+    return LenientWandbLogger(asks=offline is not False, keeps=keeps, save_dir=save_dir, id=id, **options)

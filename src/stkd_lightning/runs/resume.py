@@ -1,31 +1,25 @@
 """Going on with a run: from which checkpoint, and only if it is the same run."""
 
 import json
-import secrets
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
 
 from stkd_lightning.callbacks.provenance import KEY
 from stkd_lightning.checkpoint_folder import newest_whole
 from stkd_lightning.errors import InputError
 from stkd_lightning.redaction import redacted
+from stkd_lightning.reporting.naming import name_runs, run_name, sweep_name
 from stkd_lightning.reporting.summary import Summary
-from stkd_lightning.runs.alone import ELSEWHERE, HANDLING, INCIDENTAL, plain
+from stkd_lightning.runs.alone import describe, plain
+from stkd_lightning.shaping import shaping
 from stkd_lightning.weights import read_checkpoint
 
 Facts = dict[str, Any]
-# Options that say where, how visibly or how fast a run runs, or what it is compared with, not what comes out.
-ELSEHOW = {
-    "baseline", "cache_dir", "checkpoint_minutes", "method", "resume", "run_dir", "teacher.checkpoint",
-    "teacher.min_accuracy", "teacher.replay", "teacher.replay_limit",
-    *(f"dataset.{option}" for option in (ELSEWHERE | HANDLING) - {"seed"}),
-    *(f"trainer.{option}" for option in INCIDENTAL),
-}  # fmt: skip
-ELSEHOW_BELOW = ("callbacks.progress_bar.", "logger.", "pair.")
 
 
 @dataclass(frozen=True)
@@ -95,25 +89,24 @@ def earlier(config: DictConfig) -> Earlier | None:
 
 
 def name_dashboards(config: DictConfig) -> None:
-    """Give the dashboards' runs names by which a later part of this run finds them."""
-    for node in config.logger.values():
-        if "id" in node and node.id is None:
-            node.id = secrets.token_hex(4)
+    """Give the dashboards' runs names by which people, and a later part of this run, find them."""
+    hydra = HydraConfig.get()
+    data = str(hydra.runtime.choices.get("dataset") or config.dataset.get("_target_"))
+    overrides = redacted(OmegaConf.to_container(hydra.overrides.task, resolve=False))
+    student = describe(config.student)
+    name_runs(
+        config.logger,
+        name=run_name(config.method, student, data, overrides, config.seed),
+        group=sweep_name(Path(config.run_dir), swept=hydra.mode == RunMode.MULTIRUN),
+        tags=[config.method, student, data],
+    )
 
 
 def _check_settings(before: dict[str, Any], now: dict[str, Any], checkpoint: Path) -> None:
-    old, new = dict(_flat(before)), dict(_flat(now))
+    old, new = shaping(before), shaping(now)
     for name in sorted(old.keys() | new.keys()):
-        if name not in ELSEHOW and not name.startswith(ELSEHOW_BELOW) and old.get(name) != new.get(name):
+        if old.get(name) != new.get(name):
             was = f"{name}={old[name]}" if name in old else f"no {name}"
             raise InputError(
                 f"resume: {name}={new.get(name)}, but {checkpoint} is of a run with {was}; set it so, or {OUT}"
             )
-
-
-def _flat(node: Any, name: str = "") -> Iterator[tuple[str, Any]]:
-    if isinstance(node, dict) and node:
-        for key, value in node.items():
-            yield from _flat(value, f"{name}.{key}" if name else str(key))
-    else:
-        yield name, node

@@ -1,0 +1,82 @@
+"""Loggers for runs that matter more than their dashboards."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.loggers import Logger
+from rich.markup import escape
+
+from stkd_lightning.errors import reason
+from stkd_lightning.redaction import redacted
+from stkd_lightning.reporting.console import say
+
+
+class Lenient(Logger):
+    """Comes before one of Lightning's loggers among a class's bases; has its faults end no run.
+
+    The first fault is told in one line, later ones are passed over. Credentials are left out of the configuration.
+
+    Attributes:
+        label: what people call the dashboard.
+        gives_up: after the first fault nothing is tried any more.
+    """
+
+    label: str
+    gives_up = False
+    _told = False
+
+    @contextmanager
+    def lenient(self) -> Iterator[None]:
+        """Have what fails within be a warning."""
+        try:
+            yield
+        except Exception as error:  # whatever a dashboard raises; the run has files of its own
+            self.warn(f"{words(error)}; the run goes on without it")
+
+    def warn(self, text: str) -> None:
+        """Warn once."""
+        if not self._told:
+            say(f"[yellow]warning: {self.label}: {escape(redacted(text))}[/yellow]")
+        self._told = True
+
+    @property
+    def given_up(self) -> bool:
+        """Whether nothing is tried any more."""
+        return self._told and self.gives_up
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Log, or warn once."""
+        if not self.given_up:
+            with self.lenient():
+                super().log_metrics(dict(metrics), step)  # type: ignore[safe-super]
+
+    def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
+        """Log without credentials, or warn once."""
+        if not self.given_up:
+            with self.lenient():
+                super().log_hyperparams(redacted(params), *args, **kwargs)  # type: ignore[safe-super]
+
+    def after_save_checkpoint(self, checkpoint_callback: ModelCheckpoint) -> None:
+        """Log, or warn once."""
+        if not self.given_up:
+            with self.lenient():
+                super().after_save_checkpoint(checkpoint_callback)
+
+    def save(self) -> None:
+        """Write what is left, or warn once."""
+        if not self.given_up:
+            with self.lenient():
+                super().save()
+
+    def finalize(self, status: str = "success") -> None:
+        """Log what is left, or warn once."""
+        if not self.given_up:
+            with self.lenient():
+                super().finalize(status)
+
+
+def words(error: Exception) -> str:
+    """Return what an exception of a dashboard says."""
+    return reason(error).replace("<no message>", f"refused ({type(error).__name__})")

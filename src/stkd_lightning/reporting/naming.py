@@ -1,0 +1,67 @@
+"""Names by which people, and later parts of a run, find it in a dashboard."""
+
+import re
+import secrets
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from stkd_lightning.reporting.settings import rounded
+from stkd_lightning.shaping import ELSEHOW, ELSEHOW_BELOW
+
+# What the name holds already, or what is no setting.
+NO_SETTING = {"callbacks", "dataset", "experiment", "logger", "loss", "seed", "student", "trainer"}
+LONGEST = 120  # characters of a name; W&B takes 128
+
+
+def name_runs(loggers: Any, *, name: str, group: str | None, tags: list[str]) -> None:
+    """Give the runs of dashboards what the user has not given them.
+
+    Args:
+        loggers: nodes of the configuration by name; those with an ``id`` have runs.
+        name: of the run.
+        group: of runs of one sweep.
+        tags: words.
+    """
+    for node in loggers.values():
+        if "id" not in node:
+            continue
+        given = {"id": secrets.token_hex(4), "name": name, "run_name": name, "group": group}
+        for option, value in given.items():
+            if option in node and node[option] is None:
+                node[option] = value
+        if "tags" in node and node.tags is None:
+            node.tags = tags
+
+
+def run_name(method: str, student: str, data: str, overrides: Iterable[str], seed: int) -> str:
+    """Return a name such as ``stkd resnet8 digits alpha=0.9 seed 0``.
+
+    Args:
+        method: the loss.
+        student: the network.
+        data: the data set.
+        overrides: what the run was started with; its settings are in the name.
+        seed: of the run.
+    """
+    settings = dict(o.lstrip("+~").split("=", 1) for o in overrides if "=" in o)
+    own = {k: v for k, v in settings.items() if k not in NO_SETTING | ELSEHOW and not k.startswith(ELSEHOW_BELOW)}
+    last = [name.rpartition(".")[2] for name in own]
+    short = [end if last.count(end) == 1 else name for name, end in zip(own, last, strict=True)]
+    told = [f"{name}={rounded(value)}" for name, value in zip(short, own.values(), strict=True)]
+    end = f"seed {seed}"
+    return f"{' '.join([method, student, data, *told])[: LONGEST - len(end) - 1]} {end}"
+
+
+def sweep_name(run_dir: Path, *, swept: bool) -> str | None:
+    """Return the name of the folder of a run's sweep, with the day where that is a time; ``None`` for a single run.
+
+    Args:
+        run_dir: of the run.
+        swept: whether Hydra says that it is one of several; a job that is a process of its own is told by the folder.
+    """
+    folder = run_dir.absolute().parent
+    if not (swept or (folder / "multirun.yaml").is_file()):
+        return None
+    clock = re.fullmatch(r"\d\d-\d\d-\d\d", folder.name)
+    return f"{folder.parent.name}_{folder.name}" if clock else folder.name
