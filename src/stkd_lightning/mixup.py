@@ -39,6 +39,14 @@ class Mixup(nn.Module):
 
     Raises:
         InputError: an argument outside its range.
+
+    Example:
+        >>> import torch
+        >>> from stkd_lightning import Mixup
+        >>> images, labels = torch.rand(4, 3, 8, 8), torch.tensor([0, 1, 2, 3])
+        >>> virtual = Mixup(alpha=1.0)((images, labels))
+        >>> virtual.images.shape, virtual.target.labels.shape, virtual.target.weights.sum(1)
+        (torch.Size([4, 3, 8, 8]), torch.Size([4, 2]), tensor([1., 1., 1., 1.]))
     """
 
     def __init__(

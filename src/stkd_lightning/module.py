@@ -62,6 +62,17 @@ class DistillationModule(L.LightningModule):
         ValueError: the loss needs a teacher and there is none.
         InputError: a feature path that is not there; mixup for a loss that is not defined on virtual samples; replay
             for one that reads features of the teacher.
+
+    Example:
+        >>> import torch
+        >>> from stkd_lightning import Batch, DistillationModule, Mixup
+        >>> from stkd_lightning.losses import STKDLoss
+        >>> from stkd_lightning.models import create_model
+        >>> from stkd_lightning.teacher import FrozenTeacher
+        >>> teacher = FrozenTeacher(create_model("resnet20", num_classes=10))
+        >>> module = DistillationModule(create_model("resnet8", num_classes=10), STKDLoss(), teacher, Mixup())
+        >>> sorted(module.terms(Batch(torch.rand(8, 3, 32, 32), torch.arange(8))))
+        ['cross_entropy', 'similarity']
     """
 
     def __init__(

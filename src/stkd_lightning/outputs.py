@@ -30,6 +30,13 @@ class ModelOutput:
     Attributes:
         logits: ``(B, K)``.
         features: outputs of inner modules by their path, for example ``{"layer3": (B, C, H, W)}``.
+
+    Example:
+        >>> import torch
+        >>> from stkd_lightning import ModelOutput
+        >>> output = ModelOutput(torch.zeros(2, 10), {"layer3": torch.zeros(2, 64, 2, 2)})
+        >>> output.features["layer3"].shape
+        torch.Size([2, 64, 2, 2])
     """
 
     logits: Tensor
@@ -43,6 +50,13 @@ class MixedTarget:
     Attributes:
         labels: ``(B, k)`` int64.
         weights: ``(B, k)`` float, each row non-negative with sum 1. An unmixed batch has k = 1 and weight 1.
+
+    Example:
+        >>> import torch
+        >>> from stkd_lightning import MixedTarget
+        >>> target = MixedTarget(labels=torch.tensor([[0, 2]]), weights=torch.tensor([[0.75, 0.25]]))
+        >>> target.dense(num_classes=4)
+        tensor([[0.7500, 0.0000, 0.2500, 0.0000]])
     """
 
     labels: Tensor

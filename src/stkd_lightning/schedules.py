@@ -23,6 +23,11 @@ class MultiStep:
 
     Raises:
         InputError: an argument outside its range.
+
+    Example:
+        >>> from stkd_lightning.schedules import MultiStep
+        >>> [round(MultiStep()(epoch / 240), 6) for epoch in (0, 149, 150, 180, 210)]
+        [1.0, 1.0, 0.1, 0.01, 0.001]
     """
 
     def __init__(
@@ -53,6 +58,11 @@ class Cosine:
 
     Raises:
         InputError: an argument outside its range.
+
+    Example:
+        >>> from stkd_lightning.schedules import Cosine
+        >>> [round(Cosine(warmup=0.1)(progress), 3) for progress in (0.0, 0.05, 0.1, 0.55, 1.0)]
+        [0.0, 0.5, 1.0, 0.5, 0.0]
     """
 
     def __init__(self, warmup: float = 0.0, final: float = 0.0) -> None:

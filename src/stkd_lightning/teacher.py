@@ -33,6 +33,15 @@ class FrozenTeacher(nn.Module):
 
     Raises:
         InputError: a feature path that is not there.
+
+    Example:
+        >>> import torch
+        >>> from stkd_lightning.models import create_model
+        >>> from stkd_lightning.teacher import FrozenTeacher
+        >>> teacher = FrozenTeacher(create_model("resnet20", num_classes=10), features=["layer3"])
+        >>> output = teacher.train()(torch.zeros(2, 3, 32, 32))
+        >>> output.logits.shape, output.features["layer3"].shape, output.logits.requires_grad, teacher.training
+        (torch.Size([2, 10]), torch.Size([2, 64, 8, 8]), False, False)
     """
 
     def __init__(

@@ -122,6 +122,17 @@ def load_weights(network: nn.Module, path: str | Path) -> None:
     Raises:
         InputError: a file that cannot be read, keys that do not fit (which), another number of classes, or tensors
             that are no weights: sparse, quantized, of whole numbers, not finite.
+
+    Example:
+        >>> import tempfile, torch
+        >>> from stkd_lightning.models import create_model
+        >>> from stkd_lightning.teacher import load_weights
+        >>> trained, network = create_model("resnet8", num_classes=10), create_model("resnet8", num_classes=10)
+        >>> with tempfile.NamedTemporaryFile(suffix=".pth") as file:
+        ...     torch.save({"model": trained.state_dict()}, file.name)
+        ...     load_weights(network, file.name)
+        >>> torch.equal(network.fc.weight, trained.fc.weight)
+        True
     """
     wanted = network.state_dict()
     state = unwrap(read_checkpoint(path))

@@ -21,6 +21,15 @@ class DigitsDataModule(ArrayDataModule):
         data_dir: not read: the images come with scikit-learn.
         flip: false; a mirrored digit is another sign.
         options: those of ``ArrayDataModule``.
+
+    Example:
+        >>> from stkd_lightning.data import DigitsDataModule
+        >>> data = DigitsDataModule(batch_size=64)
+        >>> data.num_classes, data.image_size, len(data.train_dataloader())
+        (10, 8, 18)
+        >>> images, labels, indices = next(iter(data.train_dataloader()))
+        >>> images.shape, labels.shape
+        (torch.Size([64, 3, 8, 8]), torch.Size([64]))
     """
 
     name = "digits"

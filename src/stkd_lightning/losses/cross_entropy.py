@@ -16,6 +16,14 @@ def mixed_cross_entropy(student: Tensor, target: MixedTarget) -> Tensor:
 
     Returns:
         Scalar, nats per example.
+
+    Example:
+        >>> import torch
+        >>> from stkd_lightning import MixedTarget
+        >>> from stkd_lightning.losses import mixed_cross_entropy
+        >>> target = MixedTarget(labels=torch.tensor([[0, 2]]), weights=torch.tensor([[0.75, 0.25]]))
+        >>> mixed_cross_entropy(torch.zeros(1, 4), target)  # log 4
+        tensor(1.3863)
     """
     log_probability = F.log_softmax(at_least_float32(student), dim=1)
     picked = log_probability.gather(1, target.labels)

@@ -22,6 +22,13 @@ def softened_kl(student: Tensor, teacher: Tensor, *, temperature: float = 4.0) -
 
     Raises:
         ValueError: not two equal ``(B, K)`` shapes.
+
+    Example:
+        >>> import torch
+        >>> from stkd_lightning.losses import softened_kl
+        >>> student, teacher = torch.tensor([[1.0, 0.0, 0.0]]), torch.tensor([[4.0, 2.0, 0.0]])
+        >>> softened_kl(student, teacher, temperature=4.0)
+        tensor(0.6761)
     """
     check_logits(student, teacher)
     log_student = F.log_softmax(at_least_float32(student) / temperature, dim=1)
@@ -39,6 +46,14 @@ class KDLoss(Loss):
 
     Raises:
         InputError: an argument outside its range.
+
+    Example:
+        >>> import torch
+        >>> from stkd_lightning import MixedTarget, ModelOutput
+        >>> from stkd_lightning.losses import KDLoss
+        >>> student, teacher = torch.tensor([[1.0, 0.0, 0.0]]), torch.tensor([[4.0, 2.0, 0.0]])
+        >>> KDLoss(alpha=0.9)(ModelOutput(student), ModelOutput(teacher), MixedTarget.unmixed(torch.tensor([0])))
+        {'cross_entropy': tensor(0.0551), 'kd': tensor(0.6085)}
     """
 
     def __init__(self, *, alpha: float = 0.9, temperature: float = 4.0) -> None:

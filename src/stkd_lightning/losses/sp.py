@@ -23,6 +23,13 @@ def similarity_preserving(student: Tensor, teacher: Tensor) -> Tensor:
     Raises:
         InputError: a batch of one.
         ValueError: batches of different size.
+
+    Example:
+        >>> import torch
+        >>> from stkd_lightning.losses import similarity_preserving
+        >>> teacher = torch.tensor([[1.0, 0.0], [1.0, 1.0], [0.0, 2.0]])
+        >>> similarity_preserving(torch.eye(3), teacher)
+        tensor(0.1626)
     """
     check_pairs(student, teacher)
     return (_similarities(teacher.detach()) - _similarities(student)).square().mean()

@@ -47,6 +47,16 @@ def similarity_transfer(
 
     Raises:
         ValueError: shapes that differ.
+
+    Example:
+        >>> import torch
+        >>> from stkd_lightning.losses import similarity_transfer
+        >>> student, teacher = torch.tensor([[2.0, 1.0, 0.0, 0.0]]), torch.tensor([[4.0, 4.0, 2.0, 0.0]])
+        >>> correct = torch.tensor([[True, True, False, False]])
+        >>> similarity_transfer(student, teacher, correct)
+        tensor(0.4490)
+        >>> similarity_transfer(student, teacher, correct, incorrect_weight=0)
+        tensor(0.2901)
     """
     check_logits(student, teacher)
     if correct.shape != student.shape:
@@ -109,6 +119,14 @@ class STKDLoss(Loss):
 
     Raises:
         InputError: an argument outside its range.
+
+    Example:
+        >>> import torch
+        >>> from stkd_lightning import MixedTarget, ModelOutput
+        >>> from stkd_lightning.losses import STKDLoss
+        >>> student, teacher = ModelOutput(torch.zeros(1, 4)), ModelOutput(torch.tensor([[4.0, 4.0, 2.0, 0.0]]))
+        >>> STKDLoss(alpha=0.9)(student, teacher, MixedTarget(torch.tensor([[0, 1]]), torch.tensor([[0.6, 0.4]])))
+        {'similarity': tensor(1.0168), 'cross_entropy': tensor(0.1386)}
     """
 
     def __init__(

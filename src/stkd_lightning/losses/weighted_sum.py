@@ -25,6 +25,14 @@ class WeightedSum(Loss):
 
     Raises:
         InputError: no loss, a weight for a loss that is not there, or a negative one.
+
+    Example:
+        >>> import torch
+        >>> from stkd_lightning import MixedTarget, ModelOutput
+        >>> from stkd_lightning.losses import CrossEntropyLoss, DKDLoss, WeightedSum
+        >>> loss = WeightedSum({"ce": CrossEntropyLoss(), "dkd": DKDLoss()}, weights={"dkd": 0.5})
+        >>> loss(ModelOutput(torch.eye(3)), ModelOutput(5 * torch.eye(3)), MixedTarget.unmixed(torch.arange(3)))
+        {'cross_entropy': tensor(0.5514), 'dkd': tensor(0.9744)}
     """
 
     def __init__(self, losses: Mapping[str, nn.Module], weights: Mapping[str, float] | None = None) -> None:

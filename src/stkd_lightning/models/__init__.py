@@ -29,7 +29,13 @@ __all__ = [
 
 
 def list_models() -> list[str]:
-    """Return the names of the zoo, for ``create_model``."""
+    """Return the names of the zoo, for ``create_model``.
+
+    Example:
+        >>> from stkd_lightning.models import list_models
+        >>> len(list_models()), list_models()[:3]
+        (22, ['MobileNetV2', 'ResNet50', 'ShuffleV1'])
+    """
     return list(zoo.__all__)
 
 
@@ -43,6 +49,14 @@ def create_model(name: str, num_classes: int, weights: str | Path | None = None)
 
     Raises:
         InputError: an unknown name, or weights that do not fit.
+
+    Example:
+        >>> from stkd_lightning.models import create_model
+        >>> sum(parameter.numel() for parameter in create_model("resnet8x4", num_classes=100).parameters())
+        1233540
+        >>> create_model("resnet8x5", num_classes=100)
+        Traceback (most recent call last):
+        stkd_lightning.errors.InputError: network 'resnet8x5': unknown; did you mean resnet8x4 ...
     """
     if name not in zoo.__all__:
         raise unknown("network", name, zoo.__all__)

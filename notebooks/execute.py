@@ -1,0 +1,75 @@
+"""Run the notebooks anew and keep their outputs: python notebooks/execute.py [NAME ...]
+
+Each runs as it stands, in an empty folder and with a cache of its own; a notebook that fails stays as it was.
+"""
+
+import argparse
+import os
+import re
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
+
+from stkd_lightning.errors import unknown
+from stkd_lightning.files import write_text
+
+HERE = Path(__file__).parent
+METADATA = {
+    "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+    "language_info": {"name": "python"},
+}
+TIMEOUT = 600  # seconds for a cell
+COLOUR = re.compile(r"\x1b\[[0-9;]*m")  # of a terminal
+
+
+def execute(path: Path) -> nbformat.NotebookNode:
+    """Return a notebook with the outputs of a new run.
+
+    Raises:
+        CellExecutionError: a cell that fails.
+    """
+    notebook = nbformat.read(path, as_version=4)
+    with tempfile.TemporaryDirectory() as folder:
+        # "!python" is this interpreter, whether its environment is active or not.
+        search = os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", "")))
+        environment = {**os.environ, "STKD_CACHE": f"{folder}/cache", "PATH": search}
+        client = NotebookClient(
+            notebook,
+            timeout=TIMEOUT,
+            kernel_name="python3",
+            extra_arguments=["--IPKernelApp.log_level=ERROR"],  # not how it is connected
+            record_timing=False,
+            resources={"metadata": {"path": folder}},
+        )
+        client.execute(env=environment)
+    # Which Python ran it is not the notebook's matter.
+    notebook.metadata = nbformat.from_dict(METADATA)
+    return notebook
+
+
+def main() -> None:
+    """Run the notebooks that are named, or all."""
+    known = {path.stem: path for path in sorted(HERE.glob("*.ipynb"))}
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"one of {', '.join(known)}; none: all")
+    names = parser.parse_args().names or list(known)
+    for name in names:
+        if name not in known:
+            parser.error(str(unknown("notebook", name, known)))
+    for name in names:
+        start = time.perf_counter()
+        try:
+            notebook = execute(known[name])
+        except CellExecutionError as error:
+            sys.exit(f"error: {known[name].name}: {COLOUR.sub('', str(error))}")
+        write_text(known[name], nbformat.writes(notebook) + "\n")
+        print(f"{known[name].name}: {time.perf_counter() - start:.0f} s")
+
+
+if __name__ == "__main__":
+    main()

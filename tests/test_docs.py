@@ -1,0 +1,159 @@
+"""The examples of the docstrings run; the pages are whole: public names, links, and nothing fetched from elsewhere."""
+
+import doctest
+import importlib
+import pkgutil
+import re
+import shutil
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote, urldefrag
+
+import pytest
+
+import stkd_lightning
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = Path(stkd_lightning.__file__).parent
+MODULES = ["stkd_lightning"] + [m.name for m in pkgutil.walk_packages([str(PACKAGE)], "stkd_lightning.")]
+
+
+def source(module: str) -> str:
+    path = PACKAGE.joinpath(*module.split(".")[1:])
+    return (path / "__init__.py" if path.is_dir() else path.with_suffix(".py")).read_text()
+
+
+WITH_EXAMPLES = [module for module in MODULES if ">>>" in source(module)]
+SHOWN = {  # what somebody meets first has an example
+    "data.digits.DigitsDataModule", "losses.cross_entropy.mixed_cross_entropy", "losses.kd.KDLoss",
+    "losses.kd.softened_kl", "losses.sp.similarity_preserving", "losses.stkd.STKDLoss",
+    "losses.stkd.similarity_transfer", "losses.weighted_sum.WeightedSum", "mixup.Mixup", "models.create_model",
+    "models.list_models", "module.DistillationModule", "outputs.MixedTarget", "outputs.ModelOutput",
+    "reporting.spread.Spread", "schedules.Cosine", "schedules.MultiStep", "teacher.FrozenTeacher",
+    "weights.load_weights",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("module", WITH_EXAMPLES)
+def test_examples_run_as_they_stand(module: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each by itself, without the module's own imports."""
+    monkeypatch.chdir(tmp_path)
+    examples = doctest.DocTestFinder(exclude_empty=True).find(importlib.import_module(module), globs={})
+    found = {test.name.removeprefix("stkd_lightning.") for test in examples if test.examples}
+    assert found >= {name for name in SHOWN if f"stkd_lightning.{name.rpartition('.')[0]}" == module}
+    runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS)
+    said: list[str] = []
+    for test in examples:
+        runner.run(test, out=said.append)
+    assert not runner.failures, "".join(said)
+
+
+def test_what_has_an_example() -> None:
+    assert {f"stkd_lightning.{name.rpartition('.')[0]}" for name in SHOWN} <= set(WITH_EXAMPLES)
+
+
+class Html(HTMLParser):
+    """What a page refers to, what it fetches, and its anchors."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.links: list[str] = []
+        self.fetched: list[str] = []
+        self.anchors: set[str] = set()
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        given = {name: value or "" for name, value in attributes}
+        self.anchors.add(given.get("id", ""))
+        if tag == "a" and "href" in given:
+            self.links.append(given["href"])
+        elif "src" in given or (tag == "link" and "href" in given):
+            self.fetched.append(given.get("src") or given["href"])
+
+
+def build(project: Path, out: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(project / "docs" / "build.py"), str(out)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300)
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("pages") / "out"
+    done = build(ROOT, out)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"{out / 'index.html'}: {len(list(out.rglob('*.html')))} pages\n"
+    return out
+
+
+@pytest.fixture(scope="module")
+def parsed(pages: Path) -> dict[str, Html]:
+    return {path.relative_to(pages).as_posix(): Html(path.read_text()) for path in pages.rglob("*.html")}
+
+
+def test_every_public_name_has_an_entry(parsed: dict[str, Html]) -> None:
+    public = 0
+    for name in MODULES:
+        if "__all__" not in source(name):
+            continue
+        page = parsed[name.replace(".", "/") + ".html"]
+        missing = set(importlib.import_module(name).__all__) - page.anchors
+        assert not missing, name
+        public += 1
+    assert public >= 5
+
+
+def test_the_sections_of_docstrings_are_rendered(pages: Path) -> None:
+    losses = (pages / "stkd_lightning" / "losses.html").read_text()
+    start = losses.index('<section id="similarity_transfer">')
+    entry = losses[start : losses.index("</section>", start)]
+    for section in ("Arguments", "Returns", "Raises", "Example"):
+        assert f">{section}:</h6>" in entry
+    assert '<span class="gp">&gt;&gt;&gt; </span>' in entry
+    assert "<strong>temperature:</strong>" in entry
+    assert ">Attributes:</h6>" in (pages / "stkd_lightning.html").read_text()
+    for name in ("Args:", "Raises:\n", "Returns:\n"):  # a section that is not read as one stays as it is written
+        assert not any(f"<p>{name}" in path.read_text() for path in pages.rglob("*.html"))
+
+
+def test_links_and_pictures(pages: Path, parsed: dict[str, Html]) -> None:
+    """Each leads to a file and an anchor that are there, or to another site; each page leads to the start page."""
+    for name, page in parsed.items():
+        starts = False
+        for reference in page.links + page.fetched:
+            if re.match(r"(https?|mailto|data):", reference):
+                continue
+            address, anchor = urldefrag(unquote(reference))
+            target = (pages / name).parent.joinpath(address).resolve() if address else pages / name
+            assert target.is_file(), f"{name}: {reference}"
+            starts = starts or target == (pages / "index.html").resolve()
+            if anchor:
+                assert anchor in parsed[target.relative_to(pages.resolve()).as_posix()].anchors, f"{name}: {reference}"
+        assert starts, name
+
+
+def test_nothing_is_fetched_from_elsewhere(pages: Path, parsed: dict[str, Html]) -> None:
+    for name, page in parsed.items():
+        assert not [fetched for fetched in page.fetched if re.match(r"(https?:)?//", fetched)], name
+        assert not re.search(r"""url\(["']?(https?:)?//|@import|fetch\(["']http""", (pages / name).read_text()), name
+
+
+def test_the_start_page_is_the_readme(pages: Path, parsed: dict[str, Html]) -> None:
+    text = (pages / "index.html").read_text().replace("&amp;", "&")
+    readme = (ROOT / "README.md").read_text()
+    for heading in re.findall(r"^##+ (.+)$", re.sub(r"```.*?```", "", readme, flags=re.DOTALL), re.MULTILINE):
+        assert re.search(rf"<h[2-6][^>]*>{re.escape(heading)}</h", text), heading
+    assert "docs/stkd.svg" in parsed["index.html"].fetched
+    assert len(re.findall("<table>", text)) >= 3
+    for name in ("CONTRIBUTING.html", "CHANGELOG.html", "notebooks/02_virtual_samples.html", "stkd_lightning.html"):
+        assert name in parsed["index.html"].links
+    assert "data:image/png;base64," in (pages / "notebooks" / "02_virtual_samples.html").read_text()
+
+
+def test_a_broken_link_fails_the_build(tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "docs", tmp_path / "docs")
+    (tmp_path / "README.md").write_text("# Name\n\n[there](docs/build.py), [not there](docs/nothing.md)\n")
+    done = build(tmp_path, tmp_path / "out")
+    assert done.returncode == 1
+    assert "error: README.md: link to docs/nothing.md: no such file in the project" in done.stderr
