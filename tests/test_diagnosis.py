@@ -1,4 +1,6 @@
 import math
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -131,6 +133,17 @@ def test_a_hostile_or_damaged_file_is_refused(tmp_path: Path, monkeypatch: pytes
         path.write_bytes(content)
         with pytest.raises(InputError, match="cannot be read"):
             read_diagnostics(path)
+    for place in range(0, len(whole), 7):  # flipped bytes are refused, or where nothing reads them
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 0xFF]) + whole[place + 1 :])
+        with suppress(InputError):
+            read_diagnostics(path)
+    good = look(linear(0), linear(1))
+    replace(good, shown_labels=good.shown_labels + 4).save(path)
+    with pytest.raises(InputError, match="not images of these classes"):
+        read_diagnostics(path)
+    replace(good, teacher_similarity=np.zeros((2, 2))).save(path)
+    with pytest.raises(InputError, match="teacher_similarity is"):
+        read_diagnostics(path)
 
 
 def test_networks_are_asked_without_gradients() -> None:

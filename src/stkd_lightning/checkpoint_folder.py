@@ -97,4 +97,5 @@ def forget(run: Path) -> None:
     """Remove what an earlier run left in its folder, by which another could be taken for it."""
     for name in (LAST, BEFORE, BEST):
         (run / "checkpoints" / name).unlink(missing_ok=True)
-    (run / "summary.json").unlink(missing_ok=True)
+    for name in ("summary.json", "diagnostics.npz"):
+        (run / name).unlink(missing_ok=True)

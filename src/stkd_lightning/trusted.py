@@ -34,6 +34,8 @@ def check_trusted(parts: dict[str, Any], path: Path) -> None:
     """
     nodes = list(parts.values())
     for part in nodes:
+        if not isinstance(part, dict):
+            raise InputError(f"checkpoint {path}: wants to build {str(part)[:50]!r}, which says no class")
         if part.get("_target_") not in TRUSTED:
             raise InputError(
                 f"checkpoint {path}: wants to build {part.get('_target_')}, which is not of this project; "

@@ -1,10 +1,12 @@
 import csv
 import io
 import re
+import shlex
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from stkd_lightning.errors import InputError
 from stkd_lightning.reporting.figures import foremost, pictures, png, svg
@@ -70,8 +72,8 @@ def test_the_answer_is_chosen_by_validation_images(runs: list[Run]) -> None:
     report = make_report(runs, "kd", {})
     (answer,) = answers(report)
     assert answer == (
-        "stkd is highest on validation images, 70.00 ± 0.00 % over 3 seeds; its selected students have 74.00 ± 1.00 % "
-        "on test images, the teacher 90.00 % with 4.0 times the parameters."
+        "stkd is highest on validation images, 70.00 ± 0.00 % over 3 seeds, by the last students; the selected ones "
+        "have 74.00 ± 1.00 % on test images, the teacher 90.00 % with 4.0 times the parameters."
     )
     assert report.verdicts[0].run.folder == runs[6].folder
 
@@ -81,12 +83,21 @@ def test_the_answer_tells_its_doubts() -> None:
     assert "One seed cannot tell a difference from chance" in answers(make_report(one, "kd", {}))[0]
     worse = [run(m, s, last, validation=v) for s in (0, 1, 2)
              for m, last, v in (("kd", 0.7 + s / 1000, 0.5), ("sp", 0.6, 0.6))]  # fmt: skip
-    assert "On test images it is below kd: -10.10 ± 0.25 points (95 %)." in answers(make_report(worse, "kd", {}))[0]
+    assert (
+        "On test images the last students are below kd, seed by seed: -10.10 ± 0.25 points (95 %)."
+        in answers(make_report(worse, "kd", {}))[0]
+    )
     chance = [run(m, s, 0.7 + (m == "sp") * (s - 0.9) / 10, validation=0.5 + (m == "sp") / 10) for s in (0, 1, 2)
               for m in ("kd", "sp")]  # fmt: skip
     assert "may be chance: +1.00 ± 24.84 points (95 %)" in answers(make_report(chance, "kd", {}))[0]
     alone = [run("sp", s, 0.5) for s in (0, 1)]
     assert "There is no run of kd with the same seeds and settings" in answers(make_report(alone, "kd", {}))[0]
+    common = [run("kd", 0, 0.9, validation=0.5), *(run("sp", s, 0.6, validation=0.6) for s in (0, 1, 2))]
+    (answer,) = answers(make_report(common, "kd", {}))
+    assert "It has one seed in common with kd: -30.00 points, which may be chance." in answer
+    best = [run(m, s, 0.7 + (m == "sp") * (s - 0.9) / 10, validation=0.6 - (m == "sp") / 10) for s in (0, 1, 2)
+            for m in ("kd", "sp")]  # fmt: skip
+    assert "sp, the next, may be as good: +1.00 ± 24.84 points to kd (95 %)" in answers(make_report(best, "kd", {}))[0]
     many = [run("stkd", 0, 0.5, validation=0.5, loss__alpha=i / 10) for i in range(9)]
     assert (
         "As the best of 9 settings on the same images, its validation accuracy flatters it."
@@ -101,8 +112,47 @@ def test_without_validation_images_nothing_is_chosen() -> None:
     assert "No images were held out to choose by" in page(report)
 
 
+def test_the_command_to_take_a_student_with_you_is_one(tmp_path: Path) -> None:
+    """Quoted for Hydra and for the shell, whatever the folder is called."""
+    for name, words in (("a/3", "checkpoint=a/3"), ("it is, a=1", "checkpoint='it is, a=1'")):
+        folder = Path(name)
+        one = run("kd", 0, 0.5)
+        (found,) = make_report([Run(one.summary, one.config, folder)], "kd", {}).verdicts
+        assert shlex.split(found.command)[3:] == [words, "output=student"]
+        overrides = OverridesParser.create().parse_overrides(shlex.split(found.command)[3:4])
+        assert overrides[0].value() == name
+
+
+def test_settings_of_different_teachers_or_choices_are_apart() -> None:
+    runs = [run("kd", 0, 0.5 + i / 10, teacher__checkpoint=f"{i}.pth") for i in (1, 2)]
+    assert [s.label for s in settings(runs)] == ["kd, teacher.checkpoint=1.pth", "kd, teacher.checkpoint=2.pth"]
+    chosen = [run("kd", 0, 0.5, optimizer__name=name, loss__alpha=a) for name in ("sgd", "adamw") for a in (0.5, 0.9)]
+    for one in chosen:
+        name = one.config["optimizer"].pop("name")
+        one.config["optimizer"] = {"_target_": f"torch.optim.{name}"}
+        one.summary["overrides"] = [f"optimizer={name}", f"loss.alpha={one.config['loss']['alpha']}", "seed=0"]
+    assert [s.label for s in settings(chosen)] == [
+        f"kd, optimizer={name}, loss.alpha={a}" for name in ("sgd", "adamw") for a in (0.5, 0.9)
+    ]
+
+
+def test_a_method_that_trains_another_network_is_compared_as_well() -> None:
+    plain, other = run("kd", 0, 0.5), run("simkd", 0, 0.6)
+    plain.config["distilled"] = None
+    other.config["distilled"] = {"_target_": "stkd_lightning.models.reuse_classifier"}
+    assert [s.referred(settings([plain, other]), "kd") is not None for s in settings([plain, other])] == [False, True]
+
+
+def test_pairs_of_networks_are_told_apart_in_the_overview() -> None:
+    runs = [run(m, 0, 0.5, student=n) for n in ("resnet8", "resnet14") for m in ("kd", "stkd")]
+    (overview,) = make_report(runs, "kd", {}).overview
+    labels = [text.get_text() for text in overview.figure.legends[0].get_texts()]
+    assert len(set(labels)) == len(labels) == 5
+    assert "resnet20 → resnet14, stkd" in labels
+
+
 def test_the_table_for_programs(runs: list[Run]) -> None:
-    lines = list(csv.DictReader(io.StringIO(report_csv(make_report(runs, "kd", {("resnet8", 100): 0.25})))))
+    lines = list(csv.DictReader(io.StringIO(report_csv(make_report(runs, "kd", {("resnet8", 100, 2000): 0.25})))))
     assert [line["method"] for line in lines] == ["ce", "kd", "stkd"]
     assert (lines[2]["seeds"], lines[2]["teacher"], lines[2]["latency_ms"]) == ("0 1 2", "resnet20", "0.25")
     assert float(lines[2]["test_last"]) == pytest.approx(0.75)

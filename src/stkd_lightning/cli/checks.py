@@ -13,7 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 from stkd_lightning import ranges
 from stkd_lightning.cache import cache_root
 from stkd_lightning.cli.compose import options
-from stkd_lightning.cli.student_checks import check_export, check_predict
+from stkd_lightning.cli.student_checks import check_export, check_predict, check_report
 from stkd_lightning.cli.writable import check_writable
 from stkd_lightning.errors import InputError, reason, unknown
 from stkd_lightning.files import check_exists, last_kept
@@ -99,6 +99,10 @@ def _check(config: DictConfig) -> None:
         check_export(config)
     if "images" in config:
         check_predict(config)
+    if "runs" in config:
+        check_report(config)
+    if "trust" in config:
+        ranges.switch("trust", config.trust)
     if "logger" in config:
         _check_packages(config.logger)
     if config.get("cache_dir") is not None:

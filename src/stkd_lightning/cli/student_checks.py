@@ -1,4 +1,4 @@
-"""What the configurations of ``export`` and ``predict`` show to be wrong before torch is loaded."""
+"""What the configurations of ``export``, ``predict`` and ``report`` show to be wrong before torch is loaded."""
 
 import re
 from pathlib import Path
@@ -28,7 +28,6 @@ def check_export(config: DictConfig) -> None:
     if output.resolve() in (Path.cwd(), *Path.cwd().parents):
         raise InputError(f"output={output}: is the folder that this runs in, or above it; name one in it")
     ranges.switch("private", config.private)
-    ranges.switch("trust", config.trust)
     if config.data_dir is not None:
         ranges.path("data_dir", config.data_dir)
     name = config.push_to_hub
@@ -44,7 +43,6 @@ def check_predict(config: DictConfig) -> None:
     """
     ranges.whole("top", config.top, minimum=1)
     ranges.whole("batch_size", config.batch_size, minimum=1)
-    ranges.switch("trust", config.trust)
     if config.device not in DEVICES:
         raise unknown("device", str(config.device), DEVICES)
     images: Any = config.images
@@ -56,3 +54,19 @@ def check_predict(config: DictConfig) -> None:
         if output.suffix not in SUFFIXES or output.is_dir():
             raise InputError(f"output={output}: must be a file that ends in .csv or .json")
         check_writable(output.absolute().parent)
+
+
+def check_report(config: DictConfig) -> None:
+    """Refuse what ``report`` cannot do.
+
+    Raises:
+        InputError: a folder of runs that is not there, or an output folder that cannot be made.
+    """
+    runs: Any = config.runs
+    for place in runs if isinstance(runs, ListConfig) else [runs]:
+        if not Path(ranges.path("runs", place)).is_dir():
+            raise InputError(f"runs: {place}: no such folder")
+    for name in ("latency", "complete"):
+        ranges.switch(name, config[name])
+    if config.output is not None:
+        check_writable(Path(ranges.path("output", config.output)))

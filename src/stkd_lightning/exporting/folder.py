@@ -114,8 +114,13 @@ def replaced(output: Path) -> Iterator[Path]:
         settle(partial)
         if output.is_dir():
             os.replace(output, old)
-        os.replace(partial, output)
+        try:
+            os.replace(partial, output)
+        except OSError:
+            if old.is_dir():
+                os.replace(old, output)
+            raise
         settle(output.parent)
+        shutil.rmtree(old, ignore_errors=True)
     finally:
-        for folder in (partial, old):
-            shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(partial, ignore_errors=True)

@@ -16,6 +16,7 @@ class Row:
     """One setting over its seeds; accuracies in [0, 1].
 
     Attributes:
+        label: the method and what distinguishes the setting.
         group: data and networks.
         method: name of the loss.
         options: what distinguishes it from other settings of the method.
@@ -29,6 +30,7 @@ class Row:
         difference: of ``last`` to the reference's, seed by seed; ``None`` without common seeds.
     """
 
+    label: str
     group: Group
     method: str
     options: dict[str, str]
@@ -44,12 +46,7 @@ class Row:
     @property
     def network(self) -> Network:
         """The student, as latencies know it."""
-        return self.group.student, self.parameters
-
-    @property
-    def label(self) -> str:
-        """The method and what distinguishes the setting."""
-        return ", ".join([self.method, *(f"{name}={value}" for name, value in self.options.items())])
+        return self.group.student, self.parameters, self.flops
 
 
 def compare(runs: Iterable[Run], reference: str) -> list[Row]:
@@ -74,6 +71,7 @@ def _row(setting: Setting, reference: Setting | None) -> Row:
     others = {run.seed: _accuracy(run) for run in reference.runs} if reference else {}
     differences = [_accuracy(run) - others[run.seed] for run in setting.runs if run.seed in others]
     return Row(
+        label=setting.label,
         group=setting.group,
         method=setting.method,
         options=setting.options,

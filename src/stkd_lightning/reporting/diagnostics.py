@@ -1,6 +1,6 @@
 """``diagnostics.npz``: what was seen of a student beside its accuracy."""
 
-import zipfile
+import io
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stkd_lightning.errors import InputError
+from stkd_lightning.errors import InputError, reason
+from stkd_lightning.files import write_bytes
 
 Array = NDArray[Any]
 FILE = "diagnostics.npz"  # in a run's folder
@@ -60,10 +61,9 @@ class Diagnostics:
 
     def save(self, path: Path) -> None:
         """Write an ``.npz`` file that is whole or not there."""
-        partial = path.with_name(f".{path.name}.partial")
-        with partial.open("wb") as file:
-            np.savez_compressed(file, **asdict(self))
-        partial.replace(path)
+        content = io.BytesIO()
+        np.savez_compressed(content, **asdict(self))
+        write_bytes(path, content.getvalue())
 
 
 def read_diagnostics(path: Path) -> Diagnostics:
@@ -74,6 +74,37 @@ def read_diagnostics(path: Path) -> Diagnostics:
     """
     try:
         with np.load(path, allow_pickle=False) as content:
-            return Diagnostics(**{field.name: content[field.name] for field in fields(Diagnostics)})
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(f"diagnostics {path}: cannot be read ({error}); delete the file") from error
+            found = Diagnostics(**{field.name: content[field.name] for field in fields(Diagnostics)})
+        _check(found)
+    except Exception as error:  # numpy and zlib raise many types for a damaged file
+        raise InputError(f"diagnostics {path}: cannot be read ({reason(error)}); delete the file") from error
+    return found
+
+
+def _check(found: Diagnostics) -> None:
+    """Refuse arrays that do not fit each other.
+
+    Raises:
+        ValueError: says which.
+    """
+    classes, weights, shown = len(found.student_similarity), len(found.weights), len(found.shown)
+    there = found.has_teacher
+    shapes = {
+        "student_calibration": (3, *found.student_calibration.shape[1:2]),
+        "student_similarity": (classes, classes),
+        "teacher_similarity": (classes, classes) if there else (0,),
+        "teacher_calibration": found.student_calibration.shape if there else (0,),
+        "divergence": (weights, *found.divergence.shape[1:2]) if there else (0,),
+        "incorrect": found.divergence.shape,
+        "agreement": (weights,),
+        "shown_labels": (shown, 2) if shown else (0,),
+        "shown_weights": (shown,),
+        "student_shown": (shown, classes) if shown else (0,),
+        "teacher_shown": (shown, classes) if shown else (0,),
+    }
+    for name, shape in shapes.items():
+        if getattr(found, name).shape != shape:
+            raise ValueError(f"{name} is {getattr(found, name).shape}, not {shape}")
+    labels = found.shown_labels
+    if shown and (found.shown.ndim != 5 or labels.dtype.kind != "i" or labels.min() < 0 or labels.max() >= classes):
+        raise ValueError("what is shown is not images of these classes")

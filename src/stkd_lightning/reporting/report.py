@@ -102,13 +102,13 @@ def report_markdown(report: Report) -> str:
 
 NOTE = (
     "Accuracy in %, mean ± standard deviation over n seeds: of the last student on validation images, of the last and "
-    "of the selected student on test images; - {reference}: the difference to {reference} on test images, by seed, "
-    "with its 95 % confidence interval. Students are selected on validation images; test images are read once."
+    "of the selected student on test images; - {reference}: the last students' difference to {reference} on test "
+    "images, seed by seed, with its 95 % confidence interval. Test images are read once."
 )
 
 
 def report_csv(report: Report) -> str:
-    """Return a line for each setting, with shares in [0, 1] and seconds as plain numbers."""
+    """Return a line for each setting: shares in [0, 1], milliseconds for an image."""
     text = io.StringIO()
     lines = [_line(row, report) for row in report.rows]
     writer = csv.DictWriter(text, list(lines[0]), lineterminator="\n")

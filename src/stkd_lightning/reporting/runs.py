@@ -17,13 +17,18 @@ from stkd_lightning.shaping import SEEDS, shaping
 
 SUMMARY, CONFIG, METRICS = "summary.json", "config.yaml", "metrics.csv"
 
-Network = tuple[str, int]  # name and number of parameters; a method may add some
+Network = tuple[str, int, int]  # name, parameters, and operations for an image; a method may add some of both
 Latency = Mapping[Network, float]  # milliseconds for one image
 
 
 def known(network: Mapping[str, Any]) -> Network:
     """Return what a summary calls a network."""
-    return str(network["network"]), int(network.get("parameters", 0))
+    return str(network["network"]), int(network.get("parameters", 0)), int(network.get("flops", 0))
+
+
+def taught(teacher: Mapping[str, Any]) -> float:
+    """Return the test accuracy of a teacher as it teaches: with its last weights."""
+    return float(teacher["test"]["last"]["accuracy"])
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,8 +64,8 @@ class Run:
     def teacher(self) -> str:
         """The name of the teacher that it had, or would have had."""
         network = self.config.get("teacher", {}).get("network", {})
-        known = self.summary.get("teacher", {}).get("network")
-        return str(known or network.get("name") or network.get("_target_", "").rpartition(".")[2])
+        seen = self.summary.get("teacher", {}).get("network")
+        return str(seen or network.get("name") or network.get("_target_", "").rpartition(".")[2])
 
     @property
     def student(self) -> str:
@@ -75,18 +80,22 @@ class Run:
     @cached_property
     def options(self) -> dict[str, str]:
         """What shapes its result beside method and seed, but for rounding; by dotted name, as text."""
-        return {k: _text(v) for k, v in shaping(self.config).items() if k not in SEEDS and k != "compile"}
+        options = {k: _text(v) for k, v in shaping(self.config).items() if k not in SEEDS and k != "compile"}
+        checkpoint = self.config.get("teacher", {}).get("checkpoint")
+        return options | ({"teacher.checkpoint": str(checkpoint)} if checkpoint else {})
 
     @cached_property
     def overrides(self) -> dict[str, str]:
         """The options it was started with."""
         return dict(o.lstrip("+~").split("=", 1) for o in self.summary["overrides"] if "=" in o)
 
-    @cached_property
+    @property
     def diagnostics(self) -> Diagnostics | None:
-        """What was seen of its student, if that was written."""
-        path = self.folder and self.folder / FILE
-        return read_diagnostics(path) if path and path.is_file() else None
+        """What was seen of its student, if that was written and can be read; read anew each time, since it is large."""
+        try:
+            return read_diagnostics(self.folder / FILE) if self.folder else None
+        except InputError:
+            return None
 
     def metrics(self) -> list[dict[str, float]]:
         """Read its ``metrics.csv``: a row for each time that something was logged, without empty cells."""
@@ -97,7 +106,7 @@ class Run:
             return [{k: float(v) for k, v in row.items() if v} for row in csv.DictReader(file)]
 
 
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True)
 class Group:
     """Data, teacher and student, by name; the data also by digest, since two folders may have one name."""
 
@@ -167,4 +176,4 @@ def find_runs(folders: Iterable[Path]) -> Found:
 
 
 def _place(path: Path) -> list[tuple[int, str]]:
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in path.parts]
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in path.parts]

@@ -1,12 +1,13 @@
 """Runs of one setting: the same but for their seeds."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from stkd_lightning.reporting.runs import Group, Run
 
 # Options that are a method's own: two methods that differ in them are still compared.
-OWN = ("loss.", "mixup.", "distilled.")
+OWN = ("loss.", "mixup.", "distilled")
+NAMED = {"dataset", "experiment", "logger", "loss", "student", "teacher"}  # choices that are told otherwise
 MOST = 4  # options that are told where nobody set any of those that differ
 
 
@@ -54,7 +55,7 @@ def _rest(setting: Setting) -> dict[str, str]:
 
 def _agree(name: str, one: Setting, other: Setting) -> bool:
     """Return whether an option has one value in both, or is there in one of them only."""
-    values = [s.runs[0].options.get(name) for s in (one, other)]
+    values = [s.options.get(name, s.runs[0].options.get(name)) for s in (one, other)]
     return None in values or values[0] == values[1]
 
 
@@ -87,15 +88,31 @@ def settings(runs: Iterable[Run]) -> list[Setting]:
 def _settings(group: Group, method: str, runs: Sequence[Run]) -> list[Setting]:
     names = sorted({name for run in runs for name in run.options})
     differing = [n for n in names if len({run.options.get(n) for run in runs}) > 1]
-    # Options that follow another, as the teacher's rate follows the student's, are not worth telling.
-    told = [n for n in differing if any(n in run.overrides for run in runs)] or differing[:MOST]
+    told = _told(runs, differing)
     by_values: dict[tuple[str | None, ...], dict[int, Run]] = {}
     for run in runs:
         by_values.setdefault(tuple(run.options.get(n) for n in differing), {})[run.seed] = run
-    return [
-        Setting(
-            group, method, {n: rounded(one.options[n]) for n in told if n in one.options}, [own[s] for s in sorted(own)]
-        )
+    found = [
+        Setting(group, method, _values(next(iter(own.values())), told), [own[seed] for seed in sorted(own)])
         for own in by_values.values()
-        for one in [next(iter(own.values()))]
     ]
+    if len({setting.label for setting in found}) == len(found):
+        return found
+    return [replace(setting, options=_values(setting.runs[0], differing)) for setting in found]
+
+
+def _told(runs: Sequence[Run], differing: Sequence[str]) -> list[str]:
+    """Return by which names settings are told apart: options that somebody gave, and choices such as ``optimizer``.
+
+    Options that follow another, as the teacher's rate follows the student's, are not worth telling.
+    """
+    given = dict.fromkeys(name for run in runs for name in run.overrides)
+    choices = [g for g in given if g not in NAMED and any(n.startswith(f"{g}.") for n in differing)]
+    choices = [g for g in choices if len({run.overrides.get(g) for run in runs}) > 1]
+    return [*choices, *(n for n in differing if n in given)] or list(differing[:MOST])
+
+
+def _values(run: Run, names: Iterable[str]) -> dict[str, str]:
+    """Return a run's options and choices by name, as far as it has them."""
+    values = {name: run.options.get(name, run.overrides.get(name)) for name in names}
+    return {name: rounded(value) for name, value in values.items() if value is not None}

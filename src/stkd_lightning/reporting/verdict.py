@@ -1,10 +1,12 @@
 """Which student to take of those with one pair of networks, and how far that can be believed."""
 
+import re
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from stkd_lightning.reporting.comparison import Row
-from stkd_lightning.reporting.runs import Group, Run
+from stkd_lightning.reporting.runs import Group, Run, taught
 from stkd_lightning.reporting.settings import Setting
 from stkd_lightning.reporting.spread import Spread
 
@@ -29,6 +31,14 @@ class Verdict:
     answer: str
     doubts: list[str]
 
+    @property
+    def command(self) -> str:
+        """The shell command that takes the student out of its run."""
+        folder = str(self.run.folder)
+        # What is no plain word, Hydra wants in quotes, and the shell in others.
+        named = folder if re.fullmatch(r"[\w./-]+", folder) else f"'{folder}'"
+        return shlex.join(["python", "-m", "stkd_lightning.export", f"checkpoint={named}", "output=student"])
+
 
 def verdict(settings: Sequence[Setting], rows: Sequence[Row], reference: str) -> Verdict | None:
     """Choose among the settings of one group by validation images, and say what test images make of it.
@@ -47,11 +57,14 @@ def verdict(settings: Sequence[Setting], rows: Sequence[Row], reference: str) ->
     setting, row, validation = max(judged, key=lambda found: found[2].mean)
     run = max(setting.runs, key=lambda r: float(r.summary["student"]["validation"]["accuracy"]))
     answer = (
-        f"{setting.label} is highest on validation images, {validation.percent()} % over {_seeds(row)}; its selected "
-        f"students have {row.selected.percent()} % on test images{_beside_teacher(row, run)}."
+        f"{setting.label} is highest on validation images, {validation.percent()} % over {_seeds(row)}, by the last "
+        f"students; the selected ones have {row.selected.percent()} % on test images{_beside_teacher(row, run)}."
     )
     equal = [s.label for s, _, v in judged if v.mean == validation.mean and s is not setting]
     doubts = [f"Equally high: {', '.join(equal)}."] * bool(equal) + _doubts(row, len(judged), reference)
+    others = [(r, v) for _, r, v in judged if r is not row]
+    if row.method == reference and others:
+        doubts += _runner_up(max(others, key=lambda found: found[1].mean)[0], reference)
     return Verdict(setting.group, setting, run, answer, doubts)
 
 
@@ -61,12 +74,10 @@ def _seeds(row: Row) -> str:
 
 def _beside_teacher(row: Row, run: Run) -> str:
     teacher = run.summary.get("teacher")
-    if not teacher or not teacher.get("parameters"):
+    if not teacher or not row.parameters:
         return ""
-    test = teacher["test"]
-    accuracy = test.get("selected", test["last"])["accuracy"]
-    share = 100 * row.parameters / teacher["parameters"]
-    return f", the teacher {100 * accuracy:.2f} % with {100 / share:.1f} times the parameters"
+    times = teacher.get("parameters", 0) / row.parameters
+    return f", the teacher {100 * taught(teacher):.2f} % with {times:.1f} times the parameters"
 
 
 def _doubts(row: Row, settings: int, reference: str) -> list[str]:
@@ -85,8 +96,20 @@ def _against(difference: Spread | None, reference: str) -> list[str]:
         return [f"There is no run of {reference} with the same seeds and settings to compare it with."]
     half = difference.half_interval
     if half is None:
-        return []
+        return [f"It has one seed in common with {reference}: {difference.points()} points, which may be chance."]
     words = f"{difference.points()} points (95 %)"
     if abs(difference.mean) <= half:
-        return [f"Its difference to {reference} on test images, seed by seed, may be chance: {words}."]
-    return [f"On test images it is below {reference}: {words}."] if difference.mean < 0 else []
+        return [f"The last students' difference to {reference} on test images, seed by seed, may be chance: {words}."]
+    below = f"On test images the last students are below {reference}, seed by seed: {words}."
+    return [below] if difference.mean < 0 else []
+
+
+def _runner_up(row: Row, reference: str) -> list[str]:
+    """Say where the next best setting cannot be told from the reference, which is the best."""
+    difference = row.difference
+    half = difference.half_interval if difference else None
+    if difference is None or half is None or abs(difference.mean) > half:
+        return []
+    return [
+        f"{row.label}, the next, may be as good: {difference.points()} points to {reference} (95 %) on test images."
+    ]

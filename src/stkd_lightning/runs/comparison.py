@@ -66,7 +66,6 @@ class Comparison(Callback):
         runs = [read_run(path.parent) for path in files]
         rows = compare(runs, self.reference)
         if rows:
-            lines = [{"label": row.label, **asdict(row)} for row in rows]
-            write_json(folder / "comparison.json", {"reference": self.reference, "rows": lines})
+            write_json(folder / "comparison.json", {"reference": self.reference, "rows": [asdict(row) for row in rows]})
             write_text(folder / "comparison.md", markdown(rows, self.reference))
         return runs, rows

@@ -4,18 +4,19 @@ from pathlib import Path
 from typing import cast
 
 import torch
-from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from rich.markup import escape
-from torch import nn
+from torch import Tensor, nn
 
 from stkd_lightning.data.module import ArrayDataModule
-from stkd_lightning.diagnosis import Network, diagnose
+from stkd_lightning.diagnosis import diagnose
 from stkd_lightning.errors import InputError, reason
+from stkd_lightning.models.features import logits_of
 from stkd_lightning.module import DistillationModule
 from stkd_lightning.reporting.console import say
 from stkd_lightning.reporting.diagnostics import FILE
 from stkd_lightning.reporting.runs import Run
+from stkd_lightning.runs.here import data_here
 from stkd_lightning.runs.networks import build_network
 from stkd_lightning.student import checkpoint_file, load_student
 from stkd_lightning.teacher import FrozenTeacher
@@ -41,21 +42,20 @@ def look(module: DistillationModule, data: ArrayDataModule, run_dir: Path, devic
         say(f"[yellow]warning: {run_dir / FILE}: not written ({escape(reason(error))})[/yellow]")
 
 
-def diagnose_run(run: Run, teacher: Run | None, *, trust: bool) -> None:
+def diagnose_run(run: Run, teacher: Run | None, *, trust: bool, cache_dir: str | None = None) -> None:
     """Look at the student of a finished run, from what lies in its folder.
 
     Args:
         run: with a folder; its data must be here.
         teacher: a run on the same data, whose teacher the student is compared with; ``None``: with none.
         trust: build classes that are not this project's, as the configurations say.
+        cache_dir: with prepared data; ``None``: the usual one.
 
     Raises:
         InputError: data, checkpoint or classes that are not here, damaged or not trusted.
     """
     folder = cast(Path, run.folder)
-    if not trust:
-        check_trusted({"dataset": run.config["dataset"]}, folder / "config.yaml")
-    data: ArrayDataModule = instantiate(OmegaConf.create(run.config["dataset"]))
+    data = data_here(run.config["dataset"], folder / "config.yaml", trust=trust, cache_dir=cache_dir)
     data.prepare_data()
     if data.arrays.digest != run.group.digest:
         raise InputError("its data have changed")
@@ -87,13 +87,17 @@ def write(
 ) -> None:
     """Write the diagnostics of a student on up to 2,048 validation images, or test images where none are held out."""
     student, training = student.to(device).eval(), student.training
-    answer: Network | None = None
-    if teacher is not None:
-        asked = teacher.to(device)
-        answer = lambda images: asked(images, eager=True).logits  # noqa: E731
+
+    def says(images: Tensor) -> Tensor:
+        return logits_of(student(images))
+
+    def taught(images: Tensor) -> Tensor:
+        return asked(images, eager=True).logits
+
+    asked = cast(FrozenTeacher, teacher and teacher.to(device))
     found = diagnose(
-        student,
-        answer,
+        says,
+        taught if teacher else None,
         data.sample(IMAGES),
         num_classes=data.num_classes,
         device=device,

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from torch import Tensor
 
 from stkd_lightning.data.loader import Normalize
@@ -20,9 +20,9 @@ from stkd_lightning.files import write_text
 from stkd_lightning.models.cost import flops, parameters
 from stkd_lightning.reporting.console import say
 from stkd_lightning.runs.fit import quiet
+from stkd_lightning.runs.here import data_here
 from stkd_lightning.student import Student, checkpoint_file, load_student
 from stkd_lightning.student_facts import provenance
-from stkd_lightning.trusted import check_trusted
 
 IMAGES = 64  # on which the file is tried at once
 
@@ -117,9 +117,4 @@ def _data(config: DictConfig) -> ArrayDataModule:
         raise InputError("an export does not say where they are")
     checkpoint = checkpoint_file(path)
     dataset: dict[str, Any] = provenance(checkpoint)["config"]["dataset"]
-    if not config.trust:
-        check_trusted({"dataset": dataset}, checkpoint)
-    here: dict[str, Any] = {"cache_dir": config.cache_dir}
-    here |= {"download": False} if "download" in dataset else {}
-    here |= {"data_dir": config.data_dir} if config.data_dir is not None else {}
-    return instantiate(OmegaConf.merge(OmegaConf.create(dataset), here))
+    return data_here(dataset, checkpoint, trust=config.trust, cache_dir=config.cache_dir, data_dir=config.data_dir)

@@ -1,20 +1,20 @@
 """What the networks of some runs take for an image on this machine."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from omegaconf import OmegaConf
 from rich.markup import escape
-from torch import Tensor
+from torch import Tensor, nn
 
-from stkd_lightning.errors import InputError, reason
+from stkd_lightning.errors import reason
 from stkd_lightning.latency import latencies
 from stkd_lightning.reporting.console import say
 from stkd_lightning.reporting.runs import Latency, Network, Run, known
 from stkd_lightning.runs.networks import build_network, without_start
-from stkd_lightning.student_facts import StudentFacts
+from stkd_lightning.student_facts import checked
 from stkd_lightning.trusted import check_trusted
 
 
@@ -26,45 +26,52 @@ def measure(runs: Sequence[Run], *, trust: bool) -> Latency:
         trust: build classes that are not this project's, as the configurations say.
 
     Returns:
-        Milliseconds by name and number of parameters; a network that cannot be built is left out, with a warning.
+        Milliseconds by network; one that cannot be built or run here is left out, with a warning.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    by_size: dict[int, dict[Network, Callable[[Tensor], Tensor]]] = {}
-    for run in runs:
-        networks = by_size.setdefault(int(run.summary["data"]["image_size"]), {})
-        config = run.config
-        nodes = {known(run.summary["student"]): config.get("distilled") or config.get("student")}
-        if "teacher" in run.summary:
-            nodes[known(run.summary["teacher"])] = config.get("teacher", {}).get("network")
-        for network, node in nodes.items():
-            if node and network not in networks:
-                _add(networks, network, node, run, device, trust=trust)
+    by_size: dict[int, dict[str, nn.Module]] = {}
     found: dict[Network, float] = {}
+    names: dict[str, Network] = {}
+    for network, node, own, run in _networks(runs):
+        name = " ".join(map(str, network))
+        if name in names:
+            continue
+        names[name] = network
+        try:
+            size, built = _built(node, own, run, trust=trust)
+            by_size.setdefault(size, {})[name] = built.to(device)
+        except Exception as error:  # whatever somebody's configuration leads to
+            say(f"[yellow]warning: {network[0]}: its time is not measured ({escape(reason(error))})[/yellow]")
     for size, networks in by_size.items():
-        if networks:
-            names = {f"{name} {parameters}": (name, parameters) for name, parameters in networks}
-            called = {text: networks[network] for text, network in names.items()}
-            seconds = latencies(called, torch.zeros(1, 3, size, size, device=device))
-            found |= {names[text]: 1000 * value for text, value in seconds.items()}
+        seconds = _latencies(networks, torch.zeros(1, 3, size, size, device=device))
+        found |= {names[name]: 1000 * value for name, value in seconds.items()}
     return found
 
 
-def _add(
-    networks: dict[Network, Callable[[Tensor], Tensor]],
-    network: Network,
-    node: dict[str, Any],
-    run: Run,
-    device: torch.device,
-    *,
-    trust: bool,
-) -> None:
-    """Build a network without its weights, on which its time does not depend."""
-    data = run.summary["data"]
-    names, mean, std = tuple(data["class_names"]), tuple(data["mean"]), tuple(data["std"])
-    facts = StudentFacts(node, {}, names, mean, std, int(data["image_size"]), {})
+def _latencies(networks: dict[str, nn.Module], image: Tensor) -> dict[str, float]:
     try:
-        if not trust:
-            check_trusted({"network": node}, (run.folder or Path()) / "config.yaml")
-        networks[network] = build_network(without_start(OmegaConf.create(node)), facts, seed=None).to(device).eval()
-    except (InputError, KeyError, TypeError, ValueError) as error:
-        say(f"[yellow]warning: {network[0]}: its time is not measured ({escape(reason(error))})[/yellow]")
+        return latencies(networks, image)
+    except Exception as error:  # of a device or a network
+        say(f"[yellow]warning: times for {tuple(image.shape)} are not measured ({escape(reason(error))})[/yellow]")
+        return {}
+
+
+def _networks(runs: Sequence[Run]) -> Iterator[tuple[Network, Any, dict[str, Any], Run]]:
+    """Yield each run's student and teacher: how it is known, its node, and what it was told of its input."""
+    for run in runs:
+        yield known(run.summary["student"]), run.config.get("distilled") or run.config.get("student"), {}, run
+        if "teacher" in run.summary:
+            node = run.config.get("teacher", {})
+            own = {name: node.get(name) for name in ("input_size", "mean", "std")}
+            yield known(run.summary["teacher"]), node.get("network"), own, run
+
+
+def _built(node: Any, own: dict[str, Any], run: Run, *, trust: bool) -> tuple[int, nn.Module]:
+    """Build a network without its weights, on which its time does not depend, and tell its images' side."""
+    names = ("class_names", "mean", "std", "image_size")
+    told = {name: run.summary["data"].get(name) for name in names}
+    facts = checked({"network": node, "input": {}, "about": {}, **told}, str(run.folder))
+    if not trust:
+        check_trusted({"network": node}, (run.folder or Path()) / "config.yaml")
+    network = build_network(without_start(OmegaConf.create(facts.network)), facts, seed=None, **own)
+    return facts.image_size, network.eval()

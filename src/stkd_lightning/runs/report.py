@@ -7,7 +7,7 @@ from omegaconf import DictConfig, ListConfig
 from rich.markup import escape
 
 from stkd_lightning.cli.checks import check_writable
-from stkd_lightning.errors import InputError, reason
+from stkd_lightning.errors import reason
 from stkd_lightning.files import write_text
 from stkd_lightning.reporting.console import say
 from stkd_lightning.reporting.runs import Run, find_runs
@@ -33,10 +33,11 @@ def report(config: DictConfig) -> None:
         found.runs,
         output,
         str(config.reference),
-        trust=bool(config.trust),
-        complete=bool(config.complete),
-        latency=bool(config.latency),
+        trust=config.trust,
+        complete=config.complete,
+        latency=config.latency,
         unfinished=found.unfinished,
+        cache_dir=config.cache_dir,
     )
     say(f"{output}: {FILES}")
 
@@ -50,6 +51,7 @@ def report_of(
     complete: bool = True,
     latency: bool = True,
     unfinished: Sequence[Path] = (),
+    cache_dir: str | None = None,
 ) -> None:
     """Write the three files of a report.
 
@@ -61,13 +63,14 @@ def report_of(
         complete: write the diagnostics that runs lack, where that can be done here.
         latency: measure what the networks take for an image.
         unfinished: folders of other runs, to be named.
+        cache_dir: with prepared data; ``None``: the usual one.
     """
     from stkd_lightning.reporting.page import page
     from stkd_lightning.reporting.report import make_report, report_csv, report_markdown
     from stkd_lightning.runs.measure import measure
 
     if complete:
-        runs = completed(runs, trust=trust)
+        completed(runs, trust=trust, cache_dir=cache_dir)
     made = make_report(runs, reference, measure(runs, trust=trust) if latency else {}, unfinished)
     output.mkdir(parents=True, exist_ok=True)
     write_text(output / "report.csv", report_csv(made))
@@ -75,32 +78,25 @@ def report_of(
     write_text(output / "report.html", page(made))
 
 
-def completed(runs: Sequence[Run], *, trust: bool) -> list[Run]:
+def completed(runs: Sequence[Run], *, trust: bool, cache_dir: str | None = None) -> None:
     """Write the diagnostics that runs lack, where their students, their data and a teacher are here.
 
     A run without a teacher of its own, such as one by cross-entropy, is compared with the teacher of another run on the
-    same data and networks.
+    same data and networks. What cannot be made is a warning.
 
     Args:
         runs: finished.
         trust: build classes that are not this project's.
-
-    Returns:
-        The same runs, read anew where that changed them.
+        cache_dir: with prepared data; ``None``: the usual one.
     """
     from stkd_lightning.runs.diagnose import diagnose_run
 
     teachers = {run.group: run for run in runs if run.summary.get("teacher_checkpoint")}
-    complete = []
     for run in runs:
-        teacher = teachers.get(run.group)
-        seen = run.diagnostics
+        teacher, seen = teachers.get(run.group), run.diagnostics
         if run.folder and (seen is None or (teacher and not seen.has_teacher)):
             try:
-                diagnose_run(run, teacher, trust=trust)
-                run = type(run)(run.summary, run.config, run.folder)
-            except (InputError, OSError) as error:
+                diagnose_run(run, teacher, trust=trust, cache_dir=cache_dir)
+            except Exception as error:  # whatever somebody's configuration, network or data lead to
                 words = escape(reason(error))
                 say(f"[yellow]warning: {run.folder}: some of its pictures are left out ({words})[/yellow]")
-        complete.append(run)
-    return complete

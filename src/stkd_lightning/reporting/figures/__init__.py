@@ -33,7 +33,7 @@ def pictures(settings: Sequence[Setting]) -> list[Picture]:
             curves(shown),
             *(sweep([s for s in settings if s.method == method]) for method in methods),
             divergence(shown),
-            similarity(shown),
+            similarity(sorted(shown, key=promise, reverse=True)),
             calibration(shown),
             gallery(max(shown, key=promise)),
         ]

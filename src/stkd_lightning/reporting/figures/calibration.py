@@ -34,8 +34,8 @@ def calibration(settings: Sequence[Setting]) -> Picture | None:
     axis.set_ylabel("accuracy, %")
     legend(figure, axis)
     caption = (
-        "Below the line a network is surer than it is right. Images that training did not see, in bins of confidence; "
-        f"bins of fewer than {FEW} are left out."
+        "Below the line a network is surer than it is right. Images that the students' training did not see (a teacher "
+        f"that was loaded may have), in bins of confidence; bins of fewer than {FEW} are left out."
     )
     return Picture("calibration", "Calibration", caption, figure)
 

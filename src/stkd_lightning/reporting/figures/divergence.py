@@ -38,8 +38,8 @@ def divergence(settings: Sequence[Setting]) -> Picture | None:
     same.set_xlabel("λ, weight of the first of two samples")
     legend(figure, whole)
     caption = (
-        "T² KL(teacher ‖ student) at T = 4 on mixtures of two images that training did not see; λ = 1: no mixture. "
-        "Lower is nearer to the teacher. The second panel is the part among the classes that neither image has. "
-        "Means over the seeds, bands from the lowest to the highest."
+        "T² KL(teacher ‖ student) at T = 4 on mixtures of two images that the students' training did not see (a "
+        "teacher that was loaded may have); λ = 1: no mixture. Lower is nearer to the teacher. The second panel is the "
+        "part among the classes that neither image has. Means over the seeds, bands from the lowest to the highest."
     )
     return Picture("divergence", "The teacher on virtual samples", caption, figure)

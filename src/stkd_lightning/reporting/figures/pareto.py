@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 
 from stkd_lightning.reporting.figures.picture import Picture
 from stkd_lightning.reporting.figures.style import INK, legend, new, styles
-from stkd_lightning.reporting.runs import Latency, known
+from stkd_lightning.reporting.runs import Latency, known, taught
 from stkd_lightning.reporting.settings import Setting
 from stkd_lightning.reporting.spread import Spread
 
@@ -20,11 +20,14 @@ def pareto(settings: Sequence[Setting], latency: Latency) -> Picture:
         settings: of one data set.
         latency: milliseconds for one image, by network; empty where nothing was measured.
     """
-    points = [(s.label, s.runs[0].summary["student"], _accuracy(s)) for s in settings]
+    several = len({s.group for s in settings}) > 1
+    labels = [f"{s.group.teacher} → {s.group.student}, {s.label}" if several else s.label for s in settings]
+    students = [s.runs[0].summary["student"] for s in settings]
+    points = list(zip(labels, students, map(_accuracy, settings), strict=True))
     teachers = {known(t): t for s in settings for r in s.runs if (t := r.summary.get("teacher"))}
     panels = [("parameters", "parameters"), ("flops", "operations for an image (FLOPs)")]
     panels += [("latency", "ms for an image, measured")] * bool(latency)
-    figure = new(0.5 + 2.3 * len(panels), ["teacher", *(s.label for s in settings)])
+    figure = new(0.5 + 2.3 * len(panels), ["teacher", *labels])
     axes = figure.subplots(len(panels), 1, squeeze=False)[:, 0]
     for axis, (cost, words) in zip(axes, panels, strict=True):
         drawn: list[float] = []
@@ -35,8 +38,7 @@ def pareto(settings: Sequence[Setting], latency: Latency) -> Picture:
                 drawn.append(x)
         for i, teacher in enumerate(teachers.values()):
             if x := _cost(teacher, cost, latency):
-                test = teacher["test"]
-                y = 100 * test.get("selected", test["last"])["accuracy"]
+                y = 100 * taught(teacher)
                 axis.plot(x, y, "*", color=INK, markersize=11, label=None if i else "teacher")
                 name, below = teacher["network"], (0, -13)
                 axis.annotate(name, (x, y), xytext=below, textcoords="offset points", ha="center", fontsize=8)

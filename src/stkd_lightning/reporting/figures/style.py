@@ -65,7 +65,7 @@ def _columns(labels: Sequence[str]) -> int:
 
 
 def styles(n: int) -> list[tuple[str, str, str]]:
-    """Return n pairwise different triples of colour, line and mark."""
+    """Return n triples of colour, line and mark, of which 24 follow each other before they repeat."""
     turned = ((line, MARKS[i:] + MARKS[:i]) for i, line in enumerate(LINES))
     kinds = ((colour, line, mark) for line, marks in turned for colour, mark in zip(COLOURS, marks, strict=True))
     return list(islice(cycle(kinds), n))

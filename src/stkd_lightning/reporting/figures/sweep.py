@@ -33,7 +33,8 @@ def sweep(settings: Sequence[Setting]) -> Picture | None:
         "too high a guess, and test images tell what it is worth."
     )
     values = [{t[name] for t, _ in trials} for name in names]
-    grid = len(names) == 2 and len(trials) == len(values[0]) * len(values[1])
+    places = {tuple(t[name] for name in names) for t, _ in trials}
+    grid = len(names) == 2 and len(places) == len(trials) == len(values[0]) * len(values[1])
     figure = _heat_map(trials, names) if grid else _panels(trials, names)
     return Picture(f"sweep_{settings[0].method}", f"Sweep of {settings[0].method}", caption, figure)
 
