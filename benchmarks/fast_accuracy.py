@@ -1,10 +1,10 @@
 """Does speed cost accuracy? Students of the fast path, of the plain path, and of the literature's loop, side by side.
 
-    python benchmarks/accuracy.py
+    python benchmarks/fast_accuracy.py
 
 Five epochs of CIFAR-100 (``$STKD_DATA`` or ``data``), resnet20 -> resnet8 by STKD, seeds 0, 1, 2, one teacher. Test
 accuracy of the last student; nothing is selected. About 40 minutes on 2 cores.
-Writes benchmarks/results/accuracy_<device>.json.
+Writes benchmarks/results/fast_accuracy_<device>.json.
 """
 
 import argparse
@@ -82,7 +82,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--output", type=Path, default=RESULTS / f"accuracy_{machine.device().type}.json")
+    parser.add_argument("--output", type=Path, default=RESULTS / f"fast_accuracy_{machine.device().type}.json")
     options = parser.parse_args()
     figures: dict[str, list[float]] = {"fast": [], "plain": [], "reference loop": []}
     with tempfile.TemporaryDirectory() as name:

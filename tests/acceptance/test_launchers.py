@@ -26,7 +26,7 @@ def test_jobs_side_by_side(launcher: list[str], command: Command, tmp_path: Path
     assert len({s["teacher"]["source"] for s in summaries}) == 1
     assert len([p for p in (tmp_path / "cache" / "trained").iterdir() if p.is_dir()]) == 1
     rows = json.loads((tmp_path / "sweep" / "comparison.json").read_text())["rows"]
-    assert [row["label"] for row in rows] == ["0.5", "0.9"]
+    assert [row["label"] for row in rows] == ["stkd, loss.alpha=0.5", "stkd, loss.alpha=0.9"]
     assert done.stdout.count("over n seeds") == 1
 
     done = command("train", *SWEEP, *launcher, "teacher.checkpoint=null,bad.pth", "hydra.sweep.dir=second")

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 FOLDER = Path(__file__).parents[2] / "benchmarks"
+CONTESTANTS = ["reference", "torchdistill", "plain Lightning", "ours", "ours, replay", "bare loop", "parts"]
 
 
 def benchmark(name: str, tmp_path: Path, *arguments: str) -> tuple[str, dict[str, Any]]:
@@ -26,10 +27,11 @@ def benchmark(name: str, tmp_path: Path, *arguments: str) -> tuple[str, dict[str
 
 def test_throughput(tmp_path: Path) -> None:
     out, result = benchmark("throughput.py", tmp_path, "--pairs", "resnet14:resnet8", "--batch-size", "8",
-                            "--rounds", "3", "--round-seconds", "0.1", "--eager")  # fmt: skip
+                            "--rounds", "1", "--round-seconds", "0.1", "--eager",
+                            "--only", *CONTESTANTS)  # fmt: skip
     (rows,) = result["pairs"].values()
     contestants = {name for name in rows if name != "shares"}
-    assert {"reference", "torchdistill", "plain Lightning", "ours", "ours, replay", "bare loop"} <= contestants
+    assert contestants >= set(CONTESTANTS)
     for name in contestants:
         assert rows[name]["images_per_second"] > 0
         assert min(rows[name]["rounds"]) - 0.1 <= rows[name]["images_per_second"] <= max(rows[name]["rounds"]) + 0.1

@@ -28,6 +28,7 @@ CONFIGURATION = [
     (["loss.alpha=["], "loss.alpha=[: "),
     (["-m", "loss.alpha=0.5,1.5"], "loss.alpha=1.5: must be in [0, 1]"),
     (["-m", "student=glob(resnet*)", "loss.temperature=-1"], "loss.temperature=-1: must be above 0"),
+    (["-m", "student=glob(resnext*)"], "student=glob(resnext*): matches nothing"),
     (["-m", "loss=kd,stdk"], "loss 'stdk': unknown; did you mean stkd?"),
     (["--config-dir", "nowhere"], "--config-dir nowhere: no such folder"),
     (["teacher.checkpoint=nowhere.pth"], "checkpoint nowhere.pth: no such file"),

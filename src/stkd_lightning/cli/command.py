@@ -83,12 +83,14 @@ def _check_all(arguments: Any, config_name: str) -> set[Path]:
     with composing(arguments.config_path):
         swept: dict[str, str] = {}
         # The first values of a sweep from the command line tell whether the configuration brings a sweep of its own.
-        first = composed(name, jobs(arguments.overrides, {})[0], arguments.config_dir)
+        first = composed(name, jobs(arguments.overrides, {}, config_dir=arguments.config_dir)[0], arguments.config_dir)
         multirun = arguments.multirun or first.hydra.mode == RunMode.MULTIRUN
         if multirun:
             swept = {k: str(v) for k, v in (first.hydra.sweeper.get("params") or {}).items()}
         draws = multirun and not str(first.hydra.sweeper._target_).endswith(".BasicSweeper")
-        singles = jobs(arguments.overrides, swept, intervals=draws) if multirun else [arguments.overrides]
+        singles = [arguments.overrides]
+        if multirun:
+            singles = jobs(arguments.overrides, swept, intervals=draws, config_dir=arguments.config_dir)
         for overrides in singles:
             config = composed(name, overrides, arguments.config_dir)
             if multirun:

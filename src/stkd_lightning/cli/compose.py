@@ -1,5 +1,6 @@
 """Composing a configuration, with mistakes told in one line."""
 
+import copy
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,6 +8,8 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from hydra import compose, initialize_config_dir
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -131,7 +134,9 @@ def options(config: DictConfig, prefix: str = "") -> list[str]:
     return names
 
 
-def jobs(overrides: list[str], swept: dict[str, str], *, intervals: bool = True) -> list[list[str]]:
+def jobs(
+    overrides: list[str], swept: dict[str, str], *, intervals: bool = True, config_dir: str | None = None
+) -> list[list[str]]:
     """Return overrides of single jobs that together show every value of a sweep at least once, of an interval its ends.
 
     Not the product: a value is right or wrong whatever the others are, so as many jobs as the longest list.
@@ -140,13 +145,14 @@ def jobs(overrides: list[str], swept: dict[str, str], *, intervals: bool = True)
         overrides: as on the command line.
         swept: those that the configuration's own sweeper adds.
         intervals: whether the sweeper can draw from them.
+        config_dir: a user's folder of further configuration, whose choices a pattern can match.
 
     Raises:
-        InputError: an override that cannot be read, or an interval that nothing can be drawn from.
+        InputError: an override that cannot be read, an interval that nothing can be drawn from, or a pattern that
+            matches nothing.
     """
-    loader = GlobalHydra.instance().config_loader()
     try:
-        parsed = OverridesParser.create(config_loader=loader).parse_overrides(
+        parsed = OverridesParser.create(config_loader=_loader(config_dir)).parse_overrides(
             [*(f"{k}={v}" for k, v in swept.items()), *overrides]
         )
     except UNREADABLE as error:
@@ -157,10 +163,22 @@ def jobs(overrides: list[str], swept: dict[str, str], *, intervals: bool = True)
             values.append([one.input_line or ""])
         elif one.is_discrete_sweep():
             values.append([f"{one.get_key_element()}={value}" for value in one.sweep_string_iterator()])
+            if not values[-1]:
+                raise InputError(f"{one.input_line}: matches nothing")
         else:
             values.append(_ends(one, can_draw=intervals))
     length = max(map(len, values), default=1)
     return [[v[min(i, len(v) - 1)] for v in values] for i in range(length)]
+
+
+def _loader(config_dir: str | None) -> ConfigLoader:
+    """Return what knows all choices, a user's own among them."""
+    loader = GlobalHydra.instance().config_loader()
+    if config_dir is None:
+        return loader
+    path = copy.deepcopy(loader.get_search_path())
+    path.append("command-line", f"file://{Path(config_dir).absolute()}")
+    return ConfigLoaderImpl(path)
 
 
 def _ends(override: Override, *, can_draw: bool) -> list[str]:

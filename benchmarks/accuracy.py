@@ -1,0 +1,128 @@
+"""Accuracy of methods, data sets and settings, a table of runs at a time.
+
+    python benchmarks/accuracy.py table=A                 # what is not there yet; killed, it goes on where it was
+    python benchmarks/accuracy.py table=B parts=resnet56_resnet20 rows=KD,STKD seeds=0,1
+    python benchmarks/accuracy.py show=true               # only write what there is into the README
+
+Tables are defined in benchmarks/tables/. Each run is the train command as a user runs it, students selected on
+validation images and test images read once; when it is finished, its figures are kept as a file of their own in
+benchmarks/results/accuracy/, which is what the README's tables are made of. Data are looked for in ``$STKD_DATA`` or
+``data``; checkpoints stay in ``outputs/accuracy``.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tabulated
+from omegaconf import DictConfig, OmegaConf
+from tabulated import RESULTS, Table, read_table, record_file
+
+from stkd_lightning.cache import key_of
+from stkd_lightning.files import write_json
+
+OPTIONS = {"table": "A", "parts": "", "rows": "", "seeds": "", "work": "outputs/accuracy", "show": False}
+# What a run's summary says of it beside how it was started.
+KEPT = ("seed", "student", "teacher", "seconds", "images_per_second", "versions", "hardware")
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run of a table."""
+
+    table: Table
+    part: str
+    row: str
+    seed: int
+
+    @property
+    def settings(self) -> list[str]:
+        """The options that it is started with, beside where things lie."""
+        return [
+            *self.table.settings,
+            *self.table.parts[self.part]["settings"],
+            *self.table.rows[self.row],
+            f"seed={self.seed}",
+        ]
+
+    @property
+    def record(self) -> Path:
+        """The file of its figures."""
+        return record_file(self.table, self.part, self.row, self.seed)
+
+    @property
+    def done(self) -> bool:
+        """Whether its figures are there, of the same settings."""
+        return self.record.is_file() and json.loads(self.record.read_text())["settings"] == self.settings
+
+
+def jobs(table: Table, options: DictConfig) -> Iterator[Job]:
+    """Yield a table's runs, a whole pass over the rows for each seed."""
+    parts = _chosen(options.parts, table.parts, "parts")
+    rows = _chosen(options.rows, table.rows, "rows")
+    seeds = [int(s) for s in str(options.seeds).split(",") if s] or table.seeds
+    for part in parts:
+        for seed in seeds:
+            for row in rows:
+                yield Job(table, part, row, seed)
+
+
+def _chosen(words: Any, known: dict[str, Any], option: str) -> list[str]:
+    chosen = [w for w in str(words).split(",") if w] or list(known)
+    if odd := [w for w in chosen if w not in known]:
+        sys.exit(f"error: {option}={odd[0]}: unknown; all: {', '.join(known)}")
+    return chosen
+
+
+def run(job: Job, work: Path) -> None:
+    """Run a job, or the rest of it, and keep its figures."""
+    data = Path(os.environ.get("STKD_DATA", "data")).absolute()
+    folder = (
+        work / job.table.name / job.part / f"{job.record.stem}-{key_of(job.settings)}"
+    )  # other settings, other folder
+    places = [f"dataset.data_dir={data}", f"hydra.run.dir='{folder}'", "resume=auto", "logger=csv"]
+    command = [sys.executable, "-m", "stkd_lightning.train", *job.settings, *places]
+    start = time.monotonic()
+    with (work / f"{job.table.name}.log").open("a") as log:
+        code = subprocess.run(command, stdout=log, stderr=log).returncode
+    if code:
+        sys.exit(f"error: {job.part}, {job.row}, seed {job.seed}: exit code {code}, see {work}/{job.table.name}.log")
+    summary = json.loads((folder / "summary.json").read_text())
+    if job.table.validation_only:
+        summary["student"].pop("test")
+    facts = {name: summary[name] for name in KEPT if name in summary}
+    facts["data"] = {name: summary["data"][name] for name in ("name", "digest")}
+    job.record.parent.mkdir(parents=True, exist_ok=True)
+    write_json(job.record, {"settings": job.settings, "row": job.row, "part": job.part, **facts})
+    took = (time.monotonic() - start) / 60
+    accuracy = (summary["student"]["validation"] or summary["student"].get("test", {}).get("last", {}))["accuracy"]
+    print(f"{job.part}, {job.row}, seed {job.seed}: {accuracy:.2%} in {took:.1f} min", flush=True)
+
+
+def main() -> None:
+    """Run what is missing of a table, and bring the README up to date."""
+    options = OmegaConf.merge(OmegaConf.create(OPTIONS), OmegaConf.from_dotlist(sys.argv[1:]))
+    assert isinstance(options, DictConfig)
+    if odd := set(map(str, options)) - set(OPTIONS):
+        sys.exit(f"error: {', '.join(sorted(odd))}: unknown; options: {', '.join(OPTIONS)}")
+    table = read_table(str(options.table))
+    if not options.show:
+        work = Path(options.work).absolute()
+        work.mkdir(parents=True, exist_ok=True)
+        every = list(jobs(table, options))
+        left = [job for job in every if not job.done]
+        print(f"table {table.name}: {len(every)} runs, {len(left)} to do; results in {RESULTS}", flush=True)
+        for job in left:
+            run(job, work)
+        print(tabulated.markdown(table))
+    tabulated.write_readme()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,158 @@
+"""Tables of accuracies as Markdown, made of the files that runs left, and never typed."""
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from stkd_lightning.errors import unknown
+from stkd_lightning.files import write_text
+from stkd_lightning.reporting.comparison import Row, compare
+from stkd_lightning.reporting.runs import Run
+
+FOLDER = Path(__file__).parent
+RESULTS = FOLDER / "results" / "accuracy"
+README = FOLDER.parent / "README.md"
+Record = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Table:
+    """What is run, and laid side by side.
+
+    Attributes:
+        name: of its file.
+        title: for people.
+        reference: the row that others are compared with; ``None``: none.
+        seeds: of each row.
+        settings: options of all runs.
+        parts: data sets or pairs of networks: ``words``, ``settings`` and perhaps ``published`` figures in percent.
+        rows: options by the row's name; those of ``grid`` stand first.
+        grid: two options and their values, all combinations of which are rows.
+        validation_only: test figures are not even kept.
+    """
+
+    name: str
+    title: str
+    reference: str | None
+    seeds: list[int]
+    settings: list[str]
+    parts: dict[str, dict[str, Any]]
+    rows: dict[str, list[str]]
+    grid: dict[str, list[float]]
+    validation_only: bool
+
+
+def read_table(name: str) -> Table:
+    """Read a table's definition.
+
+    Raises:
+        InputError: there is none of that name.
+    """
+    path = FOLDER / "tables" / f"{name}.yaml"
+    if not path.is_file():
+        raise unknown("table", name, [p.stem for p in path.parent.glob("*.yaml")])
+    content = yaml.safe_load(path.read_text())
+    grid = content.pop("grid", {})
+    crossed = [[f"{option}={value}" for value in values] for option, values in grid.items()]
+    rows = {", ".join(options): list(options) for options in product(*crossed)} if grid else {}
+    rows |= content.pop("rows", {})
+    validation_only = content.pop("validation_only", False)
+    return Table(name=name, rows=rows, grid=grid, validation_only=validation_only, **content)
+
+
+def record_file(table: Table, part: str, row: str, seed: int) -> Path:
+    """Return where the figures of a run are kept."""
+    slug = re.sub(r"[^a-z0-9.=]+", "_", row.lower()).strip("_")
+    return RESULTS / table.name / part / f"{slug}-{seed}.json"
+
+
+def records(table: Table, part: str) -> list[Record]:
+    """Read the figures of a part's runs that are finished, in the order of the table."""
+    files = [record_file(table, part, row, seed) for row in table.rows for seed in table.seeds]
+    return [json.loads(path.read_text()) for path in files if path.is_file()]
+
+
+def markdown(table: Table) -> str:
+    """Lay out a table; a row without runs is said not to be run."""
+    return "\n\n".join(_part(table, part) for part in table.parts)
+
+
+def _part(table: Table, part: str) -> str:
+    found = records(table, part)
+    heading = f"**{table.parts[part]['words']}**"
+    if not found:
+        return f"{heading}: not run; `python benchmarks/accuracy.py table={table.name} parts={part}`"
+    heading += f"{_teacher(found)}; {_minutes(found)}"
+    if table.validation_only:
+        return "\n\n".join(filter(None, [heading, _matrix(table, found), _plain(table, found)]))
+    rows = {row.method: row for row in compare([_as_run(r) for r in found], table.reference or "")}
+    published = table.parts[part].get("published")
+    names = ["", "n", "validation", "test, last", "test, selected", f"- {table.reference} (95 %)", "min a run"]
+    names += ["published"] * bool(published)
+    lines = [names, ["---", *["---:"] * (len(names) - 1)]]
+    for name in table.rows:
+        own = [r for r in found if r["row"] == name]
+        line = _cells(rows[name], own) if own else ["not run", *[""] * 5]
+        lines.append([name, *line, *([f"{published[name]:.2f}" if name in published else ""] if published else [])])
+    return "\n".join([heading, "", *(f"| {' | '.join(line)} |" for line in lines)])
+
+
+def _cells(row: Row, own: Sequence[Record]) -> list[str]:
+    validation = row.validation.percent() if row.validation else ""
+    difference = row.difference.points() if row.difference else ""
+    minutes = f"{sum(r['seconds'] for r in own) / len(own) / 60:.1f}"
+    return [str(len(row.seeds)), validation, row.last.percent(), row.selected.percent(), difference, minutes]
+
+
+def _as_run(record: Record) -> Run:
+    """Return a record as reports read runs; a row stands for its method, and its part for the networks."""
+    summary = {k: v for k, v in record.items() if k != "teacher"} | {"loss": record["row"], "overrides": []}
+    return Run(summary, {"teacher": {"network": {"name": record["part"]}}})
+
+
+def _teacher(found: Sequence[Record]) -> str:
+    taught = next((r["teacher"] for r in found if "teacher" in r), None)
+    return f"; teacher {100 * taught['test']['last']['accuracy']:.2f} % on test images" if taught else ""
+
+
+def _minutes(found: Sequence[Record]) -> str:
+    hardware = found[0]["hardware"]
+    device = (hardware["gpus"] or [f"{hardware['cpu']}, {hardware['threads']} threads"])[0]
+    return f"{sum(r['seconds'] for r in found) / 60:.0f} minutes of students' training on {device}"
+
+
+def _validation(record: Record) -> float:
+    return 100 * float(record["student"]["validation"]["accuracy"])
+
+
+def _matrix(table: Table, found: Sequence[Record]) -> str:
+    """Lay out a grid of two options; accuracy on validation images in percent."""
+    if not table.grid:
+        return ""
+    (down, lines), (across, columns) = table.grid.items()
+    values = {r["row"]: f"{_validation(r):.2f}" for r in found}
+    head = [f"{down} \\ {across}", *map(str, columns)]
+    body = [[str(i), *(values.get(f"{down}={i}, {across}={j}", "not run") for j in columns)] for i in lines]
+    return "\n".join(f"| {' | '.join(line)} |" for line in [head, ["---:"] * len(head), *body])
+
+
+def _plain(table: Table, found: Sequence[Record]) -> str:
+    others = [r for r in found if "=" not in r["row"]]
+    lines = [["beside it", "validation"], ["---", "---:"], *([r["row"], f"{_validation(r):.2f}"] for r in others)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines) if others else ""
+
+
+def write_readme() -> None:
+    """Put all tables that the README has a place for into it."""
+    text = README.read_text()
+    for name in re.findall(r"<!-- accuracy_(\w+) -->", text):
+        start = f"<!-- accuracy_{name} -->\n"
+        head, _, rest = text.partition(start)
+        text = head + start + markdown(read_table(name)) + "\n<!-- end -->" + rest.partition("<!-- end -->")[2]
+    write_text(README, text)

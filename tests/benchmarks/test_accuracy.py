@@ -1,0 +1,89 @@
+"""Tables of accuracies: run as a user runs them, killed, taken up again, and put into the README."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+TABLE = """
+title: A small one
+reference: KD
+seeds: [0, 1]
+settings: [experiment=quickstart, baseline=false, teacher.max_epochs=4, teacher.min_accuracy=0, trainer.max_epochs=2]
+parts:
+  digits: {words: "Digits, resnet20 → resnet8", settings: [dataset=digits], published: {KD: 97.5}}
+  folder: {words: Another, settings: [dataset=image_folder]}
+rows:
+  CE: [loss=ce]
+  KD: [loss=kd]
+  STKD: [loss=stkd, checkpoint_minutes=0.001]
+"""
+
+
+def test_tables_of_the_project_are_right_and_the_readme_shows_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    import accuracy
+    import tabulated
+
+    from stkd_lightning.cli.checks import check
+    from stkd_lightning.cli.compose import composed, composing
+
+    readme = (ROOT / "README.md").read_text()
+    for name in sorted(p.stem for p in (ROOT / "benchmarks" / "tables").glob("*.yaml")):
+        table = tabulated.read_table(name)
+        shown = readme.partition(f"<!-- accuracy_{name} -->\n")[2].partition("\n<!-- end -->")[0]
+        assert shown == tabulated.markdown(table), f"python benchmarks/accuracy.py table={name} show=true"
+        options = accuracy.OmegaConf.create(accuracy.OPTIONS)
+        with composing():
+            for job in accuracy.jobs(table, options):
+                if job.seed == table.seeds[0]:
+                    check(composed("train", [s for s in job.settings if s != "trainer=gpu"]))
+        for record in tabulated.RESULTS.glob(f"{name}/*/*.json"):
+            written = json.loads(record.read_text())
+            assert tabulated.record_file(table, written["part"], written["row"], written["seed"]) == record
+            assert ("test" in written["student"]) != table.validation_only
+
+
+def test_a_table_is_taken_up_where_it_was_killed(tmp_path: Path) -> None:
+    """Another copy of the benchmarks, with a table and a README of its own."""
+    for path in (ROOT / "benchmarks").glob("*.py"):
+        (tmp_path / "benchmarks").mkdir(exist_ok=True)
+        shutil.copy(path, tmp_path / "benchmarks")
+    (tmp_path / "benchmarks" / "tables").mkdir()
+    (tmp_path / "benchmarks" / "tables" / "T.yaml").write_text(TABLE)
+    (tmp_path / "README.md").write_text("before\n<!-- accuracy_T -->\nold\n<!-- end -->\nafter\n")
+    command = [sys.executable, "benchmarks/accuracy.py", "table=T", "parts=digits"]
+    environment = {**os.environ, "STKD_CACHE": str(tmp_path / "cache")}
+    begun = subprocess.Popen(command, cwd=tmp_path, env=environment, start_new_session=True, stdout=subprocess.PIPE)
+    results = tmp_path / "benchmarks" / "results" / "accuracy" / "T" / "digits"
+    while not list(tmp_path.glob("outputs/accuracy/T/digits/stkd-0-*/checkpoints/last.ckpt")):
+        assert begun.poll() is None
+        time.sleep(0.05)
+    os.killpg(begun.pid, signal.SIGKILL)
+    begun.wait()
+    assert sorted(p.name for p in results.iterdir()) == ["ce-0.json", "kd-0.json"]
+    times = {p.name: p.stat().st_mtime_ns for p in results.iterdir()}
+
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert "table T: 6 runs, 4 to do" in done.stdout
+    assert "student: goes on from" in (tmp_path / "outputs" / "accuracy" / "T.log").read_text()
+    assert {name: (results / name).stat().st_mtime_ns for name in times} == times
+    readme = (tmp_path / "README.md").read_text()
+    assert readme.startswith("before\n<!-- accuracy_T -->\n**Digits, resnet20 → resnet8**; teacher ")
+    assert readme.endswith("parts=folder`\n<!-- end -->\nafter\n")
+    lines = [line.split(" | ") for line in readme.splitlines() if line.startswith("| ")]
+    assert [line[:2] for line in lines[2:]] == [["| CE", "2"], ["| KD", "2"], ["| STKD", "2"]]
+    assert lines[3][-1] == "97.50 |"
+    assert "±" in lines[4][5]
+    assert str(tmp_path) not in "".join(p.read_text() for p in results.iterdir())
+
+    refused = subprocess.run([*command, "rows=KT"], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert refused.stderr == "error: rows=KT: unknown; all: CE, KD, STKD\n"
