@@ -38,6 +38,7 @@ def test_pictures_take_their_ink_from_the_page_and_are_equal_for_equal_runs(runs
     assert one == again
     for text in one:
         assert "currentColor" in text
+        assert "mathdefault" not in text
         assert "http" not in re.sub(r'xmlns(:\w+)?="[^"]*"', "", text)
         ElementTree.fromstring(text)
 
@@ -51,6 +52,16 @@ def test_a_grid_of_two_numbers_is_a_heat_map_and_others_a_panel_each() -> None:
     assert "loss.alpha=0.9" in heat_map.caption
     (panels,) = (p for p in pictures(settings(grid[:-1])) if p.name == "sweep_stkd")
     assert [axis.get_xlabel() for axis in panels.figure.axes] == ["loss.alpha", "loss.temperature"]
+
+
+def test_numbers_at_logarithmic_axes_are_plain() -> None:
+    swept = [run("stkd", 0, 0.5, validation=0.5 + a / 100, loss__temperature=a) for a in (1.5, 4.2, 30.0)]
+    small, large = (run("kd", 0, 0.5, student=name) for name in ("resnet8", "resnet110"))
+    large.summary["student"] |= {"parameters": 10**7, "flops": 10**9}
+    report = make_report([*swept, small, large], "kd", {})
+    for picture in [*report.overview, *(p for s in report.sections for p in s.pictures)]:
+        assert "$" not in re.sub(r"<style.*?</style>", "", svg(picture.figure))
+    assert ">2M<" in re.sub(r"\s", "", svg(report.overview[0].figure))
 
 
 def test_nothing_is_drawn_of_what_is_not_known() -> None:

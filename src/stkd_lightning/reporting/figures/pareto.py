@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from stkd_lightning.reporting.figures.picture import Picture
-from stkd_lightning.reporting.figures.style import INK, legend, new, styles
+from stkd_lightning.reporting.figures.style import INK, legend, logarithmic, new, styles
 from stkd_lightning.reporting.runs import Latency, known, taught
 from stkd_lightning.reporting.settings import Setting
 from stkd_lightning.reporting.spread import Spread
@@ -71,7 +71,7 @@ def _scale(axis: Axes, drawn: Sequence[float]) -> None:
     if not drawn:
         return
     if max(drawn) > 3 * min(drawn):
-        axis.set_xscale("log")
+        logarithmic(axis)
     low, high = np.log(min(drawn)), np.log(max(drawn))
     margin = max(0.15, 0.12 * (high - low))
     axis.set_xlim(np.exp(low - margin), np.exp(high + margin))

@@ -10,6 +10,7 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter, LogLocator, NullLocator
 
 INK = "#1d1d22"  # of text and axes; on a page it becomes the page's own
 WIDTH = 5.0  # inches
@@ -62,6 +63,15 @@ def legend(figure: Figure, axis: Axes) -> None:
 
 def _columns(labels: Sequence[str]) -> int:
     return max(1, min(3, 60 // (max(map(len, labels), default=0) + 8)))
+
+
+def logarithmic(axis: Axes) -> None:
+    """Give an axis a logarithmic x, with plain words such as 200k at it: formulas are not read in these figures."""
+    axis.set_xscale("log")
+    axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    thousands = EngFormatter(sep="")
+    axis.xaxis.set_major_formatter(lambda x, _: thousands(x) if x >= 1000 else f"{x:g}")
+    axis.xaxis.set_minor_locator(NullLocator())
 
 
 def styles(n: int) -> list[tuple[str, str, str]]:

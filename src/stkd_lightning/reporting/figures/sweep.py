@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from stkd_lightning.reporting.figures.picture import Picture
-from stkd_lightning.reporting.figures.style import COLOURS, new
+from stkd_lightning.reporting.figures.style import COLOURS, logarithmic, new
 from stkd_lightning.reporting.settings import Setting
 
 Trial = tuple[dict[str, float], float]  # the numbers, and validation accuracy in percent
@@ -84,5 +84,5 @@ def _panels(trials: Sequence[Trial], names: Sequence[str]) -> Figure:
         axis.set_xlabel(name)
         axis.set_ylabel("validation, %")
         if min(x) > 0 and max(x) > 10 * min(x):
-            axis.set_xscale("log")
+            logarithmic(axis)
     return figure
