@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from omegaconf import DictConfig
+
 from stkd_lightning.callbacks.provenance import KEY
 from stkd_lightning.errors import InputError
 from stkd_lightning.files import BEST, LAST
@@ -169,7 +171,7 @@ def _about(said: dict[str, Any], path: Path) -> dict[str, Any]:
     return {name: value for name, value in about.items() if value is not None}
 
 
-def name_of(network: dict[str, Any]) -> str:
+def name_of(network: Mapping[str, Any] | DictConfig) -> str:
     """Return a network's name for people: its ``name``, else its class."""
     return str(network.get("name") or str(network.get("_target_", "")).rpartition(".")[2])
 

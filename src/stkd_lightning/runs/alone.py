@@ -31,6 +31,7 @@ from stkd_lightning.runs import speed
 from stkd_lightning.runs.fit import Fitted, fit_and_test
 from stkd_lightning.runs.networks import build_network, input_facts
 from stkd_lightning.shaping import ELSEWHERE, HANDLING, INCIDENTAL
+from stkd_lightning.student_facts import name_of
 from stkd_lightning.weights import read_checkpoint
 
 TRAINED = "trained"  # in the cache
@@ -204,9 +205,4 @@ def training(
 ) -> str:
     """Return the line that announces a training."""
     how = f"{precision}, compiled" if compile else precision
-    return f"{role}: training {describe(network)} on {data.name} for {trainer.max_epochs} epochs ({how})"
-
-
-def describe(network: DictConfig) -> str:
-    """Return a network's name for people: its ``name``, else its class."""
-    return str(network.get("name") or network._target_.rpartition(".")[2])
+    return f"{role}: training {name_of(network)} on {data.name} for {trainer.max_epochs} epochs ({how})"

@@ -15,8 +15,9 @@ from stkd_lightning.errors import InputError
 from stkd_lightning.redaction import redacted
 from stkd_lightning.reporting.naming import name_runs, run_name, sweep_name
 from stkd_lightning.reporting.summary import Summary
-from stkd_lightning.runs.alone import describe, plain
+from stkd_lightning.runs.alone import plain
 from stkd_lightning.shaping import shaping
+from stkd_lightning.student_facts import name_of
 from stkd_lightning.weights import read_checkpoint
 
 Facts = dict[str, Any]
@@ -93,7 +94,7 @@ def name_dashboards(config: DictConfig) -> None:
     hydra = HydraConfig.get()
     data = str(hydra.runtime.choices.get("dataset") or config.dataset.get("_target_"))
     overrides = redacted(OmegaConf.to_container(hydra.overrides.task, resolve=False))
-    student = describe(config.student)
+    student = name_of(config.student)
     name_runs(
         config.logger,
         name=run_name(config.method, student, data, overrides, config.seed),

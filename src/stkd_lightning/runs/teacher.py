@@ -12,10 +12,11 @@ from stkd_lightning.data.module import ArrayDataModule
 from stkd_lightning.errors import InputError
 from stkd_lightning.models.inputs import AdaptedInput
 from stkd_lightning.reporting.console import say
-from stkd_lightning.runs.alone import TRAINED, Recipe, describe, find, train_once
+from stkd_lightning.runs.alone import TRAINED, Recipe, find, train_once
 from stkd_lightning.runs.fit import Fitted
 from stkd_lightning.runs.networks import build_network
 from stkd_lightning.runs.speed import best_dtype, device_type
+from stkd_lightning.student_facts import name_of
 from stkd_lightning.teacher import FrozenTeacher, accuracy, check_accuracy, default_min_accuracy
 
 
@@ -94,7 +95,7 @@ def _check(
         cache / "accuracy" / f"{key_of([teacher.digest, *images])}.json",
         lambda: accuracy(teacher, data.val_dataloader() or data.plain_train_dataloader(), device),
     )
-    name = f"{describe(node.network)} ({source})"
+    name = f"{name_of(node.network)} ({source})"
     say(f"teacher: {name}, accuracy {value:.1%} on {'validation' if data.has_validation else 'training'} images")
     try:
         check_accuracy(value, minimum=minimum, source=name)

@@ -25,13 +25,14 @@ from stkd_lightning.reporting.dashboards import abandon, finish, log_configurati
 from stkd_lightning.reporting.summary import Summary, environment, table
 from stkd_lightning.runs import speed
 from stkd_lightning.runs import teacher as teachers
-from stkd_lightning.runs.alone import TRAINED, Alone, Recipe, data_facts, describe, plain, train_once, training
+from stkd_lightning.runs.alone import TRAINED, Alone, Recipe, data_facts, plain, train_once, training
 from stkd_lightning.runs.diagnose import look
 from stkd_lightning.runs.fit import Fitted, fit_and_test, quiet, seeded, try_settings
 from stkd_lightning.runs.loss import check_loss, say_features, try_features
 from stkd_lightning.runs.networks import build_network, example_of, input_facts
 from stkd_lightning.runs.replay import bytes_needed, replayed
 from stkd_lightning.runs.resume import Earlier, earlier, name_dashboards
+from stkd_lightning.student_facts import name_of
 
 
 def train(config: DictConfig) -> float:
@@ -201,7 +202,7 @@ def _trainer(config: DictConfig, facts: dict[str, Any], before: Earlier | None, 
 
 def _network(config: DictConfig, network: nn.Module, data: ArrayDataModule, test: dict[str, Any]) -> Summary:
     return {
-        "network": describe(config),
+        "network": name_of(config),
         "parameters": parameters(network),
         "flops": flops(network, data.image_size),
         "test": test,
