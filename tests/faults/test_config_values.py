@@ -101,4 +101,5 @@ def test_what_was_once_another_exception(overrides: list[str], words: str) -> No
 @given(st.sampled_from(["whole", "positive", "unit_interval", "non_negative", "path", "automatic"]), st.data())
 def test_ranges(name: str, data: st.DataObject) -> None:
     value = data.draw(st.one_of(st.integers(), st.floats(), st.text(), st.none(), st.booleans(), st.just(10**400)))
-    read(repr(value), lambda: getattr(ranges, name)("an.option.of.the.user", value))
+    taken = read(repr(value), lambda: getattr(ranges, name)("an.option.of.the.user", value))
+    assert isinstance(taken, InputError) or taken == value

@@ -1,5 +1,6 @@
 """A logger of a run that goes on: what it holds already is not logged a second time."""
 
+from abc import abstractmethod
 from collections.abc import Mapping
 
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
@@ -30,6 +31,6 @@ class Continued(Lenient):
         if new:
             super().log_metrics(new, step)
 
+    @abstractmethod
     def last_steps(self) -> dict[str, int]:
         """Return, for each figure that an earlier part of the run has logged, its last step."""
-        raise NotImplementedError
