@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.conftest import Command
 
 DDP = ["experiment=quickstart", "trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "trainer.max_epochs=2",
@@ -54,7 +56,14 @@ def test_torchrun_leaves_one_run(tmp_path: Path) -> None:
     assert {p.name for p in tmp_path.iterdir()} == {"run", "cache"}
 
 
-def test_ranks_of_torchrun_do_not_name_their_folder_by_the_clock(tmp_path: Path) -> None:
+def test_ranks_of_torchrun_do_not_name_their_folder_by_the_clock(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow = tmp_path_factory.mktemp("slow")  # the rank that says why is the last to know
+    (slow / "sitecustomize.py").write_text(
+        "import os, time\nif os.environ.get('LOCAL_RANK') == '0':\n    time.sleep(3)\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(slow))
     done = torchrun(tmp_path)
     assert done.returncode == 1  # torchrun's own
     words = "error: hydra.run.dir: 2 processes would each name a folder by the clock; name one for all: "

@@ -5,8 +5,10 @@ import os
 import shlex
 import sys
 import textwrap
+import time
 import traceback
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -30,6 +32,7 @@ from stkd_lightning.redaction import redacted
 
 EXIT_FAULT = 1
 EXIT_MISTAKE = 2
+FIRST_RANK_SPEAKS_S = 20.0
 
 
 def command(config_name: str, job: str) -> None:
@@ -74,6 +77,9 @@ def command(config_name: str, job: str) -> None:
         _remove_empty(made, before)
         if made or os.environ.get("LOCAL_RANK", "0") == "0":  # what the configuration shows, all ranks see
             print(f"error: {redacted(mistake)}", file=sys.stderr)
+        else:
+            with suppress(interruption.Interrupted):  # a launcher ends all ranks when one leaves: the first says why
+                time.sleep(FIRST_RANK_SPEAKS_S)
         sys.exit(EXIT_MISTAKE)
 
 
