@@ -12,6 +12,7 @@ benchmarks/results/accuracy/, which is what the README's tables are made of. Dat
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -89,8 +90,12 @@ def run(job: Job, work: Path) -> None:
     places = [f"dataset.data_dir={data}", f"hydra.run.dir='{folder}'", "resume=auto", "logger=csv"]
     command = [sys.executable, "-m", "stkd_lightning.train", *job.settings, *places]
     start = time.monotonic()
-    with (work / f"{job.table.name}.log").open("a") as log:
-        code = subprocess.run(command, stdout=log, stderr=log).returncode
+    with (work / f"{job.table.name}.log").open("a") as log, subprocess.Popen(command, stdout=log, stderr=log) as child:
+        try:
+            code = child.wait()
+        except SystemExit:  # by a signal: the run saves itself
+            child.terminate()
+            raise
     if code:
         sys.exit(f"error: {job.part}, {job.row}, seed {job.seed}: exit code {code}, see {work}/{job.table.name}.log")
     summary = json.loads((folder / "summary.json").read_text())
@@ -107,6 +112,7 @@ def run(job: Job, work: Path) -> None:
 
 def main() -> None:
     """Run what is missing of a table, and bring the README up to date."""
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     options = OmegaConf.merge(OmegaConf.create(OPTIONS), OmegaConf.from_dotlist(sys.argv[1:]))
     assert isinstance(options, DictConfig)
     if odd := set(map(str, options)) - set(OPTIONS):

@@ -32,7 +32,7 @@ class Table:
         seeds: of each row.
         settings: options of all runs.
         parts: data sets or pairs of networks: ``words``, ``settings`` and perhaps ``published`` figures in percent.
-        rows: options by the row's name; those of ``grid`` stand first.
+        rows: options by the row's name, which has no comma; those of ``grid`` stand first.
         grid: two options and their values, all combinations of which are rows.
         validation_only: test figures are not even kept.
     """
@@ -60,7 +60,7 @@ def read_table(name: str) -> Table:
     content = yaml.safe_load(path.read_text())
     grid = content.pop("grid", {})
     crossed = [[f"{option}={value}" for value in values] for option, values in grid.items()]
-    rows = {", ".join(options): list(options) for options in product(*crossed)} if grid else {}
+    rows = {" ".join(options): list(options) for options in product(*crossed)} if grid else {}
     rows |= content.pop("rows", {})
     validation_only = content.pop("validation_only", False)
     return Table(name=name, rows=rows, grid=grid, validation_only=validation_only, **content)
@@ -138,7 +138,7 @@ def _matrix(table: Table, found: Sequence[Record]) -> str:
     (down, lines), (across, columns) = table.grid.items()
     values = {r["row"]: f"{_validation(r):.2f}" for r in found}
     head = [f"{down} \\ {across}", *map(str, columns)]
-    body = [[str(i), *(values.get(f"{down}={i}, {across}={j}", "not run") for j in columns)] for i in lines]
+    body = [[str(i), *(values.get(f"{down}={i} {across}={j}", "not run") for j in columns)] for i in lines]
     return "\n".join(f"| {' | '.join(line)} |" for line in [head, ["---:"] * len(head), *body])
 
 

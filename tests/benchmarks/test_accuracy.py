@@ -61,6 +61,15 @@ def test_a_table_is_taken_up_where_it_was_killed(tmp_path: Path) -> None:
     (tmp_path / "README.md").write_text("before\n<!-- accuracy_T -->\nold\n<!-- end -->\nafter\n")
     command = [sys.executable, "benchmarks/accuracy.py", "table=T", "parts=digits"]
     environment = {**os.environ, "STKD_CACHE": str(tmp_path / "cache")}
+    log = tmp_path / "outputs" / "accuracy" / "T.log"
+    asked = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE)
+    while not (log.is_file() and "student: training" in log.read_text()):
+        assert asked.poll() is None
+        time.sleep(0.05)
+    asked.terminate()
+    assert asked.wait(60) == 128 + signal.SIGTERM
+    assert "interrupted by SIGTERM" in log.read_text()
+
     begun = subprocess.Popen(command, cwd=tmp_path, env=environment, start_new_session=True, stdout=subprocess.PIPE)
     results = tmp_path / "benchmarks" / "results" / "accuracy" / "T" / "digits"
     while not list(tmp_path.glob("outputs/accuracy/T/digits/stkd-0-*/checkpoints/last.ckpt")):
@@ -74,7 +83,7 @@ def test_a_table_is_taken_up_where_it_was_killed(tmp_path: Path) -> None:
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     assert "table T: 6 runs, 4 to do" in done.stdout
-    assert "student: goes on from" in (tmp_path / "outputs" / "accuracy" / "T.log").read_text()
+    assert "student: goes on from" in log.read_text()
     assert {name: (results / name).stat().st_mtime_ns for name in times} == times
     readme = (tmp_path / "README.md").read_text()
     assert readme.startswith("before\n<!-- accuracy_T -->\n**Digits, resnet20 → resnet8**; teacher ")
