@@ -59,11 +59,15 @@ def read_table(name: str) -> Table:
         raise unknown("table", name, [p.stem for p in path.parent.glob("*.yaml")])
     content = yaml.safe_load(path.read_text())
     grid = content.pop("grid", {})
-    crossed = [[f"{option}={value}" for value in values] for option, values in grid.items()]
-    rows = {" ".join(options): list(options) for options in product(*crossed)} if grid else {}
-    rows |= content.pop("rows", {})
+    rows = _crossed(grid) | content.pop("rows", {})
     validation_only = content.pop("validation_only", False)
     return Table(name=name, rows=rows, grid=grid, validation_only=validation_only, **content)
+
+
+def _crossed(grid: dict[str, list[float]]) -> dict[str, list[str]]:
+    """Return a grid's rows: each combination of its values, by name."""
+    options = [[f"{option}={value}" for value in values] for option, values in grid.items()]
+    return {" ".join(row): list(row) for row in product(*options)} if grid else {}
 
 
 def record_file(table: Table, part: str, row: str, seed: int) -> Path:
@@ -143,7 +147,8 @@ def _matrix(table: Table, found: Sequence[Record]) -> str:
 
 
 def _plain(table: Table, found: Sequence[Record]) -> str:
-    others = [r for r in found if "=" not in r["row"]]
+    crossed = _crossed(table.grid)
+    others = [r for r in found if r["row"] not in crossed]
     lines = [["beside it", "validation"], ["---", "---:"], *([r["row"], f"{_validation(r):.2f}"] for r in others)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) if others else ""
 
