@@ -46,7 +46,7 @@ def test_runs_killed_at_random_end_as_one_that_is_not(tmp_path: Path) -> None:
 
 def test_the_way_from_an_interruption_to_the_end(command: Command, tmp_path: Path) -> None:
     """What is said, what is refused, what is done with a damaged checkpoint; with replay and a loss that remembers."""
-    settings = ["loss=crd", "loss.losses.crd.negatives=64", "loss.losses.crd.width=8"]
+    settings = ["precision=auto", "loss=crd", "loss.losses.crd.negatives=64", "loss.losses.crd.width=8"]
     whole = command("train", *RUN, *settings, "hydra.run.dir=whole")
     assert whole.returncode == 0, whole.stderr
 
@@ -78,6 +78,7 @@ def test_the_way_from_an_interruption_to_the_end(command: Command, tmp_path: Pat
     done = command("train", *words)
     assert done.returncode == 0, done.stderr
     assert "last.ckpt is damaged; it is now last.damaged" in " ".join(done.stdout.split())
+    assert "teacher: trained before, reused from " in done.stdout
     checkpoint.with_suffix(".damaged").unlink()
     assert soak.compared(tmp_path / "whole", tmp_path / "run") == []
 

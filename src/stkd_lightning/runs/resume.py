@@ -1,5 +1,6 @@
 """Going on with a run: from which checkpoint, and only if it is the same run."""
 
+import copy
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +38,13 @@ class Earlier:
     facts: Facts
     summary: Summary | None
 
+    def settle(self, config: DictConfig) -> None:
+        """Give a configuration what was decided for the run's student, once its teacher is there.
+
+        A teacher is found by the settings that it was asked for with, which may leave open what is decided here.
+        """
+        _settle(config, self.facts["config"])
+
     def check_data(self, data: Facts) -> None:
         """Refuse to go on with other data, since the result would be neither run's.
 
@@ -63,7 +71,7 @@ OUT = "begin another run in another hydra.run.dir"
 
 
 def earlier(config: DictConfig) -> Earlier | None:
-    """Find what there is of a run, and give its configuration what was decided or counted then.
+    """Find what there is of a run, and give its configuration what was counted then.
 
     Raises:
         InputError: the run had other settings; names the first and what it was.
@@ -77,16 +85,21 @@ def earlier(config: DictConfig) -> Earlier | None:
     if not isinstance(facts, dict) or not isinstance(before, dict):
         raise InputError(f"checkpoint {checkpoint}: is not of a run of this project; {OUT}")
     config.num_classes, config.num_samples = before.get("num_classes"), before.get("num_samples")
-    if config.trainer.precision == "auto":
-        config.precision = config.trainer.precision = before.get("precision")
-    if config.compile == "auto":
-        config.compile = before.get("compile")
-    _check_settings(before, redacted(plain(config)), checkpoint)
+    settled = copy.deepcopy(config)
+    _settle(settled, before)
+    _check_settings(before, redacted(plain(settled)), checkpoint)
     for name, node in config.logger.items():
         if "id" in node:  # of a run of the dashboards
             node.id = before.get("logger", {}).get(name, {}).get("id")
     written = run_dir / "summary.json"
     return Earlier(checkpoint, facts, json.loads(written.read_text()) if written.is_file() else None)
+
+
+def _settle(config: DictConfig, before: dict[str, Any]) -> None:
+    if config.trainer.precision == "auto":
+        config.precision = config.trainer.precision = before.get("precision")
+    if config.compile == "auto":
+        config.compile = before.get("compile")
 
 
 def name_dashboards(config: DictConfig) -> None:

@@ -86,6 +86,7 @@ def _train(config: DictConfig) -> float:
     digest = teacher.network.digest if teacher and asks else None
     if before:
         before.check_teacher(digest)
+        before.settle(config)
     _decide(config, data, student, teacher if asks else None, steps)
     replay = None
     if teacher and asks and config.teacher.replay:
