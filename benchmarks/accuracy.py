@@ -23,7 +23,7 @@ from typing import Any
 
 import tabulated
 from omegaconf import DictConfig, OmegaConf
-from tabulated import RESULTS, Table, read_table, record_file
+from tabulated import RESULTS, Record, Table, read_table, record_file
 
 from stkd_lightning.cache import key_of
 from stkd_lightning.files import write_json
@@ -45,22 +45,20 @@ class Job:
     @property
     def settings(self) -> list[str]:
         """The options that it is started with, beside where things lie."""
-        return [
-            *self.table.settings,
-            *self.table.parts[self.part]["settings"],
-            *self.table.rows[self.row],
-            f"seed={self.seed}",
-        ]
-
-    @property
-    def record(self) -> Path:
-        """The file of its figures."""
-        return record_file(self.table, self.part, self.row, self.seed)
+        return tabulated.settings(self.table, self.part, self.row, self.seed)
 
     @property
     def done(self) -> bool:
         """Whether its figures are there, of the same settings."""
-        return self.record.is_file() and json.loads(self.record.read_text())["settings"] == self.settings
+        return tabulated.record(self.table, self.part, self.row, self.seed) is not None
+
+    def keep(self, figures: Record) -> None:
+        """Write its figures, of which a table without test images leaves those out."""
+        student = {k: v for k, v in figures["student"].items() if k != "test" or not self.table.validation_only}
+        file = record_file(self.table, self.part, self.row, self.seed)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        own = {"settings": self.settings, "row": self.row, "part": self.part}
+        write_json(file, own | {k: v for k, v in figures.items() if k not in own} | {"student": student})
 
 
 def jobs(table: Table, options: DictConfig) -> Iterator[Job]:
@@ -84,9 +82,8 @@ def _chosen(words: Any, known: dict[str, Any], option: str) -> list[str]:
 def run(job: Job, work: Path) -> None:
     """Run a job, or the rest of it, and keep its figures."""
     data = Path(os.environ.get("STKD_DATA", "data")).absolute()
-    folder = (
-        work / job.table.name / job.part / f"{job.record.stem}-{key_of(job.settings)}"
-    )  # other settings, other folder
+    name = record_file(job.table, job.part, job.row, job.seed).stem
+    folder = work / job.table.name / job.part / f"{name}-{key_of(job.settings)}"  # other settings, other folder
     places = [f"dataset.data_dir={data}", f"hydra.run.dir='{folder}'", "resume=auto", "logger=csv"]
     command = [sys.executable, "-m", "stkd_lightning.train", *job.settings, *places]
     start = time.monotonic()
@@ -99,12 +96,9 @@ def run(job: Job, work: Path) -> None:
     if code:
         sys.exit(f"error: {job.part}, {job.row}, seed {job.seed}: exit code {code}, see {work}/{job.table.name}.log")
     summary = json.loads((folder / "summary.json").read_text())
-    if job.table.validation_only:
-        summary["student"].pop("test")
     facts = {name: summary[name] for name in KEPT if name in summary}
     facts["data"] = {name: summary["data"][name] for name in ("name", "digest")}
-    job.record.parent.mkdir(parents=True, exist_ok=True)
-    write_json(job.record, {"settings": job.settings, "row": job.row, "part": job.part, **facts})
+    job.keep(facts)
     took = (time.monotonic() - start) / 60
     accuracy = (summary["student"]["validation"] or summary["student"].get("test", {}).get("last", {}))["accuracy"]
     print(f"{job.part}, {job.row}, seed {job.seed}: {accuracy:.2%} in {took:.1f} min", flush=True)
@@ -125,7 +119,11 @@ def main() -> None:
         left = [job for job in every if not job.done]
         print(f"table {table.name}: {len(every)} runs, {len(left)} to do; results in {RESULTS}", flush=True)
         for job in left:
-            run(job, work)
+            if same := tabulated.elsewhere(job.settings, tested=not table.validation_only):
+                job.keep(same)
+                print(f"{job.part}, {job.row}, seed {job.seed}: as in another table", flush=True)
+            else:
+                run(job, work)
         print(tabulated.markdown(table))
     tabulated.write_readme()
 

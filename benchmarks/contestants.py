@@ -205,7 +205,7 @@ def distillation(pair: tuple[str, str], *, compile: bool = False, replay: Replay
         student,
         STKDLoss(alpha=ALPHA, temperature=TEMPERATURE),
         FrozenTeacher(teacher, compile=compile),
-        Mixup(),
+        Mixup(alpha=1.0),
         cifar_sgd,
         compile=compile,
         replay=replay,
@@ -354,7 +354,7 @@ def trivial(connection: Connection, folder: Path, framework: str) -> None:
     """
     keep_freed_memory()
     student = Trivial()
-    module = DistillationModule(student, STKDLoss(), FrozenTeacher(copy.deepcopy(student)), Mixup(), cifar_sgd)
+    module = DistillationModule(student, STKDLoss(), FrozenTeacher(copy.deepcopy(student)), Mixup(alpha=1.0), cifar_sgd)
     batches = data.data_module(batch_size=64, validation_fraction=0)
     if framework == "ours":
         fit(module, batches, connection, folder, "32-true", ProgressBar(console_kwargs=unseen()))

@@ -76,15 +76,51 @@ def record_file(table: Table, part: str, row: str, seed: int) -> Path:
     return RESULTS / table.name / part / f"{slug}-{seed}.json"
 
 
+def settings(table: Table, part: str, row: str, seed: int) -> list[str]:
+    """Return the options that a run is started with, beside where things lie."""
+    return [*table.settings, *table.parts[part]["settings"], *table.rows[row], f"seed={seed}"]
+
+
+def record(table: Table, part: str, row: str, seed: int) -> Record | None:
+    """Read the figures of a run, if they are there and of the table's settings as they are now."""
+    path = record_file(table, part, row, seed)
+    kept = json.loads(path.read_text()) if path.is_file() else None
+    return kept if kept and kept["settings"] == settings(table, part, row, seed) else None
+
+
 def records(table: Table, part: str) -> list[Record]:
     """Read the figures of a part's runs that are finished, in the order of the table."""
-    files = [record_file(table, part, row, seed) for row in table.rows for seed in table.seeds]
-    return [json.loads(path.read_text()) for path in files if path.is_file()]
+    found = [record(table, part, row, seed) for row in table.rows for seed in table.seeds]
+    return [r for r in found if r]
+
+
+def elsewhere(wanted: list[str], *, tested: bool) -> Record | None:
+    """Find the figures of a run of some settings in any table, with those on test images if they are asked for."""
+    for path in sorted(RESULTS.glob("*/*/*.json")):
+        kept: Record = json.loads(path.read_text())
+        if sorted(kept["settings"]) == sorted(wanted) and (not tested or "test" in kept["student"]):
+            return kept
+    return None
 
 
 def markdown(table: Table) -> str:
     """Lay out a table; a row without runs is said not to be run."""
+    if table.validation_only and len(table.parts) > 1:
+        return _beside(table)
     return "\n\n".join(_part(table, part) for part in table.parts)
+
+
+def _beside(table: Table) -> str:
+    """Lay out parts side by side; accuracy on validation images in percent."""
+    found = {part: records(table, part) for part in table.parts}
+    values = {part: {r["row"]: f"{_validation(r):.2f}" for r in own} for part, own in found.items()}
+    head = ["", *(words["words"] for words in table.parts.values())]
+    body = [[row, *(values[part].get(row, "not run") for part in table.parts)] for row in table.rows]
+    return _lines([head, ["---", *["---:"] * len(table.parts)], *body])
+
+
+def _lines(cells: Sequence[Sequence[str]]) -> str:
+    return "\n".join(f"| {' | '.join(line)} |" for line in cells)
 
 
 def _part(table: Table, part: str) -> str:
@@ -104,7 +140,7 @@ def _part(table: Table, part: str) -> str:
         own = [r for r in found if r["row"] == name]
         line = _cells(rows[name], own) if own else ["not run", *[""] * 5]
         lines.append([name, *line, *([f"{published[name]:.2f}" if name in published else ""] if published else [])])
-    return "\n".join([heading, "", *(f"| {' | '.join(line)} |" for line in lines)])
+    return f"{heading}\n\n{_lines(lines)}"
 
 
 def _cells(row: Row, own: Sequence[Record]) -> list[str]:
@@ -143,14 +179,14 @@ def _matrix(table: Table, found: Sequence[Record]) -> str:
     values = {r["row"]: f"{_validation(r):.2f}" for r in found}
     head = [f"{down} \\ {across}", *map(str, columns)]
     body = [[str(i), *(values.get(f"{down}={i} {across}={j}", "not run") for j in columns)] for i in lines]
-    return "\n".join(f"| {' | '.join(line)} |" for line in [head, ["---:"] * len(head), *body])
+    return _lines([head, ["---:"] * len(head), *body])
 
 
 def _plain(table: Table, found: Sequence[Record]) -> str:
     crossed = _crossed(table.grid)
     others = [r for r in found if r["row"] not in crossed]
     lines = [["beside it", "validation"], ["---", "---:"], *([r["row"], f"{_validation(r):.2f}"] for r in others)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines) if others else ""
+    return _lines(lines) if others else ""
 
 
 def write_readme() -> None:

@@ -313,7 +313,7 @@ class Own(L.LightningDataModule):
         return DataLoader(TensorDataset(torch.randn(64, 3, 32, 32), torch.randint(0, 5, (64,))), batch_size=16)
     val_dataloader = train_dataloader
 teacher = FrozenTeacher(create_model("resnet14", num_classes=5))
-module = DistillationModule(create_model("resnet8", num_classes=5), STKDLoss(alpha=0.9), teacher, Mixup(alpha=1.0))
+module = DistillationModule(create_model("resnet8", num_classes=5), STKDLoss(alpha=0.9), teacher, Mixup(alpha=0.2))
 L.Trainer(max_epochs=1, accelerator="cpu").fit(module, Own())
 assert "hydra" not in sys.modules
 """

@@ -44,14 +44,14 @@ class Mixup(nn.Module):
         >>> import torch
         >>> from stkd_lightning import Mixup
         >>> images, labels = torch.rand(4, 3, 8, 8), torch.tensor([0, 1, 2, 3])
-        >>> virtual = Mixup(alpha=1.0)((images, labels))
+        >>> virtual = Mixup()((images, labels))
         >>> virtual.images.shape, virtual.target.labels.shape, virtual.target.weights.sum(1)
         (torch.Size([4, 3, 8, 8]), torch.Size([4, 2]), tensor([1., 1., 1., 1.]))
     """
 
     def __init__(
         self,
-        alpha: float = 1.0,
+        alpha: float = 0.2,
         *,
         k: int = 2,
         per_sample: bool = False,

@@ -51,6 +51,22 @@ def test_tables_of_the_project_are_right_and_the_readme_shows_them(monkeypatch: 
             assert ("test" in written["student"]) != table.validation_only
 
 
+@pytest.mark.parametrize("name", ["A", "B", "C"])
+def test_stkd_is_called_so_with_the_settings_it_has_by_default(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that no figures of an earlier default stay under its name."""
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    import tabulated
+
+    from stkd_lightning.cli.compose import composed, composing
+    from stkd_lightning.runs.alone import plain
+
+    def settings(options: list[str]) -> dict[str, object]:
+        return {k: v for k, v in plain(composed("train", options)).items() if k != "hydra"}
+
+    with composing():
+        assert settings(tabulated.read_table(name).rows["STKD"]) == settings(["loss=stkd"])
+
+
 def test_a_table_is_taken_up_where_it_was_killed(tmp_path: Path) -> None:
     """Another copy of the benchmarks, with a table and a README of its own."""
     for path in (ROOT / "benchmarks").glob("*.py"):
