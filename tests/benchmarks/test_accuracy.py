@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
 
 ROOT = Path(__file__).parents[2]
 TABLE = """
@@ -58,10 +59,11 @@ def test_stkd_is_called_so_with_the_settings_it_has_by_default(name: str, monkey
     import tabulated
 
     from stkd_lightning.cli.compose import composed, composing
-    from stkd_lightning.runs.alone import plain
 
     def settings(options: list[str]) -> dict[str, object]:
-        return {k: v for k, v in plain(composed("train", options)).items() if k != "hydra"}
+        content = OmegaConf.to_container(composed("train", options))
+        assert isinstance(content, dict)
+        return {str(k): v for k, v in content.items() if k != "hydra"}
 
     with composing():
         assert settings(tabulated.read_table(name).rows["STKD"]) == settings(["loss=stkd"])

@@ -3,8 +3,8 @@
 Stated in the paper's abstract: virtual samples by mixup; a loss on the mixed labels and on the similarities of
 the incorrect classes; similar distributions of teacher and student on the virtual sample. Our reading, because
 the abstract gives no equation: the objective of ``STKDLoss`` and the split of its divergence at the mixed label.
-Ours, chosen on validation images: alpha and temperature as in KD, the exact divergence, and light mixing (Beta(0.2, 0.2));
-``conf/loss/stkd.yaml`` says by which tables.
+Its settings are ours, chosen on validation images: alpha and temperature as in KD, the exact divergence, and light
+mixing, by Beta(0.2, 0.2); ``conf/loss/stkd.yaml`` says by which tables.
 """
 
 from typing import Literal
