@@ -114,7 +114,7 @@ def _beside(table: Table) -> str:
     """Lay out parts side by side; accuracy on validation images in percent."""
     found = {part: records(table, part) for part in table.parts}
     values = {part: {r["row"]: f"{_validation(r):.2f}" for r in own} for part, own in found.items()}
-    head = ["", *(words["words"] for words in table.parts.values())]
+    head = ["", *(part["words"] for part in table.parts.values())]
     body = [[row, *(values[part].get(row, "not run") for part in table.parts)] for row in table.rows]
     return _lines([head, ["---", *["---:"] * len(table.parts)], *body])
 

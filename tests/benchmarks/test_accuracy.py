@@ -48,7 +48,9 @@ def test_tables_of_the_project_are_right_and_the_readme_shows_them(monkeypatch: 
                     check(composed("train", [s for s in job.settings if s != "trainer=gpu"]))
         for record in tabulated.RESULTS.glob(f"{name}/*/*.json"):
             written = json.loads(record.read_text())
-            assert tabulated.record_file(table, written["part"], written["row"], written["seed"]) == record
+            run = (table, written["part"], written["row"], written["seed"])
+            assert tabulated.record_file(*run) == record
+            assert tabulated.record(*run) == written, f"{record} is of other settings than the table's"
             assert ("test" in written["student"]) != table.validation_only
 
 
@@ -111,6 +113,19 @@ def test_a_table_is_taken_up_where_it_was_killed(tmp_path: Path) -> None:
     assert lines[3][-1] == "97.50 |"
     assert "±" in lines[4][5]
     assert str(tmp_path) not in "".join(p.read_text() for p in results.iterdir())
+
+    definition = (tmp_path / "benchmarks" / "tables" / "T.yaml").read_text()
+    (tmp_path / "benchmarks" / "tables" / "U.yaml").write_text(definition + "validation_only: true\n")
+    taken = subprocess.run([*command, "table=U"], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert taken.stdout.count("as in another table") == 6
+    for path in results.iterdir():
+        whole = json.loads(path.read_text())
+        whole["student"].pop("test")
+        assert json.loads((results.parents[1] / "U" / "digits" / path.name).read_text()) == whole
+    (tmp_path / "benchmarks" / "tables" / "U.yaml").write_text(definition.replace("max_epochs=2]", "max_epochs=3]"))
+    (tmp_path / "README.md").write_text("<!-- accuracy_U -->\n<!-- end -->\n")  # figures of others are not shown
+    subprocess.run([*command, "show=true"], cwd=tmp_path, env=environment, check=True)
+    assert "resnet8**: not run; `python benchmarks/accuracy.py table=U" in (tmp_path / "README.md").read_text()
 
     refused = subprocess.run([*command, "rows=KT"], cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert refused.stderr == "error: rows=KT: unknown; all: CE, KD, STKD\n"
