@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from functools import partial
 from pathlib import Path
 
@@ -123,3 +125,20 @@ def test_hold_out_is_stratified_and_seeded(fraction: float) -> None:
     assert np.bincount(labels[held], minlength=4).tolist() == [round(fraction * n) for n in (10, 20, 30, 40)]
     assert np.array_equal(held, hold_out(labels, fraction, seed=0)[1])
     assert fraction == 0 or not np.array_equal(held, hold_out(labels, fraction, seed=1)[1])
+
+
+def test_workers_end_with_a_process_that_is_killed() -> None:
+    """Even one that is busy: its end of the pipe closes."""
+    script = """
+import sys, time
+from stkd_lightning.data.loader import _batches
+class Busy:
+    def __len__(self): return 1
+    def __getitem__(self, i): print("busy", flush=True); time.sleep(1000)
+next(iter(_batches(Busy(), 2)))
+"""
+    process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "busy\n"
+    process.kill()
+    process.communicate(timeout=60)

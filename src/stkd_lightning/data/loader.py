@@ -1,7 +1,10 @@
 """Batches of a prepared split, as a function of (seed, epoch)."""
 
+import multiprocessing
+import os
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -69,11 +72,20 @@ class Pass(Dataset[Batch]):
         return Batch(self.normalize(images), self.pixels.labels.index_select(0, indices), indices)
 
 
-def _outlast(worker: int) -> None:
-    """Have a worker outlast a signal that asks the whole run to end: the main process needs it to end well."""
+def _live_as_the_run(worker: int) -> None:
+    """Have a worker outlast a signal that asks all of a run to end, which the run needs it for, but not the run."""
     for one in interruption.SIGNALS:
         signal.signal(one, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: signal.alarm(60))
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    # Torch's own watch compares the parent with the first one seen: a worker whose run is killed as it begins stays.
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _batches(one: Pass, workers: int, first: int = 0) -> Iterable[Batch]:
@@ -91,7 +103,7 @@ def _batches(one: Pass, workers: int, first: int = 0) -> Iterable[Batch]:
         num_workers=workers,
         pin_memory=pinned,
         multiprocessing_context=fork,
-        worker_init_fn=_outlast,
+        worker_init_fn=_live_as_the_run,
     )
 
 
