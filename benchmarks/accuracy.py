@@ -27,6 +27,7 @@ from omegaconf import DictConfig, OmegaConf
 from tabulated import RESULTS, Record, Table, read_table, record_file
 
 from stkd_lightning.cache import key_of
+from stkd_lightning.errors import InputError, unknown
 from stkd_lightning.files import write_json
 
 OPTIONS = {"table": "A", "parts": "", "rows": "", "seeds": "", "work": "outputs/accuracy", "show": False}
@@ -64,20 +65,26 @@ class Job:
 
 def jobs(table: Table, options: DictConfig) -> Iterator[Job]:
     """Yield a table's runs, a whole pass over the rows for each seed."""
-    parts = _chosen(options.parts, table.parts, "parts")
-    rows = _chosen(options.rows, table.rows, "rows")
-    seeds = [int(s) for s in str(options.seeds).split(",") if s] or table.seeds
+    parts = _chosen(options.parts, table.parts, "part")
+    rows = _chosen(options.rows, table.rows, "row")
+    seeds = [_seed(word) for word in str(options.seeds).split(",") if word] or table.seeds
     for part in parts:
         for seed in seeds:
             for row in rows:
                 yield Job(table, part, row, seed)
 
 
-def _chosen(words: Any, known: dict[str, Any], option: str) -> list[str]:
+def _chosen(words: Any, known: dict[str, Any], kind: str) -> list[str]:
     chosen = [w for w in str(words).split(",") if w] or list(known)
     if odd := [w for w in chosen if w not in known]:
-        sys.exit(f"error: {option}={odd[0]}: unknown; all: {', '.join(known)}")
+        raise unknown(kind, odd[0], known)
     return chosen
+
+
+def _seed(word: str) -> int:
+    if not word.isdecimal():
+        raise InputError(f"seeds: {word}: a seed is a whole number; seeds=0,1")
+    return int(word)
 
 
 def run(job: Job, work: Path) -> None:
@@ -105,18 +112,33 @@ def run(job: Job, work: Path) -> None:
     print(f"{job.part}, {job.row}, seed {job.seed}: {accuracy:.2%} in {took:.1f} min", flush=True)
 
 
+def asked() -> tuple[DictConfig, Table, list[Job]]:
+    """Return the options of the command line, and the table and its runs that they name.
+
+    Raises:
+        InputError: an unknown option, table, part or row, or what is no seed.
+    """
+    given = OmegaConf.from_dotlist(sys.argv[1:])
+    for name in given:
+        if name not in OPTIONS:
+            raise unknown("option", str(name), OPTIONS)
+    options = OmegaConf.merge(OmegaConf.create(OPTIONS), given)
+    assert isinstance(options, DictConfig)
+    table = read_table(str(options.table))
+    return options, table, list(jobs(table, options))
+
+
 def main() -> None:
     """Run what is missing of a table, and bring the README up to date."""
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
-    options = OmegaConf.merge(OmegaConf.create(OPTIONS), OmegaConf.from_dotlist(sys.argv[1:]))
-    assert isinstance(options, DictConfig)
-    if odd := set(map(str, options)) - set(OPTIONS):
-        sys.exit(f"error: {', '.join(sorted(odd))}: unknown; options: {', '.join(OPTIONS)}")
-    table = read_table(str(options.table))
+    try:
+        options, table, every = asked()
+    except InputError as mistake:
+        print(f"error: {mistake}", file=sys.stderr)
+        sys.exit(2)
     if not options.show:
         work = Path(options.work).absolute()
         work.mkdir(parents=True, exist_ok=True)
-        every = list(jobs(table, options))
         left = [job for job in every if not job.done]
         print(f"table {table.name}: {len(every)} runs, {len(left)} to do; results in {RESULTS}", flush=True)
         for job in left:

@@ -127,5 +127,12 @@ def test_a_table_is_taken_up_where_it_was_killed(tmp_path: Path) -> None:
     subprocess.run([*command, "show=true"], cwd=tmp_path, env=environment, check=True)
     assert "resnet8**: not run; `python benchmarks/accuracy.py table=U" in (tmp_path / "README.md").read_text()
 
-    refused = subprocess.run([*command, "rows=KT"], cwd=tmp_path, env=environment, capture_output=True, text=True)
-    assert refused.stderr == "error: rows=KT: unknown; all: CE, KD, STKD\n"
+    for mistake, words in {
+        "rows=KT": "row 'KT': unknown; did you mean KD? all: CE, KD, STKD",
+        "parts=digit": "part 'digit': unknown; did you mean digits? all: digits, folder",
+        "table=V": "table 'V': unknown; all: T, U",
+        "seeds=[0]": "seeds: [0]: a seed is a whole number; seeds=0,1",
+        "seed=0": "option 'seed': unknown; did you mean seeds? all: parts, rows, seeds, show, table, work",
+    }.items():
+        refused = subprocess.run([*command, mistake], cwd=tmp_path, env=environment, capture_output=True, text=True)
+        assert (refused.returncode, refused.stderr) == (2, f"error: {words}\n")
