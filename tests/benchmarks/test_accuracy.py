@@ -128,7 +128,7 @@ def test_a_table_is_taken_up_where_it_was_killed(tmp_path: Path) -> None:
     assert "resnet8**: not run; `python benchmarks/accuracy.py table=U" in (tmp_path / "README.md").read_text()
 
     for mistake, words in {
-        "rows=KT": "row 'KT': unknown; did you mean KD? all: CE, KD, STKD",
+        "rows=KT": "row 'KT': unknown; all: CE, KD, STKD",
         "parts=digit": "part 'digit': unknown; did you mean digits? all: digits, folder",
         "table=V": "table 'V': unknown; all: T, U",
         "seeds=[0]": "seeds: [0]: a seed is a whole number; seeds=0,1",

@@ -142,3 +142,21 @@ next(iter(_batches(Busy(), 2)))
     assert process.stdout.readline() == "busy\n"
     process.kill()
     process.communicate(timeout=60)
+
+
+def test_workers_outlast_a_signal_as_they_begin() -> None:
+    """The signal comes before a worker has set its own handlers; the batch comes nevertheless."""
+    script = """
+import os, signal
+from stkd_lightning.data import loader
+ready = loader._live_as_the_run
+def hit(worker): os.kill(os.getpid(), signal.SIGTERM); os.kill(os.getpid(), signal.SIGINT); ready(worker)
+loader._live_as_the_run = hit
+class One:
+    def __len__(self): return 1
+    def __getitem__(self, i): return 7
+print(list(loader._batches(One(), 1)))
+print(signal.pthread_sigmask(signal.SIG_BLOCK, []))
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
+    assert done.stdout == "[7]\nset()\n", done.stderr

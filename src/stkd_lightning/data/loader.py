@@ -5,7 +5,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -77,6 +77,8 @@ def _live_as_the_run(worker: int) -> None:
     for one in interruption.SIGNALS:
         signal.signal(one, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: signal.alarm(60))
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, interruption.SIGNALS)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
@@ -88,7 +90,7 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _batches(one: Pass, workers: int, first: int = 0) -> Iterable[Batch]:
+def _batches(one: Pass, workers: int, first: int = 0) -> Iterator[Batch]:
     """Yield a pass's batches from the first wanted one on, made here or by worker processes."""
     places = range(first, len(one))
     if not workers:
@@ -96,7 +98,7 @@ def _batches(one: Pass, workers: int, first: int = 0) -> Iterable[Batch]:
     # Forked workers share the mapped file; a pickled one would be a copy of all images.
     fork = "fork" if sys.platform == "linux" else None
     pinned = torch.cuda.is_available()
-    return DataLoader(
+    loader = DataLoader(
         one,
         batch_size=None,
         sampler=places,
@@ -105,6 +107,8 @@ def _batches(one: Pass, workers: int, first: int = 0) -> Iterable[Batch]:
         multiprocessing_context=fork,
         worker_init_fn=_live_as_the_run,
     )
+    with interruption.blocked():  # until a worker is ready for them
+        return iter(loader)
 
 
 class TrainLoader:
