@@ -13,19 +13,6 @@ from types import FrameType
 SIGNALS = (signal.SIGTERM, signal.SIGINT, *([signal.SIGUSR1] if "SLURM_JOB_ID" in os.environ else []))
 
 
-@contextmanager
-def blocked() -> Iterator[None]:
-    """Have the signals wait, in this thread and in processes forked meanwhile, where the system can do that."""
-    if not hasattr(signal, "pthread_sigmask"):  # Windows
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
 class Interrupted(BaseException):
     """A run that ends because it was told to.
 
@@ -98,6 +85,19 @@ def answer(received: Signals, saved: str) -> Interrupted:
     """Return what ends a run that was asked to; the signal counts as answered."""
     _State.received = None
     return Interrupted(received, saved)
+
+
+@contextmanager
+def blocked() -> Iterator[None]:
+    """Have the signals wait, in this thread and in processes forked meanwhile, where the system can do that."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager
