@@ -1,5 +1,6 @@
 """A mistake gets one line, exit code 2, no run folder, and no wait for torch where the configuration shows it."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -84,6 +85,19 @@ def test_help_shows_choices_and_commands(command: Command) -> None:
     assert done.returncode == 0
     assert "resnet8x4" in done.stdout
     assert "python -m stkd_lightning.train experiment=quickstart" in done.stdout
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--cfg", "job"]])
+def test_a_reader_that_leaves_ends_help_without_a_word(arguments: list[str], tmp_path: Path) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)  # as `| head` does when it has its lines
+    try:
+        run = [sys.executable, "-m", "stkd_lightning.train", *arguments]
+        done = subprocess.run(run, cwd=tmp_path, stdout=writer, stderr=subprocess.PIPE, text=True)
+    finally:
+        os.close(writer)
+    assert done.stderr == ""
+    assert done.returncode == 1
 
 
 def test_a_corrupt_image_is_named(command: Command, tmp_path: Path) -> None:

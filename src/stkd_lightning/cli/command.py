@@ -59,11 +59,16 @@ def command(config_name: str, job: str) -> None:
         )()
         if raised:
             raise raised[0]
+        if not made:
+            sys.stdout.flush()
     except interruption.Interrupted as end:
         if process_rank() == 0:
             print(_words(end, made) if resumes else f"interrupted by {end.received.name}", file=sys.stderr)
         sys.exit(end.exit_code)
     except Exception as error:
+        if isinstance(error, BrokenPipeError) and not made:  # the reader left, as of `--help | head`
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(EXIT_FAULT)
         fault = _fault(error)
         if fault is not None:
             print(f"error: {redacted(fault)}{_go_on(made) if resumes and _may_go_on(error) else ''}", file=sys.stderr)
