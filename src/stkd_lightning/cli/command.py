@@ -60,7 +60,7 @@ def command(config_name: str, job: str) -> None:
         if raised:
             raise raised[0]
         if not made:
-            sys.stdout.flush()
+            sys.stdout.flush()  # short help too is found unread here, and not as Python ends
     except interruption.Interrupted as end:
         if process_rank() == 0:
             print(_words(end, made) if resumes else f"interrupted by {end.received.name}", file=sys.stderr)
