@@ -111,12 +111,13 @@ def markdown(table: Table) -> str:
 
 
 def _beside(table: Table) -> str:
-    """Lay out parts side by side; accuracy on validation images in percent."""
+    """Lay out parts side by side: accuracy on validation images in percent, and what a run takes on average."""
     found = {part: records(table, part) for part in table.parts}
     values = {part: {r["row"]: f"{_validation(r):.2f}" for r in own} for part, own in found.items()}
     head = ["", *(part["words"] for part in table.parts.values())]
     body = [[row, *(values[part].get(row, "not run") for part in table.parts)] for row in table.rows]
-    return _lines([head, ["---", *["---:"] * len(table.parts)], *body])
+    cost = ["min a run", *(_minutes_a_run(own) if own else "not run" for own in found.values())]
+    return _lines([head, ["---", *["---:"] * len(table.parts)], *body, cost])
 
 
 def _lines(cells: Sequence[Sequence[str]]) -> str:
@@ -146,7 +147,7 @@ def _part(table: Table, part: str) -> str:
 def _cells(row: Row, own: Sequence[Record]) -> list[str]:
     validation = row.validation.percent() if row.validation else ""
     difference = row.difference.points() if row.difference else ""
-    minutes = f"{sum(r['seconds'] for r in own) / len(own) / 60:.1f}"
+    minutes = _minutes_a_run(own)
     return [str(len(row.seeds)), validation, row.last.percent(), row.selected.percent(), difference, minutes]
 
 
@@ -164,7 +165,12 @@ def _teacher(found: Sequence[Record]) -> str:
 def _minutes(found: Sequence[Record]) -> str:
     hardware = found[0]["hardware"]
     device = (hardware["gpus"] or [f"{hardware['cpu']}, {hardware['threads']} threads"])[0]
-    return f"{sum(r['seconds'] for r in found) / 60:.0f} minutes of students' training on {device}"
+    minutes = sum(r["seconds"] for r in found) / 60
+    return f"{len(found)} runs, {minutes:.0f} minutes of students' training on {device}"
+
+
+def _minutes_a_run(own: Sequence[Record]) -> str:
+    return f"{sum(r['seconds'] for r in own) / len(own) / 60:.1f}"
 
 
 def _validation(record: Record) -> float:

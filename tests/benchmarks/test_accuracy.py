@@ -118,6 +118,8 @@ def test_a_table_is_taken_up_where_it_was_killed(tmp_path: Path) -> None:
     (tmp_path / "benchmarks" / "tables" / "U.yaml").write_text(definition + "validation_only: true\n")
     taken = subprocess.run([*command, "table=U"], cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert taken.stdout.count("as in another table") == 6
+    seconds = [json.loads(path.read_text())["seconds"] for path in results.iterdir()]
+    assert taken.stdout.splitlines()[-1] == f"| min a run | {sum(seconds) / 6 / 60:.1f} | not run |"
     for path in results.iterdir():
         whole = json.loads(path.read_text())
         whole["student"].pop("test")
