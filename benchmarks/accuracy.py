@@ -55,7 +55,17 @@ class Job:
         return tabulated.record(self.table, self.part, self.row, self.seed) is not None
 
     def keep(self, figures: Record) -> None:
-        """Write its figures, of which a table without test images leaves those out."""
+        """Write its figures, of which a table without test images leaves those out.
+
+        Raises:
+            InputError: they are of other data or of another teacher than the part's others, beside which they mislead.
+        """
+        for other in tabulated.records(self.table, self.part):
+            if odd := tabulated.apart(figures, other):
+                raise InputError(
+                    f"{self.part}, {self.row}, seed {self.seed}: has {odd} than {other['row']}, seed {other['seed']}; "
+                    f"move {RESULTS / self.table.name / self.part} away to run the part anew"
+                )
         student = {k: v for k, v in figures["student"].items() if k != "test" or not self.table.validation_only}
         file = record_file(self.table, self.part, self.row, self.seed)
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -67,7 +77,7 @@ def jobs(table: Table, options: DictConfig) -> Iterator[Job]:
     """Yield a table's runs, a whole pass over the rows for each seed."""
     parts = _chosen(options.parts, table.parts, "part")
     rows = _chosen(options.rows, table.rows, "row")
-    seeds = [_seed(word) for word in str(options.seeds).split(",") if word] or table.seeds
+    seeds = [int(word) for word in _chosen(options.seeds, {str(seed): seed for seed in table.seeds}, "seed")]
     for part in parts:
         for seed in seeds:
             for row in rows:
@@ -81,12 +91,6 @@ def _chosen(words: Any, known: dict[str, Any], kind: str) -> list[str]:
     return chosen
 
 
-def _seed(word: str) -> int:
-    if not word.isdecimal():
-        raise InputError(f"seeds: {word}: a seed is a whole number; seeds=0,1")
-    return int(word)
-
-
 def run(job: Job, work: Path) -> None:
     """Run a job, or the rest of it, and keep its figures."""
     data = Path(os.environ.get("STKD_DATA", "data")).absolute()
@@ -95,14 +99,17 @@ def run(job: Job, work: Path) -> None:
     places = [f"dataset.data_dir={data}", f"hydra.run.dir='{folder}'", "resume=auto", "logger=csv"]
     command = [sys.executable, "-m", "stkd_lightning.train", *job.settings, *places]
     start = time.monotonic()
-    with (work / f"{job.table.name}.log").open("a") as log, subprocess.Popen(command, stdout=log, stderr=log) as child:
+    log = work / f"{job.table.name}.log"
+    with log.open("a") as written, subprocess.Popen(command, stdout=written, stderr=written) as child:
         try:
             code = child.wait()
-        except SystemExit:  # by a signal: the run saves itself
-            child.terminate()
+        except SystemExit as asked_to:  # the run saves itself, and is waited for
+            if asked_to.code != 128 + signal.SIGINT:  # a terminal tells the run, too
+                child.terminate()
             raise
     if code:
-        sys.exit(f"error: {job.part}, {job.row}, seed {job.seed}: exit code {code}, see {work}/{job.table.name}.log")
+        last = log.read_text().rstrip().rpartition("\n")[2]
+        sys.exit(f"error: {job.part}, {job.row}, seed {job.seed}: exit code {code}: {last} (all of it: {log})")
     summary = json.loads((folder / "summary.json").read_text())
     facts = {name: summary[name] for name in KEPT if name in summary}
     facts["data"] = {name: summary["data"][name] for name in ("name", "digest")}
@@ -116,7 +123,7 @@ def asked() -> tuple[DictConfig, Table, list[Job]]:
     """Return the options of the command line, and the table and its runs that they name.
 
     Raises:
-        InputError: an unknown option, table, part or row, or what is no seed.
+        InputError: an unknown option, table, part, row or seed.
     """
     given = OmegaConf.from_dotlist(sys.argv[1:])
     for name in given:
@@ -124,31 +131,42 @@ def asked() -> tuple[DictConfig, Table, list[Job]]:
             raise unknown("option", str(name), OPTIONS)
     options = OmegaConf.merge(OmegaConf.create(OPTIONS), given)
     assert isinstance(options, DictConfig)
+    if not isinstance(options.show, bool):
+        raise InputError(f"show: {options.show}: true or false")
     table = read_table(str(options.table))
     return options, table, list(jobs(table, options))
 
 
-def main() -> None:
-    """Run what is missing of a table, and bring the README up to date."""
-    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+def fill(table: Table, every: list[Job], work: Path) -> None:
+    """Run what is missing of a table, and have the README show what there is, also when that ends early."""
+    work.mkdir(parents=True, exist_ok=True)
+    left = [job for job in every if not job.done]
+    print(f"table {table.name}: {len(every)} runs, {len(left)} to do; results in {RESULTS}", flush=True)
     try:
-        options, table, every = asked()
-    except InputError as mistake:
-        print(f"error: {mistake}", file=sys.stderr)
-        sys.exit(2)
-    if not options.show:
-        work = Path(options.work).absolute()
-        work.mkdir(parents=True, exist_ok=True)
-        left = [job for job in every if not job.done]
-        print(f"table {table.name}: {len(every)} runs, {len(left)} to do; results in {RESULTS}", flush=True)
         for job in left:
             if same := tabulated.elsewhere(job.settings, tested=not table.validation_only):
                 job.keep(same)
                 print(f"{job.part}, {job.row}, seed {job.seed}: as in another table", flush=True)
             else:
                 run(job, work)
-        print(tabulated.markdown(table))
-    tabulated.write_readme()
+    finally:
+        tabulated.write_readme()
+    print(tabulated.markdown(table))
+
+
+def main() -> None:
+    """Run what is missing of a table, and bring the README up to date."""
+    for one in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(one, lambda number, _: sys.exit(128 + number))
+    try:
+        options, table, every = asked()
+        if options.show:
+            tabulated.write_readme()
+        else:
+            fill(table, every, Path(options.work).absolute())
+    except InputError as mistake:
+        print(f"error: {mistake}", file=sys.stderr)
+        sys.exit(2)
 
 
 if __name__ == "__main__":

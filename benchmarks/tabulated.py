@@ -94,6 +94,17 @@ def records(table: Table, part: str) -> list[Record]:
     return [r for r in found if r]
 
 
+def apart(figures: Record, others: Record) -> str:
+    """Say what sets two runs of a part so far apart that they cannot be compared; empty: nothing.
+
+    A teacher's key tells how it was trained; what came of it can differ on other hardware.
+    """
+    if figures["data"]["digest"] != others["data"]["digest"]:
+        return "other data"
+    taught = [each["teacher"]["test"] for each in (figures, others) if "teacher" in each]
+    return "another teacher" if taught[1:] and taught[0] != taught[1] else ""
+
+
 def elsewhere(wanted: list[str], *, tested: bool) -> Record | None:
     """Find the figures of a run of some settings in any table, with those on test images if they are asked for."""
     for path in sorted(RESULTS.glob("*/*/*.json")):
@@ -129,11 +140,11 @@ def _part(table: Table, part: str) -> str:
     heading = f"**{table.parts[part]['words']}**"
     if not found:
         return f"{heading}: not run; `python benchmarks/accuracy.py table={table.name} parts={part}`"
-    heading += f"{_teacher(found)}; {_minutes(found)}"
+    published = table.parts[part].get("published", {})
+    heading += f"{_teacher(found, published)}; {_minutes(found)}"
     if table.validation_only:
         return "\n\n".join(filter(None, [heading, _matrix(table, found), _plain(table, found)]))
     rows = {row.method: row for row in compare([_as_run(r) for r in found], table.reference or "")}
-    published = table.parts[part].get("published")
     names = ["", "n", "validation", "test, last", "test, selected", f"- {table.reference} (95 %)", "min a run"]
     names += ["published"] * bool(published)
     lines = [names, ["---", *["---:"] * (len(names) - 1)]]
@@ -157,9 +168,12 @@ def _as_run(record: Record) -> Run:
     return Run(summary, {"teacher": {"network": {"name": record["part"]}}})
 
 
-def _teacher(found: Sequence[Record]) -> str:
+def _teacher(found: Sequence[Record], published: dict[str, float]) -> str:
     taught = next((r["teacher"] for r in found if "teacher" in r), None)
-    return f"; teacher {100 * taught['test']['last']['accuracy']:.2f} % on test images" if taught else ""
+    if taught is None:
+        return ""
+    beside = f" (published {published['teacher']:.2f})" if "teacher" in published else ""
+    return f"; teacher {100 * taught['test']['last']['accuracy']:.2f} % on test images{beside}"
 
 
 def _minutes(found: Sequence[Record]) -> str:
@@ -196,10 +210,6 @@ def _plain(table: Table, found: Sequence[Record]) -> str:
 
 
 def write_readme() -> None:
-    """Put all tables that the README has a place for into it."""
-    text = README.read_text()
-    for name in re.findall(r"<!-- accuracy_(\w+) -->", text):
-        start = f"<!-- accuracy_{name} -->\n"
-        head, _, rest = text.partition(start)
-        text = head + start + markdown(read_table(name)) + "\n<!-- end -->" + rest.partition("<!-- end -->")[2]
-    write_text(README, text)
+    """Put all tables that the README has a place for into it; a place without an end stays as it is."""
+    place = re.compile(r"(<!-- accuracy_(\w+) -->\n)(?:(?!<!-- ).)*(?=<!-- end -->)", re.DOTALL)
+    write_text(README, place.sub(lambda found: f"{found[1]}{markdown(read_table(found[2]))}\n", README.read_text()))

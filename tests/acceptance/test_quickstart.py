@@ -60,7 +60,7 @@ def test_a_sweep_shares_one_teacher(command: Command, tmp_path: Path) -> None:
     assert done.stdout.count("student: training") == 4
     summaries = [json.loads(p.read_text()) for p in tmp_path.glob("multirun/**/summary.json")]
     assert len(summaries) == 4
-    assert len({s["teacher"]["source"] for s in summaries}) == 1
+    assert len({(s["teacher"]["source"], s["teacher"]["digest"]) for s in summaries}) == 1
     trained = [p.name for p in (tmp_path / "cache" / "trained").iterdir() if p.is_dir()]
     assert len(trained) == 2
 

@@ -7,6 +7,8 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
+from itertools import combinations
 from pathlib import Path
 
 import pytest
@@ -52,6 +54,9 @@ def test_tables_of_the_project_are_right_and_the_readme_shows_them(monkeypatch: 
             assert tabulated.record_file(*run) == record
             assert tabulated.record(*run) == written, f"{record} is of other settings than the table's"
             assert ("test" in written["student"]) != table.validation_only
+        for part in table.parts:
+            for one, other in combinations(tabulated.records(table, part), 2):
+                assert not tabulated.apart(one, other), f"{name}, {part}: {one['settings']}, {other['settings']}"
 
 
 @pytest.mark.parametrize("name", ["A", "B", "C"])
@@ -82,15 +87,18 @@ def test_a_table_is_taken_up_where_it_was_killed(tmp_path: Path) -> None:
     command = [sys.executable, "benchmarks/accuracy.py", "table=T", "parts=digits"]
     environment = {**os.environ, "STKD_CACHE": str(tmp_path / "cache")}
     log = tmp_path / "outputs" / "accuracy" / "T.log"
-    asked = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE)
-    while not (log.is_file() and "student: training" in log.read_text()):
-        assert asked.poll() is None
-        time.sleep(0.05)
-    asked.terminate()
-    assert asked.wait(60) == 128 + signal.SIGTERM
-    assert "interrupted by SIGTERM" in log.read_text()
+    begin = partial(subprocess.Popen[str], command, cwd=tmp_path, env=environment, start_new_session=True, text=True)
+    for begun_before, (number, tell) in enumerate([(signal.SIGTERM, os.kill), (signal.SIGINT, os.killpg)]):
+        asked = begin(stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        while not (log.is_file() and log.read_text().count("student: training") > begun_before):
+            assert asked.poll() is None
+            time.sleep(0.05)
+        tell(asked.pid, number)  # the command alone, or as a terminal does
+        assert asked.communicate(timeout=60)[1] == ""
+        assert asked.returncode == 128 + number
+        assert f"interrupted by {number.name}" in log.read_text()
 
-    begun = subprocess.Popen(command, cwd=tmp_path, env=environment, start_new_session=True, stdout=subprocess.PIPE)
+    begun = begin(stdout=subprocess.PIPE)
     results = tmp_path / "benchmarks" / "results" / "accuracy" / "T" / "digits"
     while not list(tmp_path.glob("outputs/accuracy/T/digits/stkd-0-*/checkpoints/last.ckpt")):
         assert begun.poll() is None
@@ -129,11 +137,28 @@ def test_a_table_is_taken_up_where_it_was_killed(tmp_path: Path) -> None:
     subprocess.run([*command, "show=true"], cwd=tmp_path, env=environment, check=True)
     assert "resnet8**: not run; `python benchmarks/accuracy.py table=U" in (tmp_path / "README.md").read_text()
 
+    changed = json.loads((results / "kd-0.json").read_text())
+    changed["teacher"]["test"]["last"]["accuracy"] += 0.01
+    (results / "kd-0.json").write_text(json.dumps(changed))
+    (results / "stkd-1.json").unlink()
+    refused = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    words = f"has another teacher than KD, seed 0; move {results} away to run the part anew"
+    assert (refused.returncode, refused.stderr) == (2, f"error: digits, STKD, seed 1: {words}\n")
+    assert not (results / "stkd-1.json").exists()
+
+    (tmp_path / "README.md").write_text("<!-- accuracy_T -->\n<!-- end -->\n<!-- accuracy_U -->\nwithout an end\n")
+    failed = subprocess.run([*command, "parts=folder"], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert failed.returncode == 1
+    assert failed.stderr.startswith("error: folder, CE, seed 0: exit code 2: error: dataset image_folder: ")
+    assert "| KD | 2 |" in (tmp_path / "README.md").read_text()
+    assert (tmp_path / "README.md").read_text().endswith("\n<!-- end -->\n<!-- accuracy_U -->\nwithout an end\n")
+
     for mistake, words in {
         "rows=KT": "row 'KT': unknown; all: CE, KD, STKD",
         "parts=digit": "part 'digit': unknown; did you mean digits? all: digits, folder",
         "table=V": "table 'V': unknown; all: T, U",
-        "seeds=[0]": "seeds: [0]: a seed is a whole number; seeds=0,1",
+        "seeds=0,2": "seed '2': unknown; all: 0, 1",
+        "show": "show: None: true or false",
         "seed=0": "option 'seed': unknown; did you mean seeds? all: parts, rows, seeds, show, table, work",
     }.items():
         refused = subprocess.run([*command, mistake], cwd=tmp_path, env=environment, capture_output=True, text=True)

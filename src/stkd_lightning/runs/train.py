@@ -234,7 +234,7 @@ def _summary(
         seen = {"accuracy": fitted.test["last"]["teacher_accuracy"]}
         test = teacher.figures.test if teacher.figures else {"last": seen}
         summary["teacher"] = _network(config.teacher.network, teacher.network.network, data, test)
-        summary["teacher"]["source"] = teacher.source
+        summary["teacher"] |= {"source": teacher.source, "digest": teacher.network.digest}
         summary["teacher_checkpoint"] = teacher.checkpoint
     if baseline:
         alone = build_network(config.student, data)  # a method may train another network
