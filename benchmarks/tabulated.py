@@ -97,7 +97,7 @@ def records(table: Table, part: str) -> list[Record]:
 def apart(figures: Record, others: Record) -> str:
     """Say what sets two runs of a part so far apart that they cannot be compared; empty: nothing.
 
-    A teacher's key tells how it was trained; what came of it can differ on other hardware.
+    A teacher's key tells how it was trained; what came of it differs with the number of threads and the hardware.
     """
     if figures["data"]["digest"] != others["data"]["digest"]:
         return "other data"
