@@ -94,15 +94,15 @@ def records(table: Table, part: str) -> list[Record]:
     return [r for r in found if r]
 
 
-def apart(figures: Record, others: Record) -> str:
+def apart(one: Record, other: Record) -> str:
     """Say what sets two runs of a part so far apart that they cannot be compared; empty: nothing.
 
     A teacher's key tells how it was trained; what came of it differs with the number of threads and the hardware.
     """
-    if figures["data"]["digest"] != others["data"]["digest"]:
+    if one["data"]["digest"] != other["data"]["digest"]:
         return "other data"
-    taught = [each["teacher"]["test"] for each in (figures, others) if "teacher" in each]
-    return "another teacher" if taught[1:] and taught[0] != taught[1] else ""
+    both = "teacher" in one and "teacher" in other  # where none is asked, there may be none
+    return "another teacher" if both and one["teacher"]["test"] != other["teacher"]["test"] else ""
 
 
 def elsewhere(wanted: list[str], *, tested: bool) -> Record | None:

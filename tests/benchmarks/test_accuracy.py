@@ -157,6 +157,7 @@ def test_a_table_is_taken_up_where_it_was_killed(tmp_path: Path) -> None:
         "rows=KT": "row 'KT': unknown; all: CE, KD, STKD",
         "parts=digit": "part 'digit': unknown; did you mean digits? all: digits, folder",
         "table=V": "table 'V': unknown; all: T, U",
+        "seeds=[0]": "seed '[0]': unknown; all: 0, 1",
         "seeds=0,2": "seed '2': unknown; all: 0, 1",
         "show": "show: None: true or false",
         "seed=0": "option 'seed': unknown; did you mean seeds? all: parts, rows, seeds, show, table, work",
