@@ -1,0 +1,66 @@
+"""What a change of the layout must not change: composed configurations, and keys of what is kept between runs."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig
+
+from stkd_lightning.cache import cache_root, key_of
+from stkd_lightning.cli.compose import conf_dir
+from stkd_lightning.data.module import ArrayDataModule
+from stkd_lightning.runs import replay, train
+from stkd_lightning.runs.alone import Recipe, plain
+from stkd_lightning.shaping import shaping
+from stkd_lightning.teacher import FrozenTeacher
+from tests.commands.config.composed import FILE, everything
+
+QUICKSTART = ["experiment=quickstart"]
+CIFAR100 = ["dataset=cifar100", "teacher=resnet20", "student=resnet8"]
+
+
+def test_configurations_compose_as_they_did() -> None:
+    expected, found = json.loads(FILE.read_text()), json.loads(json.dumps(everything()))
+    assert found.keys() == expected.keys()
+    for name, options in expected.items():
+        assert found[name] == options, name
+
+
+def settings(overrides: list[str]) -> DictConfig:
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        config = compose("train", [*overrides, "precision=32-true", "run_dir=run", "method=stkd"])
+    config.num_classes, config.num_samples = 10, 100
+    return config
+
+
+@pytest.mark.parametrize(
+    ("overrides", "teacher", "baseline"),
+    [(QUICKSTART, "1fd79be4341db0cc", "3450a0282fdf8895"), (CIFAR100, "d6793d49f3a0eeb1", "c12876dccb4bd2f2")],
+)
+def test_keys_of_trained_networks(
+    overrides: list[str], teacher: str, baseline: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Recipe] = []
+    monkeypatch.setattr(train.teachers, "obtain", lambda node, recipe, *rest, **options: seen.append(recipe))
+    config = settings(overrides)
+    data = cast(ArrayDataModule, SimpleNamespace(arrays=SimpleNamespace(digest="0" * 16)))
+    train._teacher(config, data, needed=True)
+    assert seen[0].key(data) == teacher
+    assert train._baseline_recipe(config).key(data) == baseline
+
+
+@pytest.mark.parametrize(("overrides", "key"), [(QUICKSTART, "f541aa6a19441e75"), (CIFAR100, "a7b5af9eea929fac")])
+def test_keys_of_replay(overrides: list[str], key: str, tmp_path: Path) -> None:
+    config = settings([*overrides, f"cache_dir={tmp_path}"])
+    data = cast(Any, SimpleNamespace(arrays=SimpleNamespace(digest="0" * 16), num_classes=10))
+    teacher = cast(FrozenTeacher, SimpleNamespace(digest="1" * 64, dtype=None))
+    replay.replayed(config, data, teacher, ranks=1, batches=10)
+    assert [p.name for p in (cache_root(config.cache_dir) / "replay").iterdir()] == [key]
+
+
+@pytest.mark.parametrize(("overrides", "key"), [(QUICKSTART, "c8dcf80484f865ad"), (CIFAR100, "c9b2e4856c8a34a9")])
+def test_options_that_resume_and_reports_compare(overrides: list[str], key: str) -> None:
+    assert key_of(shaping(plain(settings(overrides)))) == key
