@@ -26,9 +26,9 @@ import tabulated
 from omegaconf import DictConfig, OmegaConf
 from tabulated import RESULTS, Record, Table, read_table, record_file
 
-from stkd_lightning.cache import key_of
-from stkd_lightning.errors import InputError, unknown
-from stkd_lightning.files import write_json
+from stkd_lightning.utilities.errors import InputError, unknown
+from stkd_lightning.utilities.files import write_json
+from stkd_lightning.utilities.paths import key_of
 
 OPTIONS = {"table": "A", "parts": "", "rows": "", "seeds": "", "work": "outputs/accuracy", "show": False}
 # What a run's summary says of it beside how it was started.

@@ -19,7 +19,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from stkd_lightning import DistillationModule, Mixup
-from stkd_lightning.allocator import keep_freed_memory
 from stkd_lightning.callbacks import ProgressBar, Throughput
 from stkd_lightning.losses import STKDLoss
 from stkd_lightning.models import create_model
@@ -28,6 +27,7 @@ from stkd_lightning.outputs import Batch, StepContext
 from stkd_lightning.replay import Recording, Replay
 from stkd_lightning.runs.fit import quiet
 from stkd_lightning.teacher import FrozenTeacher
+from stkd_lightning.utilities.memory import keep_freed_memory
 
 ALPHA, TEMPERATURE = 0.9, 4.0
 

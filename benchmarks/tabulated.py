@@ -10,10 +10,10 @@ from typing import Any
 
 import yaml
 
-from stkd_lightning.errors import unknown
-from stkd_lightning.files import write_text
 from stkd_lightning.reporting.comparison import Row, compare
 from stkd_lightning.reporting.runs import Run
+from stkd_lightning.utilities.errors import unknown
+from stkd_lightning.utilities.files import write_text
 
 FOLDER = Path(__file__).parent
 RESULTS = FOLDER / "results" / "accuracy"

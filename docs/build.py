@@ -15,7 +15,7 @@ from pdoc.doc import Module
 from pdoc.render import configure, env, html_module, search_index
 
 import stkd_lightning
-from stkd_lightning.errors import InputError
+from stkd_lightning.utilities.errors import InputError
 
 # The public modules in the order in which somebody meets them; others that declare ``__all__`` follow by themselves.
 GROUPS = {
@@ -24,7 +24,7 @@ GROUPS = {
     "Networks": ["stkd_lightning.models", "stkd_lightning.models.zoo", "stkd_lightning.weights"],
     "Data": ["stkd_lightning.data"],
     "Measure": ["stkd_lightning.tasks", "stkd_lightning.reporting.spread"],
-    "Mistakes and faults": ["stkd_lightning.errors"],
+    "Mistakes and faults": ["stkd_lightning.utilities.errors"],
 }
 TEXTS = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"]
 

@@ -17,8 +17,8 @@ from pygments.formatters import HtmlFormatter
 from pygments.lexers import get_lexer_by_name
 from pygments.util import ClassNotFound
 
-from stkd_lightning.errors import InputError
-from stkd_lightning.files import write_text
+from stkd_lightning.utilities.errors import InputError
+from stkd_lightning.utilities.files import write_text
 
 ROOT = Path(__file__).parents[1]
 START = "README.md"

@@ -15,8 +15,8 @@ import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
-from stkd_lightning.errors import unknown
-from stkd_lightning.files import write_text
+from stkd_lightning.utilities.errors import unknown
+from stkd_lightning.utilities.files import write_text
 
 HERE = Path(__file__).parent
 METADATA = {

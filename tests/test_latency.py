@@ -2,8 +2,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from stkd_lightning.errors import InputError
 from stkd_lightning.latency import latencies
+from stkd_lightning.utilities.errors import InputError
 
 
 def test_networks_take_turns() -> None:

@@ -5,8 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stkd_lightning import Mixup, StepContext
-from stkd_lightning.errors import InputError
-from stkd_lightning.randomness import generator
+from stkd_lightning.utilities.errors import InputError
+from stkd_lightning.utilities.random import generator
 
 HERE = StepContext(epoch=2, max_epochs=5, step=7)
 

@@ -2,8 +2,8 @@ import math
 
 import pytest
 
-from stkd_lightning.errors import InputError
 from stkd_lightning.schedules import Cosine, MultiStep
+from stkd_lightning.utilities.errors import InputError
 
 
 def test_default_steps_are_those_of_240_epochs_at_any_length() -> None:

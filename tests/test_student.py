@@ -10,8 +10,8 @@ from torch import nn
 
 from stkd_lightning import load_student
 from stkd_lightning.data import ImageFolderDataModule
-from stkd_lightning.errors import InputError
 from stkd_lightning.predictions import predictions
+from stkd_lightning.utilities.errors import InputError
 from tests.data.conftest import picture
 from tests.exporting.students import NETWORKS, checkpoint
 

@@ -1,9 +1,9 @@
 import pytest
 import torch
 
-from stkd_lightning.errors import InputError
 from stkd_lightning.models import create_model
 from stkd_lightning.teacher import FrozenTeacher, check_accuracy, default_min_accuracy
+from stkd_lightning.utilities.errors import InputError
 
 
 def test_stays_in_evaluation_mode() -> None:

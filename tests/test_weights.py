@@ -11,9 +11,9 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from stkd_lightning.errors import InputError
 from stkd_lightning.models import create_model
 from stkd_lightning.teacher import load_weights
+from stkd_lightning.utilities.errors import InputError
 
 State = dict[str, torch.Tensor]
 

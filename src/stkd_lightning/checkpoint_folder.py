@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from stkd_lightning.errors import InputError
-from stkd_lightning.files import BEFORE, BEST, LAST, settle
-from stkd_lightning.ranks import process_rank
-from stkd_lightning.reporting.console import say
 from stkd_lightning.sealed import intact
+from stkd_lightning.utilities.console import say
+from stkd_lightning.utilities.errors import InputError
+from stkd_lightning.utilities.files import BEFORE, BEST, LAST, settle
+from stkd_lightning.utilities.rank import process_rank
 
 try:
     import fcntl

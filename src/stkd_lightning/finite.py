@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from stkd_lightning.errors import RunError
+from stkd_lightning.utilities.errors import RunError
 
 Place = tuple[int, int, int]  # epoch, batch, optimizer steps so far
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
-from stkd_lightning import ranges
+from stkd_lightning.utilities import validation
 
 WARM_UP = 3  # calls, in which memory is allocated and kernels are chosen
 
@@ -28,7 +28,7 @@ def latencies(
     Raises:
         InputError: rounds below 1.
     """
-    ranges.whole("rounds", rounds, minimum=1)
+    validation.whole("rounds", rounds, minimum=1)
     times: dict[str, list[float]] = {name: [] for name in networks}
     with torch.inference_mode():
         for network in networks.values():

@@ -5,11 +5,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from stkd_lightning import ranges
-from stkd_lightning.distributed import gather, world
-from stkd_lightning.errors import InputError
 from stkd_lightning.outputs import Batch, MixedTarget, StepContext, VirtualBatch
-from stkd_lightning.randomness import generator
+from stkd_lightning.utilities import validation
+from stkd_lightning.utilities.distributed import gather, world
+from stkd_lightning.utilities.errors import InputError
+from stkd_lightning.utilities.random import generator
 
 
 def check_mixable(loss: nn.Module, mixup: "Mixup") -> None:
@@ -60,12 +60,12 @@ class Mixup(nn.Module):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        self.alpha = ranges.positive("mixup.alpha", alpha)
-        self.k = ranges.whole("mixup.k", k, minimum=2)
+        self.alpha = validation.positive("mixup.alpha", alpha)
+        self.k = validation.whole("mixup.k", k, minimum=2)
         self.per_sample = per_sample
-        self.probability = ranges.unit_interval("mixup.probability", probability)
-        self.fraction = ranges.unit_interval("mixup.fraction", fraction)
-        self.seed = ranges.whole("mixup.seed", seed)
+        self.probability = validation.unit_interval("mixup.probability", probability)
+        self.fraction = validation.unit_interval("mixup.fraction", fraction)
+        self.seed = validation.whole("mixup.seed", seed)
 
     @property
     def mixes(self) -> bool:

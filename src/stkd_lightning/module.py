@@ -10,11 +10,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from stkd_lightning.allocator import keep_freed_memory
 from stkd_lightning.answers import Answers
 from stkd_lightning.constants import channels_last, compiled, images_channels_last
-from stkd_lightning.distributed import share_buffers
-from stkd_lightning.errors import RunError
 from stkd_lightning.finite import FiniteTerms
 from stkd_lightning.losses.base import Features, Loss, Terms
 from stkd_lightning.losses.feature_loss import FeatureLoss
@@ -27,6 +24,9 @@ from stkd_lightning.running import RunningMeans
 from stkd_lightning.schedules import MultiStep, Schedule
 from stkd_lightning.tasks.classification import ClassificationMetrics
 from stkd_lightning.teacher import FrozenTeacher
+from stkd_lightning.utilities.distributed import share_buffers
+from stkd_lightning.utilities.errors import RunError
+from stkd_lightning.utilities.memory import keep_freed_memory
 
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], Optimizer]
 

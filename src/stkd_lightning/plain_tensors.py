@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from stkd_lightning.errors import InputError
+from stkd_lightning.utilities.errors import InputError
 
 
 def is_plain(value: Tensor) -> bool:

@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
-from stkd_lightning.errors import InputError
-from stkd_lightning.files import settle
 from stkd_lightning.predictions import Prediction
+from stkd_lightning.utilities.errors import InputError
+from stkd_lightning.utilities.files import settle
 
 Write = Callable[[Path, Prediction | InputError], None]
 

@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from stkd_lightning import ranges
 from stkd_lightning.data.images import decode
 from stkd_lightning.data.loader import Normalize
-from stkd_lightning.errors import InputError
+from stkd_lightning.utilities import validation
+from stkd_lightning.utilities.errors import InputError
 
 if TYPE_CHECKING:
     from stkd_lightning.student import Student
@@ -50,8 +50,8 @@ def predictions(
     Raises:
         InputError: ``top`` or ``batch_size`` below 1.
     """
-    ranges.whole("batch_size", batch_size, minimum=1)
-    count = min(ranges.whole("top", top, minimum=1), len(student.class_names))
+    validation.whole("batch_size", batch_size, minimum=1)
+    count = min(validation.whole("top", top, minimum=1), len(student.class_names))
     normalize = Normalize(student.mean, student.std).to(student.device)
     for chunk in _decoded(paths, student.image_size, batch_size):
         images = [image for _, image in chunk if not isinstance(image, InputError)]

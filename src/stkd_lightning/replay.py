@@ -13,12 +13,12 @@ import torch
 from filelock import FileLock, Timeout
 from torch import Tensor, nn
 
-from stkd_lightning import interruption
-from stkd_lightning.distributed import barrier, of_first_rank, world
-from stkd_lightning.errors import InputError
-from stkd_lightning.files import write_json
 from stkd_lightning.losses.base import Features
-from stkd_lightning.reporting.console import say
+from stkd_lightning.utilities import signals
+from stkd_lightning.utilities.console import say
+from stkd_lightning.utilities.distributed import barrier, of_first_rank, world
+from stkd_lightning.utilities.errors import InputError
+from stkd_lightning.utilities.files import write_json
 
 FLUSH = 32  # batches between two writes, each of which waits for the device
 
@@ -80,8 +80,8 @@ def _locked(path: Path) -> FileLock:
     except Timeout:
         say(f"replay: {path.stem} is being recorded by another run; waiting for it")
         while not lock.is_locked:
-            if received := interruption.requested():
-                raise interruption.answer(received, "") from None
+            if received := signals.requested():
+                raise signals.answer(received, "") from None
             with suppress(Timeout):
                 lock.acquire(timeout=1)
     return lock

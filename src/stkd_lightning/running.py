@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from stkd_lightning.distributed import mean
+from stkd_lightning.utilities.distributed import mean
 
 
 class RunningMeans:

@@ -3,8 +3,8 @@
 import math
 from collections.abc import Callable, Sequence
 
-from stkd_lightning import ranges
-from stkd_lightning.errors import InputError
+from stkd_lightning.utilities import validation
+from stkd_lightning.utilities.errors import InputError
 
 Schedule = Callable[[float], float]
 
@@ -38,9 +38,9 @@ class MultiStep:
                 raise InputError(
                     f"scheduler.milestones: {milestone} is no share of the run; 150 of 240 epochs is 0.625"
                 )
-        self.milestones = [ranges.unit_interval("scheduler.milestones", m) for m in milestones]
-        self.gamma = ranges.positive("scheduler.gamma", gamma)
-        self.warmup = ranges.unit_interval("scheduler.warmup", warmup)
+        self.milestones = [validation.unit_interval("scheduler.milestones", m) for m in milestones]
+        self.gamma = validation.positive("scheduler.gamma", gamma)
+        self.warmup = validation.unit_interval("scheduler.warmup", warmup)
 
     def __call__(self, progress: float) -> float:
         """Return the factor at a progress in [0, 1]."""
@@ -66,8 +66,8 @@ class Cosine:
     """
 
     def __init__(self, warmup: float = 0.0, final: float = 0.0) -> None:
-        self.warmup = ranges.unit_interval("scheduler.warmup", warmup)
-        self.final = ranges.unit_interval("scheduler.final", final)
+        self.warmup = validation.unit_interval("scheduler.warmup", warmup)
+        self.final = validation.unit_interval("scheduler.final", final)
 
     def __call__(self, progress: float) -> float:
         """Return the factor at a progress in [0, 1]."""

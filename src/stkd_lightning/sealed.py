@@ -10,8 +10,8 @@ from typing import Any
 
 import torch
 
-from stkd_lightning.errors import InputError, RunError
-from stkd_lightning.files import settle
+from stkd_lightning.utilities.errors import InputError, RunError
+from stkd_lightning.utilities.files import settle
 
 # The end record of a zip archive closes with the length of a comment and the comment.
 MARK = b"sha256:"

@@ -10,13 +10,13 @@ from torch import Tensor, nn
 
 from stkd_lightning.data.images import decode
 from stkd_lightning.data.loader import Normalize
-from stkd_lightning.errors import InputError, reason
-from stkd_lightning.files import BEST, LAST
 from stkd_lightning.models.features import logits_of
 from stkd_lightning.predictions import Prediction, predictions
 from stkd_lightning.runs.networks import build_network, without_start
 from stkd_lightning.student_facts import StudentFacts, of_checkpoint
 from stkd_lightning.trusted import check_trusted
+from stkd_lightning.utilities.errors import InputError, reason
+from stkd_lightning.utilities.files import BEST, LAST
 
 __all__ = ["Student", "checkpoint_file", "load_student"]
 

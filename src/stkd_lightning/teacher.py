@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from stkd_lightning.constants import Constants, compute_dtype
-from stkd_lightning.errors import InputError
 from stkd_lightning.models.features import check_paths
 from stkd_lightning.outputs import Batch, ModelOutput
+from stkd_lightning.utilities.errors import InputError
 from stkd_lightning.weights import load_weights
 
 __all__ = ["FrozenTeacher", "check_accuracy", "default_min_accuracy", "load_weights"]

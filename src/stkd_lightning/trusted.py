@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from stkd_lightning.errors import InputError
+from stkd_lightning.utilities.errors import InputError
 
 REUSING = "stkd_lightning.models.reuse_classifier"  # the one network that is made of others
 TRUSTED = (

@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from stkd_lightning.errors import InputError, reason
-from stkd_lightning.files import check_exists
 from stkd_lightning.plain_tensors import converted, is_plain, kind_of
 from stkd_lightning.sealed import check_seal
+from stkd_lightning.utilities.errors import InputError, reason
+from stkd_lightning.utilities.files import check_exists
 
 StateDict = dict[str, Tensor]
 # Where this project, RepDistiller, mdistiller, Lightning and timm put the state_dict inside a checkpoint.

@@ -17,8 +17,8 @@ from stkd_lightning import load_student
 from stkd_lightning.cli.checks import check
 from stkd_lightning.cli.compose import composed, composing
 from stkd_lightning.data import CIFAR100DataModule, DigitsDataModule
-from stkd_lightning.errors import InputError
 from stkd_lightning.runs.export import export
+from stkd_lightning.utilities.errors import InputError
 from tests.conftest import Command
 from tests.exporting.students import checkpoint
 

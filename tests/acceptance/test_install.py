@@ -42,7 +42,7 @@ def test_install(editable: bool, tmp_path: Path) -> None:
     python = installed(tmp_path / "environment", *(["-e"] if editable else []), str(ROOT))
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
-    found = run(python, "-c", "from stkd_lightning.cli.compose import conf_dir; print(conf_dir())", cwd=elsewhere)
+    found = run(python, "-c", "from stkd_lightning.utilities.paths import conf_dir; print(conf_dir())", cwd=elsewhere)
     conf = Path(found.stdout.strip())
     assert (conf / "train.yaml").is_file(), found.stderr
     assert conf.is_relative_to(ROOT if editable else tmp_path / "environment")

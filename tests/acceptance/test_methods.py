@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from stkd_lightning.cli.compose import conf_dir
+from stkd_lightning.utilities.paths import conf_dir
 from tests.conftest import Command
 
 LOSSES = sorted(p.stem for p in (conf_dir() / "loss").glob("*.yaml"))

@@ -9,10 +9,10 @@ import pytest
 from stkd_lightning import load_student
 from stkd_lightning.cli.checks import check
 from stkd_lightning.cli.compose import composed, composing
-from stkd_lightning.errors import InputError
 from stkd_lightning.exporting import ONNX
 from stkd_lightning.exporting.folder import replaced, write_facts
 from stkd_lightning.runs.predict import predict
+from stkd_lightning.utilities.errors import InputError
 from tests.conftest import Command
 from tests.data.conftest import picture
 from tests.exporting.students import checkpoint

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from stkd_lightning.cli.compose import composed, composing
-from stkd_lightning.errors import InputError
 from stkd_lightning.runs.evaluate import evaluate
+from stkd_lightning.utilities.errors import InputError
 from tests.conftest import Command
 
 TINY = ["experiment=quickstart", "trainer.max_epochs=1", "teacher.max_epochs=2", "teacher.min_accuracy=0", "logger=csv"]

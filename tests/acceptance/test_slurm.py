@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from stkd_lightning.errors import InputError
 from stkd_lightning.runs.slurm import slurm_environment
+from stkd_lightning.utilities.errors import InputError
 from tests.conftest import Command
 
 RUN = ["experiment=quickstart", "loss=ce", "logger=csv", "baseline=false", "trainer=slurm", "trainer.accelerator=cpu",

@@ -14,16 +14,17 @@ import torch
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from torch import Tensor, nn
 
-from stkd_lightning import DistillationModule, Mixup, interruption
+from stkd_lightning import DistillationModule, Mixup
 from stkd_lightning.callbacks import EMA, Checkpoints, Seeding
 from stkd_lightning.checkpoint_folder import newest_whole
 from stkd_lightning.data import DigitsDataModule
-from stkd_lightning.errors import RunError
-from stkd_lightning.files import BEST, LAST
 from stkd_lightning.losses import CRDLoss, CrossEntropyLoss, FitNetLoss, STKDLoss, WeightedSum
 from stkd_lightning.models import create_model
 from stkd_lightning.reporting.metrics_file import MetricsFile
 from stkd_lightning.teacher import FrozenTeacher
+from stkd_lightning.utilities import signals
+from stkd_lightning.utilities.errors import RunError
+from stkd_lightning.utilities.files import BEST, LAST
 
 BATCHES, EPOCHS = 6, 3
 
@@ -37,7 +38,7 @@ class Ask(L.Callback):
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *args: Any) -> None:
         self.left -= 1
         if self.left == 0:
-            interruption._State.received = SIGTERM
+            signals._State.received = SIGTERM
 
 
 def student() -> nn.Module:
@@ -67,7 +68,7 @@ def fit(
     checkpoint: Path | None = None,
     **options: Any,
 ) -> dict[str, Any]:
-    interruption._State.received = None
+    signals._State.received = None
     data_options = {k: options.pop(k) for k in ("resident", "workers", "seed") if k in options}
     module, data = distillation(loss), DigitsDataModule(**data_options)
     kept, metrics = Checkpoints(folder / "checkpoints", select=True), MetricsFile(folder)
@@ -91,7 +92,7 @@ def fit(
 
 
 def interrupted(folder: Path, after: int, **options: Any) -> dict[str, Any]:
-    with pytest.raises(interruption.Interrupted):
+    with pytest.raises(signals.Interrupted):
         fit(folder, after=after, **options)
     return fit(folder, checkpoint=newest_whole(folder / "checkpoints"), **options)
 
@@ -159,7 +160,7 @@ def test_in_a_project_of_ones_own_a_signal_ends_the_training_well(tmp_path: Path
     options: dict[str, Any] = {"max_epochs": 2, "limit_train_batches": BATCHES, "accelerator": "cpu", "logger": False,
                                "enable_progress_bar": False, "default_root_dir": tmp_path}  # fmt: skip
     before = signal.getsignal(SIGTERM)
-    with pytest.raises(interruption.Interrupted, match="SIGTERM"):
+    with pytest.raises(signals.Interrupted, match="SIGTERM"):
         L.Trainer(**options, callbacks=[Signal(3), kept]).fit(module, data)
     assert signal.getsignal(SIGTERM) is before
     assert torch.load(tmp_path / LAST, weights_only=True)["global_step"] == 4
@@ -197,7 +198,7 @@ def test_others_checkpoints_are_left_as_they_are(tmp_path: Path) -> None:
 def test_the_selected_student_is_there_again_when_a_run_ended_before_it_was_written(tmp_path: Path) -> None:
     whole = fit(tmp_path / "whole")
     assert whole["best"][0] == 0
-    with pytest.raises(interruption.Interrupted):
+    with pytest.raises(signals.Interrupted):
         fit(tmp_path / "parts", after=BATCHES)
     (tmp_path / "parts" / "checkpoints" / BEST).unlink()
     assert_equal(whole, fit(tmp_path / "parts", checkpoint=newest_whole(tmp_path / "parts" / "checkpoints")))

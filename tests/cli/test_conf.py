@@ -14,9 +14,9 @@ from omegaconf import DictConfig, OmegaConf, read_write
 from torch import nn
 
 from stkd_lightning.cli.checks import check
-from stkd_lightning.cli.compose import conf_dir
 from stkd_lightning.models import list_models
 from stkd_lightning.schedules import Cosine, MultiStep
+from stkd_lightning.utilities.paths import conf_dir
 
 CONF = conf_dir()
 EXPERIMENTS = sorted(

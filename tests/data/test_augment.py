@@ -4,7 +4,7 @@ from torchvision.transforms import RandomCrop, RandomHorizontalFlip
 from torchvision.transforms import functional as V
 
 from stkd_lightning.data.augment import Draws, crop_and_flip, draw
-from stkd_lightning.randomness import sample_bits
+from stkd_lightning.utilities.random import sample_bits
 
 
 def augmented(

@@ -13,7 +13,7 @@ from stkd_lightning.data.hold_out import hold_out
 from stkd_lightning.data.loader import EvalLoader, Normalize, TrainLoader
 from stkd_lightning.data.resident import fits, place
 from stkd_lightning.data.sampling import shuffled
-from stkd_lightning.errors import InputError
+from stkd_lightning.utilities.errors import InputError
 
 SPLIT = Split(
     np.random.default_rng(0).integers(0, 256, (50, 3, 8, 8), dtype=np.uint8), np.arange(50, dtype=np.int64) % 5

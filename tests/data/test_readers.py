@@ -17,7 +17,7 @@ from stkd_lightning.data import (
     ImageFolderDataModule,
     TinyImageNetDataModule,
 )
-from stkd_lightning.errors import InputError
+from stkd_lightning.utilities.errors import InputError
 from tests.data.conftest import dump, picture
 
 

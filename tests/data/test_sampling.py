@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from stkd_lightning.data import ArrayDataModule, CIFAR100DataModule, DigitsDataModule, ImageFolderDataModule, loader
 from stkd_lightning.data.sampler import group_number
 from stkd_lightning.data.sampling import shuffled, uniform
-from stkd_lightning.errors import InputError
-from stkd_lightning.randomness import generator
+from stkd_lightning.utilities.errors import InputError
+from stkd_lightning.utilities.random import generator
 from tests.data.conftest import picture
 
 

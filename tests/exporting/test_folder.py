@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from stkd_lightning import load_student
-from stkd_lightning.errors import InputError
 from stkd_lightning.exporting import Format, Safetensors
 from stkd_lightning.exporting.folder import check_replaceable, format_of, replaced, write_facts
+from stkd_lightning.utilities.errors import InputError
 from tests.exporting.students import NETWORKS, checkpoint
 
 

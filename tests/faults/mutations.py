@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from stkd_lightning.errors import InputError
+from stkd_lightning.utilities.errors import InputError
 
 SECONDS = 10
 

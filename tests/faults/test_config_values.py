@@ -7,10 +7,10 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from stkd_lightning import ranges
 from stkd_lightning.cli.checks import RANGES, check
 from stkd_lightning.cli.compose import composed, composing, options
-from stkd_lightning.errors import InputError
+from stkd_lightning.utilities import validation
+from stkd_lightning.utilities.errors import InputError
 from tests.faults.mutations import read
 
 with composing():
@@ -101,5 +101,5 @@ def test_what_was_once_another_exception(overrides: list[str], words: str) -> No
 @given(st.sampled_from(["whole", "positive", "unit_interval", "non_negative", "path", "automatic"]), st.data())
 def test_ranges(name: str, data: st.DataObject) -> None:
     value = data.draw(st.one_of(st.integers(), st.floats(), st.text(), st.none(), st.booleans(), st.just(10**400)))
-    taken = read(repr(value), lambda: getattr(ranges, name)("an.option.of.the.user", value))
+    taken = read(repr(value), lambda: getattr(validation, name)("an.option.of.the.user", value))
     assert isinstance(taken, InputError) or taken == value

@@ -17,8 +17,8 @@ from torch import nn
 from stkd_lightning.data import CIFAR100DataModule
 from stkd_lightning.data.images import decode
 from stkd_lightning.data.unpack import extract
-from stkd_lightning.errors import InputError
 from stkd_lightning.sealed import write_sealed
+from stkd_lightning.utilities.errors import InputError
 from stkd_lightning.weights import load_weights
 from tests.data.conftest import pack_tar, pack_zip
 from tests.faults.mutations import mutations, read, tree

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from stkd_lightning.data.pickles import read_pickle
-from stkd_lightning.errors import InputError
+from stkd_lightning.utilities.errors import InputError
 from stkd_lightning.weights import read_checkpoint
 from tests.faults.mutations import read
 

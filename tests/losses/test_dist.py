@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from stkd_lightning.errors import InputError
 from stkd_lightning.losses import DISTLoss, inter_class, intra_class
 from stkd_lightning.outputs import MixedTarget, ModelOutput
+from stkd_lightning.utilities.errors import InputError
 from tests.losses.properties import Function, check_finite, check_gradient, check_half_precision, check_order, waves
 
 BOTH = pytest.mark.parametrize("relation", [inter_class, intra_class])

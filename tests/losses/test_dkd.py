@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from stkd_lightning.errors import InputError
 from stkd_lightning.losses import DKDLoss, decoupled, similarity_transfer, softened_kl
 from stkd_lightning.outputs import MixedTarget, ModelOutput, StepContext
+from stkd_lightning.utilities.errors import InputError
 from tests.losses.properties import (
     check_definition,
     check_finite,

@@ -4,7 +4,6 @@ import pytest
 import torch
 from torch import nn
 
-from stkd_lightning.errors import InputError
 from stkd_lightning.losses import (
     ATLoss,
     CCKDLoss,
@@ -21,6 +20,7 @@ from stkd_lightning.losses import (
 from stkd_lightning.losses.feature_loss import FeatureLoss, Shapes, check_maps, everyone, same_resolution
 from stkd_lightning.models import Probe
 from stkd_lightning.outputs import MixedTarget, ModelOutput
+from stkd_lightning.utilities.errors import InputError
 from tests.losses.properties import Function, output, probes, waves
 
 TARGET = MixedTarget.unmixed(torch.arange(4))

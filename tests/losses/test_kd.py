@@ -3,9 +3,9 @@ import math
 import pytest
 import torch
 
-from stkd_lightning.errors import InputError
 from stkd_lightning.losses import KDLoss, softened_kl
 from stkd_lightning.outputs import MixedTarget, ModelOutput
+from stkd_lightning.utilities.errors import InputError
 
 
 def kl_by_loops(student: torch.Tensor, teacher: torch.Tensor, temperature: float) -> float:

@@ -14,8 +14,8 @@ from stkd_lightning import Batch, DistillationModule, Mixup, StepContext
 from stkd_lightning import losses as methods
 from stkd_lightning.losses import CrossEntropyLoss, Loss, WeightedSum
 from stkd_lightning.models import Layers
-from stkd_lightning.randomness import generator
 from stkd_lightning.teacher import FrozenTeacher
+from stkd_lightning.utilities.random import generator
 
 BATCH, STEPS, CLASSES = 64, 3, 5
 

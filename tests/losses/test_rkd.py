@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from stkd_lightning.errors import InputError
 from stkd_lightning.losses import Features, RKDLoss, relational
 from stkd_lightning.outputs import MixedTarget
+from stkd_lightning.utilities.errors import InputError
 from tests.losses.properties import (
     Function,
     check_definition,

@@ -10,12 +10,12 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from stkd_lightning import DistillationModule
-from stkd_lightning.errors import InputError
 from stkd_lightning.losses import SimKDLoss
 from stkd_lightning.losses.base import Features
 from stkd_lightning.models import FeatureTap, Probe, create_model, reuse_classifier
 from stkd_lightning.outputs import MixedTarget
 from stkd_lightning.teacher import FrozenTeacher
+from stkd_lightning.utilities.errors import InputError
 from tests.losses.maps import array, mean_square, pooled
 from tests.losses.properties import (
     check_definition,

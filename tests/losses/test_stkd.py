@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from stkd_lightning.errors import InputError
 from stkd_lightning.losses import KDLoss, STKDLoss, mixed_cross_entropy, similarity_transfer, softened_kl
 from stkd_lightning.outputs import MixedTarget, ModelOutput
+from stkd_lightning.utilities.errors import InputError
 
 logit_pairs = hnp.arrays(np.float64, (2, 5, 6), elements=st.floats(-8, 8, width=32))
 label_pairs = hnp.arrays(np.int64, (5, 2), elements=st.integers(0, 5))

@@ -2,10 +2,10 @@ import pytest
 import torch
 from torch import nn
 
-from stkd_lightning.errors import InputError
 from stkd_lightning.losses import CrossEntropyLoss, KDLoss, Loss, STKDLoss, Terms, WeightedSum
 from stkd_lightning.losses.base import Features
 from stkd_lightning.outputs import MixedTarget, ModelOutput, StepContext
+from stkd_lightning.utilities.errors import InputError
 
 STUDENT, TEACHER = ModelOutput(torch.randn(4, 3)), ModelOutput(torch.randn(4, 3))
 TARGET = MixedTarget.unmixed(torch.tensor([0, 1, 2, 0]))

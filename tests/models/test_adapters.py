@@ -2,7 +2,6 @@ import pytest
 import torch
 from torch import nn
 
-from stkd_lightning.errors import InputError
 from stkd_lightning.models import (
     AdaptedInput,
     FeatureTap,
@@ -14,6 +13,7 @@ from stkd_lightning.models import (
 )
 from stkd_lightning.models.adapters import replace_classifier
 from stkd_lightning.models.inputs import declared
+from stkd_lightning.utilities.errors import InputError
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
 

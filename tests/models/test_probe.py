@@ -3,7 +3,6 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from stkd_lightning.errors import InputError
 from stkd_lightning.models import (
     AdaptedInput,
     FeatureTap,
@@ -15,6 +14,7 @@ from stkd_lightning.models import (
     torchvision_model,
 )
 from stkd_lightning.outputs import ModelOutput
+from stkd_lightning.utilities.errors import InputError
 
 IMAGE = torch.randn(1, 3, 8, 8, generator=torch.Generator().manual_seed(0))
 

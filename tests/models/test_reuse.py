@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from stkd_lightning.errors import InputError
 from stkd_lightning.models import AdaptedInput, FeatureTap, InputSpec, Probe, create_model, reuse_classifier
 from stkd_lightning.models.cost import parameters
 from stkd_lightning.models.reuse import Projector, head_of
+from stkd_lightning.utilities.errors import InputError
 
 PAIRS = [
     ("resnet8", "resnet8x4"),

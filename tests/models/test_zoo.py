@@ -2,9 +2,9 @@ import pytest
 import torch
 from torch import nn
 
-from stkd_lightning.errors import InputError
 from stkd_lightning.models import create_model, list_models
 from stkd_lightning.models.cost import flops, parameters
+from stkd_lightning.utilities.errors import InputError
 
 # Parameters at 100 classes, of RepDistiller's networks.
 PUBLISHED = {

@@ -17,11 +17,11 @@ from omegaconf import OmegaConf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from stkd_lightning.cli import checks
-from stkd_lightning.errors import InputError
 from stkd_lightning.reporting.dashboards import abandon, finish, log_configuration
 from stkd_lightning.reporting.mlflow import LenientMLFlowLogger
 from stkd_lightning.reporting.naming import run_name, sweep_name
 from stkd_lightning.reporting.tensorboard import LenientTensorBoardLogger
+from stkd_lightning.utilities.errors import InputError
 from tests.conftest import Command
 
 RUN = ["experiment=quickstart", "loss=ce", "trainer.max_epochs=4", "baseline=false", "cache_dir=cache",

@@ -8,12 +8,12 @@ from xml.etree import ElementTree
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from stkd_lightning.errors import InputError
 from stkd_lightning.reporting.figures import foremost, pictures, png, svg
 from stkd_lightning.reporting.page import page
 from stkd_lightning.reporting.report import Report, make_report, report_csv, report_markdown
 from stkd_lightning.reporting.runs import Run, find_runs
 from stkd_lightning.reporting.settings import settings
+from stkd_lightning.utilities.errors import InputError
 from tests.reporting.runs import run, written
 
 

@@ -4,9 +4,9 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from stkd_lightning.errors import InputError
 from stkd_lightning.models import create_model
 from stkd_lightning.runs import speed
+from stkd_lightning.utilities.errors import InputError
 
 
 @pytest.mark.parametrize("half", [True, False])

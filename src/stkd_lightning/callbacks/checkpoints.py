@@ -9,16 +9,16 @@ from typing import Any
 import lightning as L
 from lightning.pytorch.callbacks import Checkpoint
 
-from stkd_lightning import interruption
 from stkd_lightning.callbacks.loops import at_epoch_end, between_batches
 from stkd_lightning.checkpoint_folder import keep_as
 from stkd_lightning.checkpoint_io import SealedCheckpointIO
 from stkd_lightning.data.loader import TrainLoader
-from stkd_lightning.distributed import largest
-from stkd_lightning.errors import RunError
-from stkd_lightning.files import BEFORE, BEST, LAST, last_kept
 from stkd_lightning.module import DistillationModule
 from stkd_lightning.reporting.metrics_file import MetricsFile
+from stkd_lightning.utilities import signals
+from stkd_lightning.utilities.distributed import largest
+from stkd_lightning.utilities.errors import RunError
+from stkd_lightning.utilities.files import BEFORE, BEST, LAST, last_kept
 
 AGREE = 8  # batches between two questions among ranks whether one of them was asked to end
 
@@ -65,8 +65,8 @@ class Checkpoints(Checkpoint):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Handle signals in place of Lightning, which has just begun to, and leave out the batches that are done."""
-        interruption.listen_again()
-        interruption.hold()
+        signals.listen_again()
+        signals.hold()
         self._holds = True
         if self._done == 0:  # with max_steps Lightning takes the beginning of an epoch for the middle of one
             trainer.fit_loop.epoch_loop.restarting = False
@@ -83,12 +83,12 @@ class Checkpoints(Checkpoint):
 
     def _release(self) -> None:
         if self._holds:
-            interruption.release()
+            signals.release()
         self._holds = False
 
     def on_test_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Handle signals in place of Lightning."""
-        interruption.listen_again()
+        signals.listen_again()
 
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
@@ -100,7 +100,7 @@ class Checkpoints(Checkpoint):
         received = self._asked(trainer, batch_idx)
         if batch_idx == 0:
             if received:
-                raise interruption.answer(received, self._words(trainer))
+                raise signals.answer(received, self._words(trainer))
             return
         late = self.minutes is not None and time.monotonic() - self._saved_at > 60 * self.minutes
         if trainer.world_size > 1:
@@ -108,7 +108,7 @@ class Checkpoints(Checkpoint):
         if received or late:
             self._save(trainer, pl_module, between_batches)
         if received:
-            raise interruption.answer(received, self._words(trainer))
+            raise signals.answer(received, self._words(trainer))
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Take note of the figures."""
@@ -126,17 +126,17 @@ class Checkpoints(Checkpoint):
         self._save(trainer, pl_module, at_epoch_end)
         received = self._asked(trainer, 0)
         if received:
-            raise interruption.answer(received, self._words(trainer))
+            raise signals.answer(received, self._words(trainer))
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         """Have the ranks that Lightning started end with this one."""
         self._release()
         launcher: Any = trainer.strategy.launcher
-        if isinstance(exception, interruption.Interrupted) and launcher is not None:
+        if isinstance(exception, signals.Interrupted) and launcher is not None:
             launcher.kill(exception.received)
 
     def _asked(self, trainer: L.Trainer, batch_idx: int) -> Signals | None:
-        own = interruption.requested()
+        own = signals.requested()
         if trainer.world_size > 1:
             if batch_idx % AGREE:
                 return None

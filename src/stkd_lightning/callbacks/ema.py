@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from stkd_lightning import ranges
 from stkd_lightning.module import DistillationModule
+from stkd_lightning.utilities import validation
 
 KEY = "ema"
 PREFIX = "student."
@@ -30,7 +30,7 @@ class EMA(L.Callback):
     """
 
     def __init__(self, decay: float = 0.999) -> None:
-        self.decay = ranges.unit_interval("callbacks.ema.decay", decay)
+        self.decay = validation.unit_interval("callbacks.ema.decay", decay)
         self.updates = 0
         self.average: dict[str, Tensor] = {}
 

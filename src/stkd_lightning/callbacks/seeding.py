@@ -5,8 +5,8 @@ from typing import Any
 import lightning as L
 import torch
 
-from stkd_lightning.distributed import world
-from stkd_lightning.randomness import generator
+from stkd_lightning.utilities.distributed import world
+from stkd_lightning.utilities.random import generator
 
 
 class Seeding(L.Callback):

@@ -10,47 +10,46 @@ from typing import Any
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from stkd_lightning import ranges
-from stkd_lightning.cache import cache_root
 from stkd_lightning.cli.compose import options
 from stkd_lightning.cli.student_checks import check_export, check_predict, check_report
-from stkd_lightning.cli.writable import check_writable
-from stkd_lightning.errors import InputError, reason, unknown
-from stkd_lightning.files import check_exists, last_kept
+from stkd_lightning.utilities import validation
+from stkd_lightning.utilities.errors import InputError, reason, unknown
+from stkd_lightning.utilities.files import check_exists, check_writable, last_kept
+from stkd_lightning.utilities.paths import cache_root
 
 Check = Callable[[str, Any], object]
 
 # An option's name means the same range wherever it stands in its part of the configuration.
 RANGES: dict[str, dict[str, Check]] = {
     "loss": {
-        "alpha": ranges.unit_interval,
-        "temperature": ranges.positive,
-        "incorrect_weight": ranges.optional_non_negative,
-        "gamma": ranges.positive,
-        "variance": ranges.positive,
-        "warmup": ranges.unit_interval,
-        "momentum": ranges.unit_interval,
-        "order": partial(ranges.whole, minimum=1),
-        "negatives": partial(ranges.whole, minimum=1),
-        "width": partial(ranges.whole, minimum=1),
-        "embedding_width": partial(ranges.optional_whole, minimum=1),
-        **{f"{part}_weight": ranges.non_negative for part in ("distance", "angle", "target", "inter", "intra")},
+        "alpha": validation.unit_interval,
+        "temperature": validation.positive,
+        "incorrect_weight": validation.optional_non_negative,
+        "gamma": validation.positive,
+        "variance": validation.positive,
+        "warmup": validation.unit_interval,
+        "momentum": validation.unit_interval,
+        "order": partial(validation.whole, minimum=1),
+        "negatives": partial(validation.whole, minimum=1),
+        "width": partial(validation.whole, minimum=1),
+        "embedding_width": partial(validation.optional_whole, minimum=1),
+        **{f"{part}_weight": validation.non_negative for part in ("distance", "angle", "target", "inter", "intra")},
     },
     "mixup": {
-        "alpha": ranges.positive,
-        "k": partial(ranges.whole, minimum=2),
-        "probability": ranges.unit_interval,
-        "fraction": ranges.unit_interval,
+        "alpha": validation.positive,
+        "k": partial(validation.whole, minimum=2),
+        "probability": validation.unit_interval,
+        "fraction": validation.unit_interval,
     },
     "dataset": {
-        "batch_size": partial(ranges.whole, minimum=1),
-        "validation_fraction": ranges.unit_interval,
-        "resident": ranges.automatic,
-        "workers": partial(ranges.optional_whole, minimum=1),
-        "sampler_groups": partial(ranges.optional_whole, minimum=1),
+        "batch_size": partial(validation.whole, minimum=1),
+        "validation_fraction": validation.unit_interval,
+        "resident": validation.automatic,
+        "workers": partial(validation.optional_whole, minimum=1),
+        "sampler_groups": partial(validation.optional_whole, minimum=1),
     },
-    "trainer": {"max_epochs": partial(ranges.whole, minimum=1)},
-    "optimizer": {"lr": ranges.positive},
+    "trainer": {"max_epochs": partial(validation.whole, minimum=1)},
+    "optimizer": {"lr": validation.positive},
 }
 
 SAMPLERS = ("shuffled", "class_uniform", "superclass_uniform")
@@ -82,18 +81,18 @@ def _check(config: DictConfig) -> None:
                 if option in node:
                     check_range(f"{name}.{option}", node[option])
     if "seed" in config:
-        ranges.whole("seed", config.seed)
+        validation.whole("seed", config.seed)
     if "resume" in config and not (config.resume in (None, "auto") or config.resume is False):
         raise InputError(f"resume={config.resume}: must be auto, false or null")
     if config.get("checkpoint_minutes") is not None:
-        ranges.positive("checkpoint_minutes", config.checkpoint_minutes)
+        validation.positive("checkpoint_minutes", config.checkpoint_minutes)
     if "compile" in config:
-        ranges.automatic("compile", config.compile)
+        validation.automatic("compile", config.compile)
     if "precision" in config and config.precision not in PRECISIONS:
         raise unknown("precision", str(config.precision), PRECISIONS)
     if "teacher" in config:
         _check_teacher(config.teacher)
-    if "checkpoint" in config and not Path(ranges.path("checkpoint", config.checkpoint)).is_dir():
+    if "checkpoint" in config and not Path(validation.path("checkpoint", config.checkpoint)).is_dir():
         check_exists(Path(config.checkpoint))
     if "push_to_hub" in config:
         check_export(config)
@@ -102,11 +101,11 @@ def _check(config: DictConfig) -> None:
     if "runs" in config:
         check_report(config)
     if "trust" in config:
-        ranges.switch("trust", config.trust)
+        validation.switch("trust", config.trust)
     if "logger" in config:
         _check_packages(config.logger)
     if config.get("cache_dir") is not None:
-        ranges.path("cache_dir", config.cache_dir)
+        validation.path("cache_dir", config.cache_dir)
     if "dataset" in config:
         if config.dataset.get("sampler", SAMPLERS[0]) not in SAMPLERS:
             raise unknown("dataset.sampler", str(config.dataset.sampler), SAMPLERS)
@@ -114,18 +113,18 @@ def _check(config: DictConfig) -> None:
         if "hydra" in config:
             _check_one_folder(config)
     for folder in output_folders(config):
-        ranges.path("output folder", str(folder))
+        validation.path("output folder", str(folder))
         check_writable(folder)
 
 
 def _check_teacher(teacher: DictConfig) -> None:
-    ranges.whole("teacher.max_epochs", teacher.max_epochs, minimum=1)
-    ranges.whole("teacher.seed", teacher.seed)
-    ranges.optional_non_negative("teacher.min_accuracy", teacher.min_accuracy)
-    ranges.switch("teacher.replay", teacher.replay)
-    ranges.positive("teacher.replay_limit", teacher.replay_limit)
+    validation.whole("teacher.max_epochs", teacher.max_epochs, minimum=1)
+    validation.whole("teacher.seed", teacher.seed)
+    validation.optional_non_negative("teacher.min_accuracy", teacher.min_accuracy)
+    validation.switch("teacher.replay", teacher.replay)
+    validation.positive("teacher.replay_limit", teacher.replay_limit)
     if teacher.lr is not None:
-        ranges.positive("teacher.lr", teacher.lr)
+        validation.positive("teacher.lr", teacher.lr)
     if teacher.checkpoint is None:
         for name in ("input_size", "mean", "std"):
             if teacher[name] is not None:
@@ -133,7 +132,7 @@ def _check_teacher(teacher: DictConfig) -> None:
                     f"teacher.{name}: tells how a checkpoint was trained, but teacher.checkpoint is not set"
                 )
     elif teacher.checkpoint != "pretrained":
-        check_exists(Path(ranges.path("teacher.checkpoint", teacher.checkpoint)))
+        check_exists(Path(validation.path("teacher.checkpoint", teacher.checkpoint)))
 
 
 def _check_packages(loggers: DictConfig) -> None:

@@ -20,15 +20,15 @@ from hydra.errors import ConfigCompositionException, HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from stkd_lightning import interruption
-from stkd_lightning.cache import cache_root
 from stkd_lightning.cli.checks import check, check_fresh, output_folders
-from stkd_lightning.cli.compose import composed, composing, conf_dir, jobs
+from stkd_lightning.cli.compose import composed, composing, jobs
 from stkd_lightning.cli.credentials import hide_in_logs
 from stkd_lightning.cli.sweep import FOLDERS, outcome
-from stkd_lightning.errors import InputError, RunError
-from stkd_lightning.ranks import process_rank
-from stkd_lightning.redaction import redacted
+from stkd_lightning.utilities import signals
+from stkd_lightning.utilities.errors import InputError, RunError
+from stkd_lightning.utilities.paths import cache_root, conf_dir
+from stkd_lightning.utilities.rank import process_rank
+from stkd_lightning.utilities.redaction import redacted
 
 EXIT_FAULT = 1
 EXIT_MISTAKE = 2
@@ -47,7 +47,7 @@ def command(config_name: str, job: str) -> None:
     resumes = config_name == "train"  # the others are done in one go
     hide_in_logs()
     try:
-        interruption.listen()
+        signals.listen()
         arguments = get_args_parser().parse_args()
         if not (arguments.hydra_help or arguments.info or arguments.shell_completion):
             before = _check_all(arguments, config_name)
@@ -61,7 +61,7 @@ def command(config_name: str, job: str) -> None:
             raise raised[0]
         if not made:
             sys.stdout.flush()  # short help too is found unread here, and not as Python ends
-    except interruption.Interrupted as end:
+    except signals.Interrupted as end:
         if process_rank() == 0:
             print(_words(end, made) if resumes else f"interrupted by {end.received.name}", file=sys.stderr)
         sys.exit(end.exit_code)
@@ -83,7 +83,7 @@ def command(config_name: str, job: str) -> None:
         if made or os.environ.get("LOCAL_RANK", "0") == "0":  # what the configuration shows, all ranks see
             print(f"error: {redacted(mistake)}", file=sys.stderr)
         else:
-            with suppress(interruption.Interrupted):  # a launcher ends all ranks when one leaves: the first says why
+            with suppress(signals.Interrupted):  # a launcher ends all ranks when one leaves: the first says why
                 time.sleep(FIRST_RANK_SPEAKS_S)
         sys.exit(EXIT_MISTAKE)
 
@@ -155,7 +155,7 @@ def _in_own_process(program: str) -> float | None:
     flags = ["--config-name", settings.job.config_name or "train", *(f for path in own for f in ("--config-dir", path))]
     task: Any = OmegaConf.to_container(settings.overrides.task, resolve=False)
     overrides = [*task, f"hydra.run.dir='{folder}'", "hydra.mode=RUN"]
-    code = interruption.run_child([sys.executable, "-m", program, *flags, *overrides])
+    code = signals.run_child([sys.executable, "-m", program, *flags, *overrides])
     if code == EXIT_MISTAKE:
         raise InputError(f"job {settings.job.num} of the sweep: refused, see above")
     if code:
@@ -163,10 +163,10 @@ def _in_own_process(program: str) -> float | None:
     return outcome(Path(folder))
 
 
-def _words(end: interruption.Interrupted, made: list[Path]) -> str:
+def _words(end: signals.Interrupted, made: list[Path]) -> str:
     """Say what ended a run, and how to go on; have SLURM start its job again where it ended for lack of time."""
     saved = f" {end.saved}" if end.saved else ""
-    if end.requeues and interruption.requeue():
+    if end.requeues and signals.requeue():
         again = "SLURM starts the job again" + ("" if "resume=auto" in sys.argv else ", but without resume=auto")
         return f"interrupted by {end.received.name}{saved}; {again}"
     return f"interrupted by {end.received.name}{saved}{_go_on(made)}"

@@ -18,7 +18,8 @@ from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from stkd_lightning.errors import InputError, unknown
+from stkd_lightning.utilities.errors import InputError, unknown
+from stkd_lightning.utilities.paths import conf_dir
 
 # What Hydra raises for values that it does not expect.
 UNREADABLE = (
@@ -28,12 +29,6 @@ UNREADABLE = (
 
 LAUNCHERS = {f"hydra/launcher/{name}" for name in ("joblib", "submitit_local", "submitit_slurm")}
 OPTUNA = "hydra/sweeper/optuna"
-
-
-def conf_dir() -> Path:
-    """Return the folder of the shipped configuration: in the package, or beside ``src`` in a checkout."""
-    shipped = Path(__file__).parents[1] / "conf"
-    return shipped if shipped.is_dir() else Path(__file__).parents[3] / "conf"
 
 
 @contextmanager

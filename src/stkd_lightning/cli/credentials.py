@@ -8,8 +8,8 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from stkd_lightning.files import write_text
-from stkd_lightning.redaction import redacted
+from stkd_lightning.utilities.files import write_text
+from stkd_lightning.utilities.redaction import redacted
 
 
 def hide_in_logs() -> None:

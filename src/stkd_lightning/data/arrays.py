@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from stkd_lightning.errors import InputError, RunError, reason
+from stkd_lightning.utilities.errors import InputError, RunError, reason
 
 FORMAT = 2
 FACTS = "facts.json"

@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from stkd_lightning.randomness import sample_bits
+from stkd_lightning.utilities.random import sample_bits
 
 
 class Draws(NamedTuple):

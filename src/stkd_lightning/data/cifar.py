@@ -6,7 +6,7 @@ from stkd_lightning.data.arrays import RawData, RawSplit
 from stkd_lightning.data.download import Archive
 from stkd_lightning.data.official import OfficialDataModule
 from stkd_lightning.data.pickles import image_rows, label_list, name_list, read_pickle
-from stkd_lightning.errors import InputError
+from stkd_lightning.utilities.errors import InputError
 
 SHAPE = (3, 32, 32)
 

@@ -7,7 +7,7 @@ from stkd_lightning.data.download import Archive
 from stkd_lightning.data.folders import read_folder
 from stkd_lightning.data.images import class_folders
 from stkd_lightning.data.official import OfficialDataModule
-from stkd_lightning.errors import InputError
+from stkd_lightning.utilities.errors import InputError
 
 
 class CINIC10DataModule(OfficialDataModule):

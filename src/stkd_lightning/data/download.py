@@ -15,8 +15,8 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 from tqdm import tqdm
 
 from stkd_lightning.data.unpack import CHUNK, MACHINE, Limits
-from stkd_lightning.errors import InputError, reason
-from stkd_lightning.redaction import redacted
+from stkd_lightning.utilities.errors import InputError, reason
+from stkd_lightning.utilities.redaction import redacted
 
 ATTEMPTS = 5
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from stkd_lightning.data.arrays import RawSplit
 from stkd_lightning.data.images import class_folders, decode_all, image_files
-from stkd_lightning.errors import InputError
+from stkd_lightning.utilities.errors import InputError
 
 
 def read_folder(folder: Path, class_names: list[str], size: int, description: str) -> RawSplit:

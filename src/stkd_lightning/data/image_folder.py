@@ -3,12 +3,12 @@
 from pathlib import Path
 from typing import Any
 
-from stkd_lightning import ranges
 from stkd_lightning.data.arrays import RawData
 from stkd_lightning.data.folders import read_folder
 from stkd_lightning.data.images import class_folders
 from stkd_lightning.data.module import ArrayDataModule
-from stkd_lightning.errors import InputError
+from stkd_lightning.utilities import validation
+from stkd_lightning.utilities.errors import InputError
 
 MAX_SIZE = 4096
 
@@ -44,7 +44,7 @@ class ImageFolderDataModule(ArrayDataModule):
         **options: Any,
     ) -> None:
         super().__init__(data_dir, **options)
-        self.size = ranges.whole("dataset.image_size", image_size, minimum=8)
+        self.size = validation.whole("dataset.image_size", image_size, minimum=8)
         if self.size > MAX_SIZE:
             raise InputError(f"dataset.image_size={self.size}: must be at most {MAX_SIZE}; 224 is usual")
         self.folders = {"train": train_folder, "val": val_folder, "test": test_folder}

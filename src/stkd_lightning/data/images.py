@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from tqdm import tqdm
 
-from stkd_lightning.errors import InputError, reason
+from stkd_lightning.utilities.errors import InputError, reason
 
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".ppm", ".pgm", ".tif", ".tiff")
 # Pillow knows many more, among them one that it hands to another program (PostScript, to Ghostscript).

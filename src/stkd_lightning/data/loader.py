@@ -14,14 +14,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from stkd_lightning import interruption
 from stkd_lightning.data.augment import Draws, crop_and_flip, draw
 from stkd_lightning.data.resident import Pixels
 from stkd_lightning.data.sampling import Order
-from stkd_lightning.distributed import world
-from stkd_lightning.errors import InputError
 from stkd_lightning.outputs import Batch
-from stkd_lightning.randomness import generator
+from stkd_lightning.utilities import signals
+from stkd_lightning.utilities.distributed import world
+from stkd_lightning.utilities.errors import InputError
+from stkd_lightning.utilities.random import generator
 
 
 class Normalize:
@@ -74,11 +74,11 @@ class Pass(Dataset[Batch]):
 
 def _live_as_the_run(worker: int) -> None:
     """Have a worker outlast a signal that asks all of a run to end, which the run needs it for, but not the run."""
-    for one in interruption.SIGNALS:
+    for one in signals.SIGNALS:
         signal.signal(one, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: signal.alarm(60))
     if hasattr(signal, "pthread_sigmask"):
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, interruption.SIGNALS)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, signals.SIGNALS)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
@@ -107,7 +107,7 @@ def _batches(one: Pass, workers: int, first: int = 0) -> Iterator[Batch]:
         multiprocessing_context=fork,
         worker_init_fn=_live_as_the_run,
     )
-    with interruption.blocked():  # until a worker is ready for them
+    with signals.blocked():  # until a worker is ready for them
         return iter(loader)
 
 

@@ -12,19 +12,19 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from stkd_lightning import ranges
-from stkd_lightning.cache import cache_root, key_of
 from stkd_lightning.data.arrays import FORMAT, Arrays, RawData
 from stkd_lightning.data.hold_out import hold_out
 from stkd_lightning.data.loader import EvalLoader, Normalize, Pass, TrainLoader
 from stkd_lightning.data.prepare import prepare
 from stkd_lightning.data.resident import Pixels, fits, place
 from stkd_lightning.data.sampler import Sampler, checked, order_of
-from stkd_lightning.distributed import world
-from stkd_lightning.errors import InputError
 from stkd_lightning.outputs import Batch
-from stkd_lightning.randomness import generator
-from stkd_lightning.reporting.console import say
+from stkd_lightning.utilities import validation
+from stkd_lightning.utilities.console import say
+from stkd_lightning.utilities.distributed import world
+from stkd_lightning.utilities.errors import InputError
+from stkd_lightning.utilities.paths import cache_root, key_of
+from stkd_lightning.utilities.random import generator
 
 
 class ArrayDataModule(L.LightningDataModule):
@@ -70,16 +70,16 @@ class ArrayDataModule(L.LightningDataModule):
     ) -> None:
         super().__init__()
         self.data_dir = Path(data_dir).expanduser()
-        self.batch_size = ranges.whole("dataset.batch_size", batch_size, minimum=1)
-        self.validation_fraction = ranges.unit_interval("dataset.validation_fraction", validation_fraction)
+        self.batch_size = validation.whole("dataset.batch_size", batch_size, minimum=1)
+        self.validation_fraction = validation.unit_interval("dataset.validation_fraction", validation_fraction)
         if validation_fraction == 1:
             raise InputError("dataset.validation_fraction=1: leaves nothing to train on; 0.1 is usual")
-        self.split_seed = ranges.whole("dataset.split_seed", split_seed)
-        self.seed = ranges.whole("seed", seed)
-        self.padding = ranges.optional_whole("dataset.padding", padding)
+        self.split_seed = validation.whole("dataset.split_seed", split_seed)
+        self.seed = validation.whole("seed", seed)
+        self.padding = validation.optional_whole("dataset.padding", padding)
         self.flip = flip
-        self.resident = ranges.automatic("dataset.resident", resident)
-        self.workers = ranges.optional_whole("dataset.workers", workers, minimum=1)
+        self.resident = validation.automatic("dataset.resident", resident)
+        self.workers = validation.optional_whole("dataset.workers", workers, minimum=1)
         self.sampler, self.sampler_groups = checked(sampler, sampler_groups)
         self._placed: dict[str, tuple[torch.device, Pixels, int]] = {}
         self.cache = cache_root(cache_dir) / "data"

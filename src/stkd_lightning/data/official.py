@@ -9,7 +9,7 @@ from filelock import FileLock
 from stkd_lightning.data.download import Archive, fetch
 from stkd_lightning.data.module import ArrayDataModule
 from stkd_lightning.data.unpack import extract
-from stkd_lightning.errors import InputError
+from stkd_lightning.utilities.errors import InputError
 
 
 class OfficialDataModule(ArrayDataModule):

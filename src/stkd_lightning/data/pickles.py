@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from stkd_lightning.data import plain_pickle
-from stkd_lightning.errors import InputError, reason
+from stkd_lightning.utilities.errors import InputError, reason
 
 LARGEST = 1 << 30  # bytes; the largest official file has 0.16 GB
 LONGEST_NAME = 200

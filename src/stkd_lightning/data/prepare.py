@@ -11,8 +11,8 @@ import numpy as np
 from filelock import FileLock
 
 from stkd_lightning.data.arrays import FACTS, Arrays, RawData, RawSplit, files_of, open_arrays
-from stkd_lightning.errors import InputError
-from stkd_lightning.files import settle
+from stkd_lightning.utilities.errors import InputError
+from stkd_lightning.utilities.files import settle
 
 
 def prepare(folder: Path, read: Callable[[], RawData]) -> Arrays:

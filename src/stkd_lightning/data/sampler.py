@@ -6,10 +6,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from stkd_lightning import ranges
 from stkd_lightning.data.arrays import Arrays
 from stkd_lightning.data.sampling import Order, shuffled, uniform
-from stkd_lightning.errors import InputError, unknown
+from stkd_lightning.utilities import validation
+from stkd_lightning.utilities.errors import InputError, unknown
 
 Sampler = Literal["shuffled", "class_uniform", "superclass_uniform"]
 SAMPLERS = ("shuffled", "class_uniform", "superclass_uniform")
@@ -28,7 +28,7 @@ def checked(sampler: Any, number: Any) -> tuple[Sampler, int | None]:
     """
     if sampler not in SAMPLERS:
         raise unknown("dataset.sampler", str(sampler), SAMPLERS)
-    number = ranges.optional_whole("dataset.sampler_groups", number, minimum=1)
+    number = validation.optional_whole("dataset.sampler_groups", number, minimum=1)
     if number is not None and sampler == "shuffled":
         raise InputError(
             f"dataset.sampler_groups={number}: has no effect with dataset.sampler=shuffled; "

@@ -6,7 +6,7 @@ from stkd_lightning.data.arrays import RawData, RawSplit
 from stkd_lightning.data.download import Archive
 from stkd_lightning.data.images import class_folders, decode_all, image_files
 from stkd_lightning.data.official import OfficialDataModule
-from stkd_lightning.errors import InputError, reason
+from stkd_lightning.utilities.errors import InputError, reason
 
 SIZE = 64
 LONGEST_TEXT = 1 << 26  # bytes; words.txt has 2.6 million

@@ -17,7 +17,7 @@ from typing import IO, Any, NamedTuple
 
 from tqdm import tqdm
 
-from stkd_lightning.errors import InputError, reason
+from stkd_lightning.utilities.errors import InputError, reason
 
 CHUNK = 1 << 20
 TRAILER = 16 << 20  # bytes that may follow the end of a tar; its blocks are filled up

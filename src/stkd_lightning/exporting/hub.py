@@ -5,7 +5,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from stkd_lightning.errors import InputError, RunError, reason
+from stkd_lightning.utilities.errors import InputError, RunError, reason
 
 LOG_IN = "log in by hf auth login, or set HF_TOKEN to a token that may write"
 REFUSALS = (401, 403)

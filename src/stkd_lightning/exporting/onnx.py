@@ -7,10 +7,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from stkd_lightning.errors import InputError, reason
 from stkd_lightning.exporting.format import Format, example, metadata, need
 from stkd_lightning.student import Student
 from stkd_lightning.student_facts import StudentFacts
+from stkd_lightning.utilities.errors import InputError, reason
 
 
 class ONNX(Format):

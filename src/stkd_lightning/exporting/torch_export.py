@@ -6,10 +6,10 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from stkd_lightning.errors import InputError, reason
 from stkd_lightning.exporting.format import INSIDE, Format, example, metadata
 from stkd_lightning.student import Student
 from stkd_lightning.student_facts import StudentFacts
+from stkd_lightning.utilities.errors import InputError, reason
 
 
 class TorchExport(Format):

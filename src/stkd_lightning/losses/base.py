@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from stkd_lightning.models.probe import Probe
 from stkd_lightning.outputs import MixedTarget, ModelOutput, StepContext
+from stkd_lightning.utilities.dtypes import at_least_float32
 
 Terms = dict[str, Tensor]
 P = ParamSpec("P")
@@ -59,11 +60,6 @@ class Loss(nn.Module):
     ) -> Terms:
         """Return the weighted scalar terms; the objective is their sum."""
         raise TypeError(f"{type(self).__name__} defines no forward")
-
-
-def at_least_float32(tensor: Tensor) -> Tensor:
-    """Raise half precision to float32; keep float32 and float64."""
-    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
 
 
 def full_precision(function: Pure[P]) -> Pure[P]:

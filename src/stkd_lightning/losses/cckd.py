@@ -6,12 +6,12 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from stkd_lightning import ranges
-from stkd_lightning.errors import unknown
 from stkd_lightning.losses.base import Terms, full_precision
 from stkd_lightning.losses.feature_loss import PairwiseLoss, Shapes, check_pairs, embedded, everyone
 from stkd_lightning.losses.vectors import unit
 from stkd_lightning.outputs import MixedTarget, ModelOutput, StepContext
+from stkd_lightning.utilities import validation
+from stkd_lightning.utilities.errors import unknown
 
 Kernel = Literal["gaussian", "bilinear"]
 KERNELS = ("gaussian", "bilinear")
@@ -94,9 +94,9 @@ class CCKDLoss(PairwiseLoss):
         if kernel not in KERNELS:
             raise unknown("loss.kernel", str(kernel), KERNELS)
         self.kernel: Kernel = kernel
-        self.gamma = ranges.positive("loss.gamma", gamma)
-        self.order = ranges.whole("loss.order", order, minimum=1)
-        self.embedding_width = ranges.optional_whole("loss.embedding_width", embedding_width, minimum=1)
+        self.gamma = validation.positive("loss.gamma", gamma)
+        self.order = validation.whole("loss.order", order, minimum=1)
+        self.embedding_width = validation.optional_whole("loss.embedding_width", embedding_width, minimum=1)
         self.learns = self.embedding_width is not None
         self.student_embedding: nn.Module = nn.Flatten()
         self.teacher_embedding: nn.Module = nn.Flatten()

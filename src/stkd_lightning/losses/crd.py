@@ -7,14 +7,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from stkd_lightning import ranges
-from stkd_lightning.distributed import gather, world
-from stkd_lightning.errors import InputError
-from stkd_lightning.losses.base import Terms, at_least_float32, full_precision
+from stkd_lightning.losses.base import Terms, full_precision
 from stkd_lightning.losses.feature_loss import FeatureLoss, Shapes, embedded
 from stkd_lightning.models.probe import Layers
 from stkd_lightning.outputs import MixedTarget, ModelOutput, StepContext
-from stkd_lightning.randomness import generator
+from stkd_lightning.utilities import validation
+from stkd_lightning.utilities.distributed import gather, world
+from stkd_lightning.utilities.dtypes import at_least_float32
+from stkd_lightning.utilities.errors import InputError
+from stkd_lightning.utilities.random import generator
 
 
 @full_precision
@@ -110,12 +111,12 @@ class CRDLoss(FeatureLoss):
         teacher_layers: str | Sequence[str] | None = None,
     ) -> None:
         super().__init__(student_layers=student_layers, teacher_layers=teacher_layers)
-        self.num_samples = ranges.whole("loss.num_samples", num_samples, minimum=2)
-        self.negatives = ranges.whole("loss.negatives", negatives, minimum=1)
-        self.temperature = ranges.positive("loss.temperature", temperature)
-        self.momentum = ranges.unit_interval("loss.momentum", momentum)
-        self.width = ranges.whole("loss.width", width, minimum=1)
-        self.seed = ranges.whole("loss.seed", seed)
+        self.num_samples = validation.whole("loss.num_samples", num_samples, minimum=2)
+        self.negatives = validation.whole("loss.negatives", negatives, minimum=1)
+        self.temperature = validation.positive("loss.temperature", temperature)
+        self.momentum = validation.unit_interval("loss.momentum", momentum)
+        self.width = validation.whole("loss.width", width, minimum=1)
+        self.seed = validation.whole("loss.seed", seed)
         self._forget()
 
     def _forget(self) -> None:

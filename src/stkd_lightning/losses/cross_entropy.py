@@ -3,8 +3,9 @@
 from torch import Tensor
 from torch.nn import functional as F
 
-from stkd_lightning.losses.base import Loss, Terms, at_least_float32
+from stkd_lightning.losses.base import Loss, Terms
 from stkd_lightning.outputs import MixedTarget, ModelOutput, StepContext
+from stkd_lightning.utilities.dtypes import at_least_float32
 
 
 def mixed_cross_entropy(student: Tensor, target: MixedTarget) -> Tensor:

@@ -3,11 +3,11 @@
 from torch import Tensor
 from torch.nn import functional as F
 
-from stkd_lightning import ranges
 from stkd_lightning.losses.base import Loss, Terms, check_logits, full_precision, require_teacher
 from stkd_lightning.losses.feature_loss import check_pairs, everyone
 from stkd_lightning.losses.vectors import unit_deviations
 from stkd_lightning.outputs import MixedTarget, ModelOutput, StepContext
+from stkd_lightning.utilities import validation
 
 
 @full_precision
@@ -78,9 +78,9 @@ class DISTLoss(Loss):
 
     def __init__(self, *, inter_weight: float = 2.0, intra_weight: float = 2.0, temperature: float = 4.0) -> None:
         super().__init__()
-        self.inter_weight = ranges.non_negative("loss.inter_weight", inter_weight)
-        self.intra_weight = ranges.non_negative("loss.intra_weight", intra_weight)
-        self.temperature = ranges.positive("loss.temperature", temperature)
+        self.inter_weight = validation.non_negative("loss.inter_weight", inter_weight)
+        self.intra_weight = validation.non_negative("loss.intra_weight", intra_weight)
+        self.temperature = validation.positive("loss.temperature", temperature)
 
     def forward(
         self,

@@ -2,11 +2,11 @@
 
 from torch import Tensor
 
-from stkd_lightning import ranges
 from stkd_lightning.losses.base import Loss, Terms, check_logits, require_teacher
 from stkd_lightning.losses.stkd import divergence_parts
 from stkd_lightning.losses.warmup import warmed_up
 from stkd_lightning.outputs import MixedTarget, ModelOutput, StepContext
+from stkd_lightning.utilities import validation
 
 
 def decoupled(
@@ -70,10 +70,10 @@ class DKDLoss(Loss):
         warmup: float = 20 / 240,
     ) -> None:
         super().__init__()
-        self.temperature = ranges.positive("loss.temperature", temperature)
-        self.target_weight = ranges.non_negative("loss.target_weight", target_weight)
-        self.incorrect_weight = ranges.non_negative("loss.incorrect_weight", incorrect_weight)
-        self.warmup = ranges.unit_interval("loss.warmup", warmup)
+        self.temperature = validation.positive("loss.temperature", temperature)
+        self.target_weight = validation.non_negative("loss.target_weight", target_weight)
+        self.incorrect_weight = validation.non_negative("loss.incorrect_weight", incorrect_weight)
+        self.warmup = validation.unit_interval("loss.warmup", warmup)
 
     def forward(
         self,

@@ -3,10 +3,11 @@
 from torch import Tensor
 from torch.nn import functional as F
 
-from stkd_lightning import ranges
-from stkd_lightning.losses.base import Loss, Terms, at_least_float32, check_logits, require_teacher
+from stkd_lightning.losses.base import Loss, Terms, check_logits, require_teacher
 from stkd_lightning.losses.cross_entropy import mixed_cross_entropy
 from stkd_lightning.outputs import MixedTarget, ModelOutput, StepContext
+from stkd_lightning.utilities import validation
+from stkd_lightning.utilities.dtypes import at_least_float32
 
 
 def softened_kl(student: Tensor, teacher: Tensor, *, temperature: float = 4.0) -> Tensor:
@@ -58,8 +59,8 @@ class KDLoss(Loss):
 
     def __init__(self, *, alpha: float = 0.9, temperature: float = 4.0) -> None:
         super().__init__()
-        self.alpha = ranges.unit_interval("loss.alpha", alpha)
-        self.temperature = ranges.positive("loss.temperature", temperature)
+        self.alpha = validation.unit_interval("loss.alpha", alpha)
+        self.temperature = validation.positive("loss.temperature", temperature)
 
     def forward(
         self,

@@ -2,11 +2,11 @@
 
 from torch import Tensor
 
-from stkd_lightning import ranges
 from stkd_lightning.losses.base import Loss, Terms, full_precision, require_teacher
 from stkd_lightning.losses.kd import softened_kl
 from stkd_lightning.losses.vectors import unit_deviations
 from stkd_lightning.outputs import MixedTarget, ModelOutput, StepContext
+from stkd_lightning.utilities import validation
 
 
 @full_precision
@@ -49,7 +49,7 @@ class LogitStandardizationLoss(Loss):
 
     def __init__(self, *, temperature: float = 2.0) -> None:
         super().__init__()
-        self.temperature = ranges.positive("loss.temperature", temperature)
+        self.temperature = validation.positive("loss.temperature", temperature)
 
     def forward(
         self,

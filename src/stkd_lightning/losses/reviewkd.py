@@ -6,13 +6,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from stkd_lightning import ranges
-from stkd_lightning.errors import InputError
 from stkd_lightning.losses.base import Terms, full_precision
 from stkd_lightning.losses.feature_loss import FeatureLoss, Shapes, check_maps, pooled
 from stkd_lightning.losses.warmup import warmed_up
 from stkd_lightning.models.probe import Layers
 from stkd_lightning.outputs import MixedTarget, ModelOutput, StepContext
+from stkd_lightning.utilities import validation
+from stkd_lightning.utilities.errors import InputError
 
 WIDEST = 512  # channels inside a fusion
 LEVELS = (4, 2, 1)  # sides of the pooled context
@@ -115,7 +115,7 @@ class ReviewKDLoss(FeatureLoss):
         teacher_layers: str | Sequence[str] | None = None,
     ) -> None:
         super().__init__(student_layers=student_layers, teacher_layers=teacher_layers)
-        self.warmup = ranges.unit_interval("loss.warmup", warmup)
+        self.warmup = validation.unit_interval("loss.warmup", warmup)
 
     @staticmethod
     def usual(layers: Layers) -> tuple[str, ...]:

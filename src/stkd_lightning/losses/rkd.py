@@ -6,10 +6,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from stkd_lightning import ranges
 from stkd_lightning.losses.base import Terms, full_precision
 from stkd_lightning.losses.feature_loss import PairwiseLoss, check_pairs
 from stkd_lightning.outputs import MixedTarget, ModelOutput, StepContext
+from stkd_lightning.utilities import validation
 
 
 @full_precision
@@ -90,8 +90,8 @@ class RKDLoss(PairwiseLoss):
         teacher_layers: str | Sequence[str] | None = None,
     ) -> None:
         super().__init__(student_layers=student_layers, teacher_layers=teacher_layers)
-        self.distance_weight = ranges.non_negative("loss.distance_weight", distance_weight)
-        self.angle_weight = ranges.non_negative("loss.angle_weight", angle_weight)
+        self.distance_weight = validation.non_negative("loss.distance_weight", distance_weight)
+        self.angle_weight = validation.non_negative("loss.angle_weight", angle_weight)
 
     def forward(
         self,

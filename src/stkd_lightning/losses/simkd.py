@@ -1,12 +1,13 @@
 """Knowledge Distillation with the Reused Teacher Classifier: Chen et al. 2022, Sec. 3.2 (arXiv:2203.14001)."""
 
-from stkd_lightning.errors import InputError
-from stkd_lightning.losses.base import Terms, at_least_float32
+from stkd_lightning.losses.base import Terms
 from stkd_lightning.losses.feature_loss import FeatureLoss, Shapes, same_resolution
 from stkd_lightning.losses.fitnet import hint
 from stkd_lightning.models.probe import Probe
 from stkd_lightning.models.reuse import Projector, head_of
 from stkd_lightning.outputs import MixedTarget, ModelOutput, StepContext
+from stkd_lightning.utilities.dtypes import at_least_float32
+from stkd_lightning.utilities.errors import InputError
 
 
 class SimKDLoss(FeatureLoss):

@@ -13,12 +13,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from stkd_lightning import ranges
-from stkd_lightning.errors import unknown
-from stkd_lightning.losses.base import Loss, Terms, at_least_float32, check_logits, require_teacher
+from stkd_lightning.losses.base import Loss, Terms, check_logits, require_teacher
 from stkd_lightning.losses.cross_entropy import mixed_cross_entropy
 from stkd_lightning.losses.kd import softened_kl
 from stkd_lightning.outputs import MixedTarget, ModelOutput, StepContext
+from stkd_lightning.utilities import validation
+from stkd_lightning.utilities.dtypes import at_least_float32
+from stkd_lightning.utilities.errors import unknown
 
 
 def similarity_transfer(
@@ -140,9 +141,9 @@ class STKDLoss(Loss):
         hard_label: Literal["mixed", "none"] = "mixed",
     ) -> None:
         super().__init__()
-        self.alpha = ranges.unit_interval("loss.alpha", alpha)
-        self.temperature = ranges.positive("loss.temperature", temperature)
-        self.incorrect_weight = ranges.optional_non_negative("loss.incorrect_weight", incorrect_weight)
+        self.alpha = validation.unit_interval("loss.alpha", alpha)
+        self.temperature = validation.positive("loss.temperature", temperature)
+        self.incorrect_weight = validation.optional_non_negative("loss.incorrect_weight", incorrect_weight)
         if hard_label not in ("mixed", "none"):
             raise unknown("loss.hard_label", str(hard_label), ["mixed", "none"])
         self.hard_label = hard_label

@@ -7,11 +7,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from stkd_lightning import ranges
-from stkd_lightning.errors import InputError
-from stkd_lightning.losses.base import Terms, at_least_float32, full_precision
+from stkd_lightning.losses.base import Terms, full_precision
 from stkd_lightning.losses.feature_loss import Shapes, StagesLoss, check_maps, same_resolution
 from stkd_lightning.outputs import MixedTarget, ModelOutput, StepContext
+from stkd_lightning.utilities import validation
+from stkd_lightning.utilities.dtypes import at_least_float32
+from stkd_lightning.utilities.errors import InputError
 
 SMALLEST_VARIANCE = 1e-5
 
@@ -86,7 +87,7 @@ class VIDLoss(StagesLoss):
         teacher_layers: str | Sequence[str] | None = None,
     ) -> None:
         super().__init__(student_layers=student_layers, teacher_layers=teacher_layers)
-        self.variance = ranges.positive("loss.variance", variance)
+        self.variance = validation.positive("loss.variance", variance)
         if variance <= SMALLEST_VARIANCE:
             raise InputError(f"loss.variance={variance}: must be above {SMALLEST_VARIANCE}, the least that is learned")
         self.regressors = nn.ModuleList()

@@ -4,11 +4,11 @@ from collections.abc import Mapping
 
 from torch import nn
 
-from stkd_lightning import ranges
-from stkd_lightning.errors import InputError, unknown
 from stkd_lightning.losses.base import Features, Loss, Terms
 from stkd_lightning.models.probe import Probe
 from stkd_lightning.outputs import MixedTarget, ModelOutput, StepContext
+from stkd_lightning.utilities import validation
+from stkd_lightning.utilities.errors import InputError, unknown
 
 
 def _paths(losses: list[nn.Module], network: str) -> tuple[str, ...]:
@@ -44,7 +44,7 @@ class WeightedSum(Loss):
             if name not in losses:
                 raise unknown("loss.weights", name, losses)
         self.losses = nn.ModuleDict(dict(losses))
-        self.weights = {n: ranges.non_negative(f"loss.weights.{n}", weights.get(n, 1.0)) for n in losses}
+        self.weights = {n: validation.non_negative(f"loss.weights.{n}", weights.get(n, 1.0)) for n in losses}
         parts = list(self.losses.values())
         self.needs_teacher = any(getattr(loss, "needs_teacher", True) for loss in parts)
         self.mixable = all(getattr(loss, "mixable", True) for loss in parts)

@@ -4,13 +4,13 @@ from pathlib import Path
 
 from torch import nn
 
-from stkd_lightning.errors import unknown
 from stkd_lightning.models import zoo
 from stkd_lightning.models.adapters import timm_model, torchvision_model
 from stkd_lightning.models.features import FeatureTap
 from stkd_lightning.models.inputs import AdaptedInput, InputSpec, for_data
 from stkd_lightning.models.probe import Layers, Probe
 from stkd_lightning.models.reuse import reuse_classifier
+from stkd_lightning.utilities.errors import unknown
 from stkd_lightning.weights import load_weights
 
 __all__ = [
@@ -56,7 +56,7 @@ def create_model(name: str, num_classes: int, weights: str | Path | None = None)
         1233540
         >>> create_model("resnet8x5", num_classes=100)
         Traceback (most recent call last):
-        stkd_lightning.errors.InputError: network 'resnet8x5': unknown; did you mean resnet8x4 ...
+        stkd_lightning.utilities.errors.InputError: network 'resnet8x5': unknown; did you mean resnet8x4 ...
     """
     if name not in zoo.__all__:
         raise unknown("network", name, zoo.__all__)

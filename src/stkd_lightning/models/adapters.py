@@ -5,8 +5,8 @@ from typing import Any
 
 from torch import nn
 
-from stkd_lightning.errors import InputError, unknown
 from stkd_lightning.models.inputs import InputSpec, declare
+from stkd_lightning.utilities.errors import InputError, unknown
 
 
 def timm_model(

@@ -5,9 +5,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from stkd_lightning.errors import unknown
 from stkd_lightning.models.inputs import AdaptedInput
 from stkd_lightning.outputs import ModelOutput
+from stkd_lightning.utilities.errors import unknown
 
 
 def logits_of(output: Any) -> Tensor:

@@ -7,10 +7,10 @@ from typing import cast
 import torch
 from torch import nn
 
-from stkd_lightning import ranges
-from stkd_lightning.errors import InputError
 from stkd_lightning.models.features import INPUT, FeatureTap
 from stkd_lightning.models.probe import Probe
+from stkd_lightning.utilities import validation
+from stkd_lightning.utilities.errors import InputError
 
 
 class Projector(nn.Sequential):
@@ -52,7 +52,7 @@ def reuse_classifier(student: nn.Module, teacher: nn.Module, *, reduction: int =
     Raises:
         InputError: a network whose classifier is not linear in the mean of its last feature map; it stays as it is.
     """
-    ranges.whole("student.reduction", reduction, minimum=1)
+    validation.whole("student.reduction", reduction, minimum=1)
     image = torch.randn(1, 3, image_size, image_size, generator=torch.Generator().manual_seed(0))
     own, other = Probe(student, image), Probe(teacher, image)
     width_in, width = _pooled_width(own), _pooled_width(other)

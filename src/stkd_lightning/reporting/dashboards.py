@@ -8,9 +8,7 @@ from typing import TYPE_CHECKING, Any
 from lightning.pytorch.loggers import CSVLogger, Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
 from rich.markup import escape
 
-from stkd_lightning.redaction import redacted
 from stkd_lightning.reporting.bounded import bounded
-from stkd_lightning.reporting.console import say
 from stkd_lightning.reporting.lenient import words
 from stkd_lightning.reporting.lenient_wandb import FINISH, sync
 from stkd_lightning.reporting.metrics_file import MetricsFile
@@ -18,6 +16,8 @@ from stkd_lightning.reporting.mlflow import finish_mlflow
 from stkd_lightning.reporting.summary import Summary
 from stkd_lightning.reporting.tensorboard import finish_tensorboard
 from stkd_lightning.reporting.wandb_run import keep_student, tell
+from stkd_lightning.utilities.console import say
+from stkd_lightning.utilities.redaction import redacted
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

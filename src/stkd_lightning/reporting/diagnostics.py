@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stkd_lightning.errors import InputError, reason
-from stkd_lightning.files import write_bytes
+from stkd_lightning.utilities.errors import InputError, reason
+from stkd_lightning.utilities.files import write_bytes
 
 Array = NDArray[Any]
 FILE = "diagnostics.npz"  # in a run's folder

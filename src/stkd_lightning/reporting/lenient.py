@@ -8,9 +8,9 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import Logger
 from rich.markup import escape
 
-from stkd_lightning.errors import reason
-from stkd_lightning.redaction import redacted
-from stkd_lightning.reporting.console import say
+from stkd_lightning.utilities.console import say
+from stkd_lightning.utilities.errors import reason
+from stkd_lightning.utilities.redaction import redacted
 
 
 class Lenient(Logger):

@@ -12,10 +12,10 @@ from typing import Any
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.loggers.logger import rank_zero_experiment
 
-from stkd_lightning.redaction import redacted
 from stkd_lightning.reporting.lenient import Lenient, words
 from stkd_lightning.reporting.reachable import unanswered
 from stkd_lightning.reporting.wandb_run import prepare
+from stkd_lightning.utilities.redaction import redacted
 
 OFFLINE = ("offline", "dryrun", "disabled")
 START, FINISH = 15.0, 8.0  # seconds that the server has to take a run in, and to take what is left at its end

@@ -13,8 +13,8 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from torch import Tensor
 
-from stkd_lightning.errors import RunError
-from stkd_lightning.files import write_text
+from stkd_lightning.utilities.errors import RunError
+from stkd_lightning.utilities.files import write_text
 
 INTERVAL = 10.0  # seconds between two writes, beside those at checkpoints
 

@@ -5,10 +5,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stkd_lightning.files import BEST, LAST
-from stkd_lightning.redaction import redacted
 from stkd_lightning.reporting.bounded import bounded
 from stkd_lightning.reporting.summary import Summary
+from stkd_lightning.utilities.files import BEST, LAST
+from stkd_lightning.utilities.redaction import redacted
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

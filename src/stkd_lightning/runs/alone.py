@@ -14,24 +14,24 @@ from hydra.utils import instantiate
 from lightning.pytorch.plugins.environments import LightningEnvironment
 from omegaconf import DictConfig, OmegaConf
 
-from stkd_lightning.cache import key_of
 from stkd_lightning.callbacks import Checkpoints, ProgressBar, Provenance, Seeding, Throughput
 from stkd_lightning.checkpoint_folder import newest_whole
 from stkd_lightning.data.module import ArrayDataModule
-from stkd_lightning.errors import InputError
-from stkd_lightning.files import write_json
 from stkd_lightning.losses.cross_entropy import CrossEntropyLoss
 from stkd_lightning.models.cost import flops
 from stkd_lightning.module import DistillationModule
-from stkd_lightning.ranks import process_rank
-from stkd_lightning.redaction import redacted
-from stkd_lightning.reporting.console import say
 from stkd_lightning.reporting.metrics_file import MetricsFile
 from stkd_lightning.runs import speed
 from stkd_lightning.runs.fit import Fitted, fit_and_test
 from stkd_lightning.runs.networks import build_network, input_facts
 from stkd_lightning.shaping import ELSEWHERE, HANDLING, INCIDENTAL
 from stkd_lightning.student_facts import name_of
+from stkd_lightning.utilities.console import say
+from stkd_lightning.utilities.errors import InputError
+from stkd_lightning.utilities.files import write_json
+from stkd_lightning.utilities.paths import key_of
+from stkd_lightning.utilities.rank import process_rank
+from stkd_lightning.utilities.redaction import redacted
 from stkd_lightning.weights import read_checkpoint
 
 TRAINED = "trained"  # in the cache

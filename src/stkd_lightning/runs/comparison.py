@@ -10,7 +10,7 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from stkd_lightning.files import write_json, write_text
+from stkd_lightning.utilities.files import write_json, write_text
 
 
 class Comparison(Callback):
@@ -33,7 +33,7 @@ class Comparison(Callback):
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Print the table, and write the report; what fails in it is a warning, since it can be made again."""
         from stkd_lightning.reporting.comparison import table
-        from stkd_lightning.reporting.console import say
+        from stkd_lightning.utilities.console import say
 
         runs, rows = self._compare(config)
         if not runs:
@@ -45,8 +45,8 @@ class Comparison(Callback):
             return
         from rich.markup import escape
 
-        from stkd_lightning.errors import reason
         from stkd_lightning.runs.report import FILES, report_of
+        from stkd_lightning.utilities.errors import reason
 
         try:
             report_of(runs, folder, self.reference, trust=True)  # whatever they were made of has just run

@@ -7,16 +7,16 @@ from omegaconf import DictConfig, OmegaConf
 
 from stkd_lightning.callbacks import ProgressBar
 from stkd_lightning.data.module import ArrayDataModule
-from stkd_lightning.errors import InputError, unknown
-from stkd_lightning.files import write_json
 from stkd_lightning.losses.cross_entropy import CrossEntropyLoss
 from stkd_lightning.module import DistillationModule
-from stkd_lightning.reporting.console import say
 from stkd_lightning.runs.fit import quiet
 from stkd_lightning.runs.networks import build_network
 from stkd_lightning.student import checkpoint_file
 from stkd_lightning.student_facts import provenance, trained_network
 from stkd_lightning.trusted import check_trusted
+from stkd_lightning.utilities.console import say
+from stkd_lightning.utilities.errors import InputError, unknown
+from stkd_lightning.utilities.files import write_json
 
 
 def evaluate(config: DictConfig) -> float:

@@ -10,19 +10,19 @@ from torch import Tensor
 
 from stkd_lightning.data.loader import Normalize
 from stkd_lightning.data.module import ArrayDataModule
-from stkd_lightning.errors import InputError, reason
 from stkd_lightning.exporting.card import card
 from stkd_lightning.exporting.compare import largest_difference
 from stkd_lightning.exporting.folder import CARD, check_replaceable, is_export, replaced, write_facts
 from stkd_lightning.exporting.format import Format, need
 from stkd_lightning.exporting.hub import check_hub, push
-from stkd_lightning.files import write_text
 from stkd_lightning.models.cost import flops, parameters
-from stkd_lightning.reporting.console import say
 from stkd_lightning.runs.fit import quiet
 from stkd_lightning.runs.here import data_here
 from stkd_lightning.student import Student, checkpoint_file, load_student
 from stkd_lightning.student_facts import provenance
+from stkd_lightning.utilities.console import say
+from stkd_lightning.utilities.errors import InputError, reason
+from stkd_lightning.utilities.files import write_text
 
 IMAGES = 64  # on which the file is tried at once
 

@@ -13,13 +13,13 @@ from hydra.utils import instantiate
 from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig
 
-from stkd_lightning import interruption
 from stkd_lightning.callbacks import Checkpoints, Throughput
-from stkd_lightning.errors import InputError, RunError
-from stkd_lightning.files import BEFORE, BEST
 from stkd_lightning.module import DistillationModule
-from stkd_lightning.reporting.console import say
 from stkd_lightning.runs.together import together
+from stkd_lightning.utilities import signals
+from stkd_lightning.utilities.console import say
+from stkd_lightning.utilities.errors import InputError, RunError
+from stkd_lightning.utilities.files import BEFORE, BEST
 from stkd_lightning.weights import read_checkpoint
 
 Figures = dict[str, float]
@@ -81,7 +81,7 @@ def fit_and_test(
     speed = next(c for c in callbacks if isinstance(c, Throughput))
     try:
         with together(trainer):
-            with interruption.deferred():
+            with signals.deferred():
                 trainer.fit(module, data, ckpt_path=checkpoint)
             epoch = trainer.current_epoch - 1
             test = {"last": _test(module, data, trainer)}
@@ -160,8 +160,3 @@ def _built(part: str, build: Callable[[], Any]) -> Any:
         if isinstance(cause, InputError):
             raise InputError(str(cause)) from error  # a cause of its own cause would have no end
         raise InputError(f"{part}: {type(cause).__name__}: {' '.join(str(cause).split())}") from error
-
-
-def seeded(seed: int) -> None:
-    """Seed the global generators, from which networks draw their first weights."""
-    L.seed_everything(seed, verbose=False)

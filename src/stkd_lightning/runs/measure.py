@@ -9,13 +9,13 @@ from omegaconf import OmegaConf
 from rich.markup import escape
 from torch import Tensor, nn
 
-from stkd_lightning.errors import reason
 from stkd_lightning.latency import latencies
-from stkd_lightning.reporting.console import say
 from stkd_lightning.reporting.runs import Latency, Network, Run, known
 from stkd_lightning.runs.networks import build_network, without_start
 from stkd_lightning.student_facts import checked
 from stkd_lightning.trusted import check_trusted
+from stkd_lightning.utilities.console import say
+from stkd_lightning.utilities.errors import reason
 
 
 def measure(runs: Sequence[Run], *, trust: bool) -> Latency:

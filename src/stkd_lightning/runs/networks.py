@@ -9,10 +9,10 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
 from stkd_lightning.callbacks.provenance import KEY
-from stkd_lightning.errors import InputError
 from stkd_lightning.models.features import logits_of
 from stkd_lightning.models.inputs import AdaptedInput, InputSpec, declared, for_data
-from stkd_lightning.runs.fit import seeded
+from stkd_lightning.utilities.errors import InputError
+from stkd_lightning.utilities.random import seeded
 from stkd_lightning.weights import load_weights, read_checkpoint
 
 

@@ -11,12 +11,12 @@ from rich.table import Table
 from tqdm import tqdm
 
 from stkd_lightning.data.images import image_files
-from stkd_lightning.errors import InputError, RunError
 from stkd_lightning.prediction_file import prediction_file
 from stkd_lightning.predictions import Prediction, predictions
-from stkd_lightning.reporting.console import say
 from stkd_lightning.runs.fit import quiet
 from stkd_lightning.student import load_student
+from stkd_lightning.utilities.console import say
+from stkd_lightning.utilities.errors import InputError, RunError
 
 SHOWN = 10  # rows of the tables
 

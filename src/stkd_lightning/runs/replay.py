@@ -5,14 +5,14 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from stkd_lightning.cache import cache_root, key_of
 from stkd_lightning.data.module import ArrayDataModule
-from stkd_lightning.errors import InputError
 from stkd_lightning.replay import Replay
-from stkd_lightning.reporting.console import say
 from stkd_lightning.runs.alone import plain
 from stkd_lightning.shaping import ELSEWHERE, HANDLING
 from stkd_lightning.teacher import FrozenTeacher
+from stkd_lightning.utilities.console import say
+from stkd_lightning.utilities.errors import InputError
+from stkd_lightning.utilities.paths import cache_root, key_of
 
 FORMAT = 1  # raised when a change of the code changes what the same settings show or how it is stored
 

@@ -7,10 +7,10 @@ from omegaconf import DictConfig, ListConfig
 from rich.markup import escape
 
 from stkd_lightning.cli.checks import check_writable
-from stkd_lightning.errors import reason
-from stkd_lightning.files import write_text
-from stkd_lightning.reporting.console import say
 from stkd_lightning.reporting.runs import Run, find_runs
+from stkd_lightning.utilities.console import say
+from stkd_lightning.utilities.errors import reason
+from stkd_lightning.utilities.files import write_text
 
 FILES = "report.html, report.md, report.csv"
 

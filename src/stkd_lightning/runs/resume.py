@@ -12,13 +12,13 @@ from omegaconf import DictConfig, OmegaConf
 
 from stkd_lightning.callbacks.provenance import KEY
 from stkd_lightning.checkpoint_folder import newest_whole
-from stkd_lightning.errors import InputError
-from stkd_lightning.redaction import redacted
 from stkd_lightning.reporting.naming import name_runs, run_name, sweep_name
 from stkd_lightning.reporting.summary import Summary
 from stkd_lightning.runs.alone import plain
 from stkd_lightning.shaping import shaping
 from stkd_lightning.student_facts import name_of
+from stkd_lightning.utilities.errors import InputError
+from stkd_lightning.utilities.redaction import redacted
 from stkd_lightning.weights import read_checkpoint
 
 Facts = dict[str, Any]

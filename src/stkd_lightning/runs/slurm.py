@@ -4,7 +4,7 @@ import os
 
 from lightning.pytorch.plugins.environments import SLURMEnvironment
 
-from stkd_lightning.errors import InputError
+from stkd_lightning.utilities.errors import InputError
 
 
 def slurm_environment() -> SLURMEnvironment:

@@ -7,7 +7,7 @@ import torch
 from omegaconf import DictConfig
 from torch import nn
 
-from stkd_lightning.errors import InputError
+from stkd_lightning.utilities.errors import InputError
 
 # What eager training sustains, roughly: enough to tell a run of seconds from one of hours.
 CPU_FLOPS_PER_CORE = 1e11

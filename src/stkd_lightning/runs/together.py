@@ -13,7 +13,7 @@ from subprocess import Popen
 import lightning as L
 from torch.distributed import DistError
 
-from stkd_lightning.errors import RunError, reason
+from stkd_lightning.utilities.errors import RunError, reason
 
 GRACE = 3.0  # seconds in which a rank may end by itself and say why, before it is ended
 POLL = 0.2  # seconds

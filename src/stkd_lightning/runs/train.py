@@ -11,28 +11,29 @@ from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
-from stkd_lightning.cache import cache_root
 from stkd_lightning.callbacks import Checkpoints, Provenance, Seeding, Throughput
 from stkd_lightning.checkpoint_folder import claimed, forget
 from stkd_lightning.data.module import ArrayDataModule
-from stkd_lightning.files import write_json, write_text
 from stkd_lightning.models.cost import flops, parameters
 from stkd_lightning.module import DistillationModule
-from stkd_lightning.ranks import process_rank
-from stkd_lightning.redaction import redacted
-from stkd_lightning.reporting.console import say
 from stkd_lightning.reporting.dashboards import abandon, finish, log_configuration
 from stkd_lightning.reporting.summary import Summary, environment, table
 from stkd_lightning.runs import speed
 from stkd_lightning.runs import teacher as teachers
 from stkd_lightning.runs.alone import TRAINED, Alone, Recipe, data_facts, plain, train_once, training
 from stkd_lightning.runs.diagnose import look
-from stkd_lightning.runs.fit import Fitted, fit_and_test, quiet, seeded, try_settings
+from stkd_lightning.runs.fit import Fitted, fit_and_test, quiet, try_settings
 from stkd_lightning.runs.loss import check_loss, say_features, try_features
 from stkd_lightning.runs.networks import build_network, example_of, input_facts
 from stkd_lightning.runs.replay import bytes_needed, replayed
 from stkd_lightning.runs.resume import Earlier, earlier, name_dashboards
 from stkd_lightning.student_facts import name_of
+from stkd_lightning.utilities.console import say
+from stkd_lightning.utilities.files import write_json, write_text
+from stkd_lightning.utilities.paths import cache_root
+from stkd_lightning.utilities.random import seeded
+from stkd_lightning.utilities.rank import process_rank
+from stkd_lightning.utilities.redaction import redacted
 
 
 def train(config: DictConfig) -> float:

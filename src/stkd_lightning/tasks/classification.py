@@ -8,7 +8,7 @@ from torch.nn import functional as F
 from torchmetrics import MeanMetric, Metric
 from torchmetrics.classification import BinaryCalibrationError
 
-from stkd_lightning.losses.base import at_least_float32
+from stkd_lightning.utilities.dtypes import at_least_float32
 
 
 class ClassificationMetrics(nn.Module):

@@ -7,7 +7,7 @@ from typing import Any
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from stkd_lightning.cli.compose import conf_dir
+from stkd_lightning.utilities.paths import conf_dir
 
 FILE = Path(__file__).with_name("composed.json")
 COMMANDS = ("train", "evaluate", "predict", "export", "report")

@@ -36,3 +36,10 @@ def sample_bits(seed: int, purpose: str, epoch: int, samples: NDArray[np.int64])
     bits = (bits ^ (bits >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     bits = (bits ^ (bits >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return bits ^ (bits >> np.uint64(31))
+
+
+def seeded(seed: int) -> None:
+    """Seed the global generators, from which networks draw their first weights."""
+    import lightning  # which the command line must not wait for
+
+    lightning.seed_everything(seed, verbose=False)

@@ -1,4 +1,4 @@
-"""Where results that are worth keeping between runs live: prepared data, trained teachers and baselines."""
+"""Folders and keys: the shipped configuration, and what is kept between runs."""
 
 import hashlib
 import json
@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from stkd_lightning.files import write_json
+from stkd_lightning.utilities.files import write_json
 
 
 def cache_root(cache_dir: str | Path | None = None) -> Path:
@@ -30,3 +30,9 @@ def remembered(path: Path, compute: Callable[[], float]) -> float:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_json(path, compute())
     return float(json.loads(path.read_text()))
+
+
+def conf_dir() -> Path:
+    """Return the folder of the shipped configuration: in the package, or beside ``src`` in a checkout."""
+    shipped = Path(__file__).parents[1] / "conf"
+    return shipped if shipped.is_dir() else Path(__file__).parents[3] / "conf"

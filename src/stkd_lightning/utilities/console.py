@@ -2,7 +2,7 @@
 
 from rich.console import Console
 
-from stkd_lightning.ranks import process_rank
+from stkd_lightning.utilities.rank import process_rank
 
 console = Console(soft_wrap=True)
 

@@ -5,7 +5,7 @@ from math import isfinite
 from numbers import Real
 from typing import Any, Literal
 
-from stkd_lightning.errors import InputError
+from stkd_lightning.utilities.errors import InputError
 
 LARGEST = 2**53  # of whole numbers; beyond, they differ from the float that they are compared as
 

@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from stkd_lightning.errors import InputError
+from stkd_lightning.utilities.errors import InputError
 
 LAST, BEFORE, BEST = "last.ckpt", "before_last.ckpt", "best.ckpt"  # of a run
 CHECKPOINTS = (".ckpt", ".pt", ".pth", ".tar", ".bin", ".safetensors")
@@ -59,3 +59,18 @@ def write_bytes(path: Path, content: bytes) -> None:
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def check_writable(folder: Path) -> None:
+    """Refuse a folder that cannot be made or written.
+
+    Raises:
+        InputError: names the part of the path that is in the way.
+    """
+    existing = folder.absolute()
+    while not existing.exists():
+        existing = existing.parent
+    if not existing.is_dir():
+        raise InputError(f"output folder {folder}: cannot be made, {existing} is a file")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise InputError(f"output folder {folder}: cannot be written, no permission for {existing}")

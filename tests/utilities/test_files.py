@@ -3,7 +3,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from stkd_lightning.cache import remembered
+from stkd_lightning.utilities.paths import remembered
 
 WRITE = """
 import sys

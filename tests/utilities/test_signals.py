@@ -9,18 +9,18 @@ from pathlib import Path
 
 import pytest
 
-from stkd_lightning import interruption
-from stkd_lightning.interruption import Interrupted, deferred, listen, requested, requeue, run_child
+from stkd_lightning.utilities import signals
+from stkd_lightning.utilities.signals import Interrupted, deferred, listen, requested, requeue, run_child
 
 
 @pytest.fixture(autouse=True)
 def handlers() -> Iterator[None]:
-    before = {one: signal.getsignal(one) for one in interruption.SIGNALS}
+    before = {one: signal.getsignal(one) for one in signals.SIGNALS}
     listen()
     yield
     for one, handler in before.items():
         signal.signal(one, handler)
-    interruption._State.received = None
+    signals._State.received = None
 
 
 def test_it_ends_at_once() -> None:

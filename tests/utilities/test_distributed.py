@@ -9,7 +9,7 @@ import torch.multiprocessing as mp
 
 from stkd_lightning import Mixup, StepContext
 from stkd_lightning.data import DigitsDataModule
-from stkd_lightning.distributed import gather, world
+from stkd_lightning.utilities.distributed import gather, world
 
 
 def virtual_batches(mixup: Mixup, steps: int) -> list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:

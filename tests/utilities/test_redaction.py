@@ -7,7 +7,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from stkd_lightning.redaction import IN_QUERIES, MARK, WORDS, is_secret, redacted
+from stkd_lightning.utilities.redaction import IN_QUERIES, MARK, WORDS, is_secret, redacted
 
 PUNCTUATED = st.text(st.sampled_from("abzAZ059 .,:;=&?#@/+~-_'\"{}[]()\n\\"), max_size=60)
 NAMES = st.sampled_from(["password", "api_key", "db.Password", "hf_token", "WANDB_API_KEY", "secret", "x.credentials"])
