@@ -12,11 +12,19 @@ if TYPE_CHECKING:
     from stkd_lightning.outputs import Batch, MixedTarget, ModelOutput, StepContext
     from stkd_lightning.student import load_student
 
+PLACES = {
+    "Batch": "stkd_lightning.outputs",
+    "DistillationModule": "stkd_lightning.module",
+    "MixedTarget": "stkd_lightning.outputs",
+    "Mixup": "stkd_lightning.mixup",
+    "ModelOutput": "stkd_lightning.outputs",
+    "StepContext": "stkd_lightning.outputs",
+    "load_student": "stkd_lightning.student",
+}
 __all__ = ["Batch", "DistillationModule", "MixedTarget", "Mixup", "ModelOutput", "StepContext", "load_student"]
 
 
 def __getattr__(name: str) -> Any:
-    if name not in __all__:
+    if name not in PLACES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    inner = {"DistillationModule": "module", "Mixup": "mixup", "load_student": "student"}.get(name, "outputs")
-    return getattr(import_module(f"{__name__}.{inner}"), name)
+    return getattr(import_module(PLACES[name]), name)
