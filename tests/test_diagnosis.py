@@ -13,8 +13,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from stkd_lightning.diagnosis import WEIGHTS, diagnose, reliability, similarity
-from stkd_lightning.outputs import Batch
 from stkd_lightning.reporting.diagnostics import Diagnostics, read_diagnostics
+from stkd_lightning.tasks.types import Batch
 from stkd_lightning.utilities.errors import InputError
 
 CPU = torch.device("cpu")

@@ -12,7 +12,7 @@ from stkd_lightning.data import DigitsDataModule
 from stkd_lightning.finite import FiniteTerms
 from stkd_lightning.losses import CrossEntropyLoss, Loss
 from stkd_lightning.losses.base import Terms
-from stkd_lightning.outputs import StepContext
+from stkd_lightning.tasks.types import StepContext
 from stkd_lightning.utilities.errors import RunError
 from stkd_lightning.utilities.files import LAST
 from tests.test_module import trainer

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from stkd_lightning.mixup import Mixup
     from stkd_lightning.module import DistillationModule
-    from stkd_lightning.outputs import Batch, MixedTarget, ModelOutput, StepContext
     from stkd_lightning.student import load_student
+    from stkd_lightning.tasks.types import Batch, MixedTarget, ModelOutput, StepContext
 
 PLACES = {
-    "Batch": "stkd_lightning.outputs",
+    "Batch": "stkd_lightning.tasks.types",
     "DistillationModule": "stkd_lightning.module",
-    "MixedTarget": "stkd_lightning.outputs",
+    "MixedTarget": "stkd_lightning.tasks.types",
     "Mixup": "stkd_lightning.mixup",
-    "ModelOutput": "stkd_lightning.outputs",
-    "StepContext": "stkd_lightning.outputs",
+    "ModelOutput": "stkd_lightning.tasks.types",
+    "StepContext": "stkd_lightning.tasks.types",
     "load_student": "stkd_lightning.student",
 }
 __all__ = ["Batch", "DistillationModule", "MixedTarget", "Mixup", "ModelOutput", "StepContext", "load_student"]

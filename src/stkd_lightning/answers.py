@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from stkd_lightning.outputs import Batch, ModelOutput, StepContext
 from stkd_lightning.replay import Reading, Recording, Replay
+from stkd_lightning.tasks.types import Batch, ModelOutput, StepContext
 from stkd_lightning.teacher import FrozenTeacher
 
 

@@ -15,7 +15,7 @@ from torch.utils._pytree import tree_leaves
 
 from stkd_lightning.models.features import INPUT, FeatureTap
 from stkd_lightning.models.inputs import AdaptedInput
-from stkd_lightning.outputs import ModelOutput
+from stkd_lightning.tasks.types import ModelOutput
 
 # Largest difference of a logit from the network's own, relative to the largest logit. bfloat16 holds 8 bits and strays
 # by 0.005 on the CIFAR networks; float32 may be a GPU's TF32. Beyond these values something is wrong, not rounded.

@@ -13,8 +13,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from stkd_lightning.losses.stkd import divergence_parts
-from stkd_lightning.outputs import Batch
 from stkd_lightning.reporting.diagnostics import TEMPERATURE, Array, Diagnostics
+from stkd_lightning.tasks.types import Batch
 
 Network = Callable[[Tensor], Tensor]
 

@@ -5,7 +5,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from stkd_lightning.outputs import Batch, MixedTarget, StepContext, VirtualBatch
+from stkd_lightning.tasks.types import Batch, MixedTarget, StepContext, VirtualBatch
 from stkd_lightning.utilities import validation
 from stkd_lightning.utilities.distributed import gather, world
 from stkd_lightning.utilities.errors import InputError

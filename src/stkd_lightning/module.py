@@ -18,11 +18,11 @@ from stkd_lightning.losses.feature_loss import FeatureLoss
 from stkd_lightning.mixup import Mixup, check_mixable
 from stkd_lightning.models.features import FeatureTap
 from stkd_lightning.models.probe import Probe
-from stkd_lightning.outputs import Batch, MixedTarget, ModelOutput, StepContext, VirtualBatch
 from stkd_lightning.replay import Replay, check_replay
 from stkd_lightning.running import RunningMeans
 from stkd_lightning.schedules import MultiStep, Schedule
 from stkd_lightning.tasks.classification import ClassificationMetrics
+from stkd_lightning.tasks.types import Batch, MixedTarget, ModelOutput, StepContext, VirtualBatch
 from stkd_lightning.teacher import FrozenTeacher
 from stkd_lightning.utilities.distributed import share_buffers
 from stkd_lightning.utilities.errors import RunError

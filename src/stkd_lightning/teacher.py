@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from stkd_lightning.constants import Constants, compute_dtype
 from stkd_lightning.models.features import check_paths
-from stkd_lightning.outputs import Batch, ModelOutput
+from stkd_lightning.tasks.types import Batch, ModelOutput
 from stkd_lightning.utilities.errors import InputError
 from stkd_lightning.weights import load_weights
 

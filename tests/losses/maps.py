@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from stkd_lightning.losses import Loss
 from stkd_lightning.models import FeatureTap, Probe
-from stkd_lightning.outputs import ModelOutput
+from stkd_lightning.tasks.types import ModelOutput
 from tests.losses.properties import cells, probes, waves
 
 Map = NDArray[np.float64]  # (B, C, H, W)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from stkd_lightning.models import Probe, create_model
-from stkd_lightning.outputs import ModelOutput
+from stkd_lightning.tasks.types import ModelOutput
 
 Function = Callable[[Tensor, Tensor], Tensor]
 Loops = Callable[[Tensor, Tensor], float]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from stkd_lightning.losses import CCKDLoss, Features, correlation_congruence
-from stkd_lightning.outputs import MixedTarget
+from stkd_lightning.tasks.types import MixedTarget
 from stkd_lightning.utilities.errors import InputError
 from tests.losses.properties import (
     Function,

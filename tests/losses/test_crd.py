@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from stkd_lightning import DistillationModule, Mixup
 from stkd_lightning.losses import CRDLoss, contrastive_representation, crd
 from stkd_lightning.models import create_model
-from stkd_lightning.outputs import MixedTarget, StepContext
+from stkd_lightning.tasks.types import MixedTarget, StepContext
 from stkd_lightning.teacher import FrozenTeacher
 from stkd_lightning.utilities.errors import InputError
 from tests.losses.maps import all_learn, array, fit, prepared

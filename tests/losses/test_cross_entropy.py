@@ -5,7 +5,7 @@ import torch
 from torch.nn import functional as F
 
 from stkd_lightning.losses import CrossEntropyLoss, mixed_cross_entropy
-from stkd_lightning.outputs import MixedTarget, ModelOutput
+from stkd_lightning.tasks.types import MixedTarget, ModelOutput
 
 
 def test_is_a_weighted_sum_of_plain_cross_entropies() -> None:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from stkd_lightning.losses import DISTLoss, inter_class, intra_class
-from stkd_lightning.outputs import MixedTarget, ModelOutput
+from stkd_lightning.tasks.types import MixedTarget, ModelOutput
 from stkd_lightning.utilities.errors import InputError
 from tests.losses.properties import Function, check_finite, check_gradient, check_half_precision, check_order, waves
 

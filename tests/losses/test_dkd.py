@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from stkd_lightning.losses import DKDLoss, decoupled, similarity_transfer, softened_kl
-from stkd_lightning.outputs import MixedTarget, ModelOutput, StepContext
+from stkd_lightning.tasks.types import MixedTarget, ModelOutput, StepContext
 from stkd_lightning.utilities.errors import InputError
 from tests.losses.properties import (
     check_definition,

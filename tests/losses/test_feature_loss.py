@@ -19,7 +19,7 @@ from stkd_lightning.losses import (
 )
 from stkd_lightning.losses.feature_loss import FeatureLoss, Shapes, check_maps, everyone, same_resolution
 from stkd_lightning.models import Probe
-from stkd_lightning.outputs import MixedTarget, ModelOutput
+from stkd_lightning.tasks.types import MixedTarget, ModelOutput
 from stkd_lightning.utilities.errors import InputError
 from tests.losses.properties import Function, output, probes, waves
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from stkd_lightning.losses import KDLoss, softened_kl
-from stkd_lightning.outputs import MixedTarget, ModelOutput
+from stkd_lightning.tasks.types import MixedTarget, ModelOutput
 from stkd_lightning.utilities.errors import InputError
 
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from stkd_lightning.losses import LogitStandardizationLoss, standardized_kl
-from stkd_lightning.outputs import MixedTarget, ModelOutput
+from stkd_lightning.tasks.types import MixedTarget, ModelOutput
 from stkd_lightning.utilities.errors import InputError
 from tests.losses.properties import check_finite, check_gradient, check_half_precision, check_order, waves
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from stkd_lightning.losses import Features, NSTLoss, neuron_selectivity
-from stkd_lightning.outputs import MixedTarget
+from stkd_lightning.tasks.types import MixedTarget
 from tests.losses.properties import (
     cells,
     check_definition,

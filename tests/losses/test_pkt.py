@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from stkd_lightning.losses import Features, PKTLoss, probabilistic_transfer
-from stkd_lightning.outputs import MixedTarget
+from stkd_lightning.tasks.types import MixedTarget
 from stkd_lightning.utilities.errors import InputError
 from tests.losses.properties import (
     check_definition,

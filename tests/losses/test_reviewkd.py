@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from stkd_lightning.losses import ReviewKDLoss, hierarchical_context
-from stkd_lightning.outputs import MixedTarget, ModelOutput, StepContext
+from stkd_lightning.tasks.types import MixedTarget, ModelOutput, StepContext
 from stkd_lightning.utilities.errors import InputError
 from tests.losses.maps import Map, all_learn, array, convolved, fit, mean_square, normalized, pooled, prepared
 from tests.losses.properties import (

@@ -13,7 +13,7 @@ from stkd_lightning import DistillationModule
 from stkd_lightning.losses import SimKDLoss
 from stkd_lightning.losses.base import Features
 from stkd_lightning.models import FeatureTap, Probe, create_model, reuse_classifier
-from stkd_lightning.outputs import MixedTarget
+from stkd_lightning.tasks.types import MixedTarget
 from stkd_lightning.teacher import FrozenTeacher
 from stkd_lightning.utilities.errors import InputError
 from tests.losses.maps import array, mean_square, pooled

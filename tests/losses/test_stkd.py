@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from stkd_lightning.losses import KDLoss, STKDLoss, mixed_cross_entropy, similarity_transfer, softened_kl
-from stkd_lightning.outputs import MixedTarget, ModelOutput
+from stkd_lightning.tasks.types import MixedTarget, ModelOutput
 from stkd_lightning.utilities.errors import InputError
 
 logit_pairs = hnp.arrays(np.float64, (2, 5, 6), elements=st.floats(-8, 8, width=32))

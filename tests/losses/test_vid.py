@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from stkd_lightning.losses import VIDLoss, variational_information
-from stkd_lightning.outputs import MixedTarget
+from stkd_lightning.tasks.types import MixedTarget
 from stkd_lightning.utilities.errors import InputError
 from tests.losses.maps import all_learn, array, convolved, fit, pooled, prepared
 from tests.losses.properties import (

@@ -3,7 +3,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stkd_lightning.losses.warmup import warmed_up
-from stkd_lightning.outputs import StepContext
+from stkd_lightning.tasks.types import StepContext
 
 
 def at(epoch: int, epochs: int) -> StepContext:

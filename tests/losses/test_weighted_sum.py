@@ -4,7 +4,7 @@ from torch import nn
 
 from stkd_lightning.losses import CrossEntropyLoss, KDLoss, Loss, STKDLoss, Terms, WeightedSum
 from stkd_lightning.losses.base import Features
-from stkd_lightning.outputs import MixedTarget, ModelOutput, StepContext
+from stkd_lightning.tasks.types import MixedTarget, ModelOutput, StepContext
 from stkd_lightning.utilities.errors import InputError
 
 STUDENT, TEACHER = ModelOutput(torch.randn(4, 3)), ModelOutput(torch.randn(4, 3))

@@ -13,7 +13,7 @@ from stkd_lightning.models import (
     list_models,
     torchvision_model,
 )
-from stkd_lightning.outputs import ModelOutput
+from stkd_lightning.tasks.types import ModelOutput
 from stkd_lightning.utilities.errors import InputError
 
 IMAGE = torch.randn(1, 3, 8, 8, generator=torch.Generator().manual_seed(0))

@@ -7,9 +7,9 @@ import numpy as np
 import torch
 
 from stkd_lightning.diagnosis import diagnose
-from stkd_lightning.outputs import Batch
 from stkd_lightning.reporting.diagnostics import FILE
 from stkd_lightning.reporting.runs import Run, read_run
+from stkd_lightning.tasks.types import Batch
 from stkd_lightning.utilities.files import write_json, write_text
 
 CLASSES = ["cat", "dog", "<b>& $\\frac{$", "ship"]

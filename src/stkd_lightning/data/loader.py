@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 from stkd_lightning.data.augment import Draws, crop_and_flip, draw
 from stkd_lightning.data.resident import Pixels
 from stkd_lightning.data.sampling import Order
-from stkd_lightning.outputs import Batch
+from stkd_lightning.tasks.types import Batch
 from stkd_lightning.utilities import signals
 from stkd_lightning.utilities.distributed import world
 from stkd_lightning.utilities.errors import InputError

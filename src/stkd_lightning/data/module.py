@@ -18,7 +18,7 @@ from stkd_lightning.data.loader import EvalLoader, Normalize, Pass, TrainLoader
 from stkd_lightning.data.prepare import prepare
 from stkd_lightning.data.resident import Pixels, fits, place
 from stkd_lightning.data.sampler import Sampler, checked, order_of
-from stkd_lightning.outputs import Batch
+from stkd_lightning.tasks.types import Batch
 from stkd_lightning.utilities import validation
 from stkd_lightning.utilities.console import say
 from stkd_lightning.utilities.distributed import world

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from stkd_lightning.models.probe import Probe
-from stkd_lightning.outputs import MixedTarget, ModelOutput, StepContext
+from stkd_lightning.tasks.types import MixedTarget, ModelOutput, StepContext
 from stkd_lightning.utilities.dtypes import at_least_float32
 
 Terms = dict[str, Tensor]

@@ -4,7 +4,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from stkd_lightning.losses.base import Loss, Terms
-from stkd_lightning.outputs import MixedTarget, ModelOutput, StepContext
+from stkd_lightning.tasks.types import MixedTarget, ModelOutput, StepContext
 from stkd_lightning.utilities.dtypes import at_least_float32
 
 

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from stkd_lightning.losses.base import Features, Loss, require_teacher
 from stkd_lightning.models.probe import Layers, Probe
-from stkd_lightning.outputs import ModelOutput
+from stkd_lightning.tasks.types import ModelOutput
 from stkd_lightning.utilities.distributed import gather_with_gradient
 from stkd_lightning.utilities.dtypes import at_least_float32
 from stkd_lightning.utilities.errors import InputError

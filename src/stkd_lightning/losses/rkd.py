@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from stkd_lightning.losses.base import Terms, full_precision
 from stkd_lightning.losses.feature_loss import PairwiseLoss, check_pairs
-from stkd_lightning.outputs import MixedTarget, ModelOutput, StepContext
+from stkd_lightning.tasks.types import MixedTarget, ModelOutput, StepContext
 from stkd_lightning.utilities import validation
 
 

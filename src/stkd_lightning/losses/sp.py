@@ -6,7 +6,7 @@ from stkd_lightning.losses.base import Terms, full_precision
 from stkd_lightning.losses.feature_loss import PairwiseLoss, check_pairs
 from stkd_lightning.losses.vectors import unit
 from stkd_lightning.models.probe import Layers
-from stkd_lightning.outputs import MixedTarget, ModelOutput, StepContext
+from stkd_lightning.tasks.types import MixedTarget, ModelOutput, StepContext
 
 
 @full_precision

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from stkd_lightning.losses.base import Loss, Terms, check_logits, require_teacher
 from stkd_lightning.losses.cross_entropy import mixed_cross_entropy
 from stkd_lightning.losses.kd import softened_kl
-from stkd_lightning.outputs import MixedTarget, ModelOutput, StepContext
+from stkd_lightning.tasks.types import MixedTarget, ModelOutput, StepContext
 from stkd_lightning.utilities import validation
 from stkd_lightning.utilities.dtypes import at_least_float32
 from stkd_lightning.utilities.errors import unknown

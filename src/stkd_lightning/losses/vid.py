@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from stkd_lightning.losses.base import Terms, full_precision
 from stkd_lightning.losses.feature_loss import Shapes, StagesLoss, check_maps, same_resolution
-from stkd_lightning.outputs import MixedTarget, ModelOutput, StepContext
+from stkd_lightning.tasks.types import MixedTarget, ModelOutput, StepContext
 from stkd_lightning.utilities import validation
 from stkd_lightning.utilities.dtypes import at_least_float32
 from stkd_lightning.utilities.errors import InputError

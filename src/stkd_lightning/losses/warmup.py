@@ -1,6 +1,6 @@
 """The linear start of a term, by epochs counted from 1, as in mdistiller's recipes."""
 
-from stkd_lightning.outputs import StepContext
+from stkd_lightning.tasks.types import StepContext
 
 
 def warmed_up(context: StepContext | None, share: float) -> float:

@@ -6,7 +6,7 @@ from torch import nn
 
 from stkd_lightning.losses.base import Features, Loss, Terms
 from stkd_lightning.models.probe import Probe
-from stkd_lightning.outputs import MixedTarget, ModelOutput, StepContext
+from stkd_lightning.tasks.types import MixedTarget, ModelOutput, StepContext
 from stkd_lightning.utilities import validation
 from stkd_lightning.utilities.errors import InputError, unknown
 
