@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from stkd_lightning.data.images import decode
+from stkd_lightning.data.image_files import decode
 from stkd_lightning.data.loader import Normalize
 from stkd_lightning.utilities import validation
 from stkd_lightning.utilities.errors import InputError

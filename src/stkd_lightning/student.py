@@ -8,7 +8,7 @@ import torch
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 
-from stkd_lightning.data.images import decode
+from stkd_lightning.data.image_files import decode
 from stkd_lightning.data.loader import Normalize
 from stkd_lightning.models.features import logits_of
 from stkd_lightning.predictions import Prediction, predictions

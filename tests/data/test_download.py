@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from stkd_lightning.data import CIFAR100DataModule, CINIC10DataModule, TinyImageNetDataModule
-from stkd_lightning.data.download import Archive, fetch, md5_of
-from stkd_lightning.data.unpack import Limits, extract
+from stkd_lightning.data.archives.download import Archive, fetch, md5_of
+from stkd_lightning.data.archives.extract import Limits, extract
 from stkd_lightning.utilities.errors import InputError
 from tests.data.conftest import pack_tar, pack_zip
 

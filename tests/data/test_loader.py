@@ -9,7 +9,7 @@ import torch
 
 from stkd_lightning.data import loader
 from stkd_lightning.data.arrays import Split
-from stkd_lightning.data.hold_out import hold_out
+from stkd_lightning.data.holdout import hold_out
 from stkd_lightning.data.loader import EvalLoader, Normalize, TrainLoader
 from stkd_lightning.data.resident import fits, place
 from stkd_lightning.data.sampling import shuffled

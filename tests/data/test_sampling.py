@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from stkd_lightning.data import ArrayDataModule, CIFAR100DataModule, DigitsDataModule, ImageFolderDataModule, loader
-from stkd_lightning.data.sampler import group_number
-from stkd_lightning.data.sampling import shuffled, uniform
+from stkd_lightning.data.sampling import group_number, shuffled, uniform
 from stkd_lightning.utilities.errors import InputError
 from stkd_lightning.utilities.random import generator
 from tests.data.conftest import picture

@@ -15,8 +15,8 @@ from safetensors.torch import save_file
 from torch import nn
 
 from stkd_lightning.data import CIFAR100DataModule
-from stkd_lightning.data.images import decode
-from stkd_lightning.data.unpack import extract
+from stkd_lightning.data.archives.extract import extract
+from stkd_lightning.data.image_files import decode
 from stkd_lightning.sealed import write_sealed
 from stkd_lightning.utilities.errors import InputError
 from stkd_lightning.weights import load_weights

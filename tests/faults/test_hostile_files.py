@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 import torch
 
-from stkd_lightning.data.images import decode, decode_all
-from stkd_lightning.data.tiny_imagenet import TinyImageNetDataModule
-from stkd_lightning.data.unpack import Limits, extract
+from stkd_lightning.data.archives.extract import Limits, extract
+from stkd_lightning.data.datasets.tiny_imagenet import TinyImageNetDataModule
+from stkd_lightning.data.image_files import decode, decode_all
 from stkd_lightning.utilities.errors import InputError
 from stkd_lightning.weights import load_weights, read_checkpoint
 from tests.data.conftest import pack_tar

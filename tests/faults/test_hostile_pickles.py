@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from stkd_lightning.data.pickles import read_pickle
+from stkd_lightning.data.archives.cifar_pickle import read_pickle
 from stkd_lightning.utilities.errors import InputError
 from stkd_lightning.weights import read_checkpoint
 from tests.faults.mutations import read

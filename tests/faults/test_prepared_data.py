@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from stkd_lightning.data.archives.extract import extract
 from stkd_lightning.data.arrays import Arrays, RawData, RawSplit, open_arrays
 from stkd_lightning.data.prepare import prepare
-from stkd_lightning.data.unpack import extract
 from stkd_lightning.utilities.errors import InputError, RunError
 from tests.data.conftest import pack_tar
 

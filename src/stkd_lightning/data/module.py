@@ -13,11 +13,11 @@ import torch
 from numpy.typing import NDArray
 
 from stkd_lightning.data.arrays import FORMAT, Arrays, RawData
-from stkd_lightning.data.hold_out import hold_out
+from stkd_lightning.data.holdout import hold_out
 from stkd_lightning.data.loader import EvalLoader, Normalize, Pass, TrainLoader
 from stkd_lightning.data.prepare import prepare
 from stkd_lightning.data.resident import Pixels, fits, place
-from stkd_lightning.data.sampler import Sampler, checked, order_of
+from stkd_lightning.data.sampling import Sampler, checked, order_of
 from stkd_lightning.tasks.types import Batch
 from stkd_lightning.utilities import validation
 from stkd_lightning.utilities.console import say

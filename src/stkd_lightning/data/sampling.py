@@ -4,9 +4,15 @@ Peng et al. 2019, Sec. 3, "Strategy for Mini-batch Sampler" (arXiv:1904.01802): 
 """
 
 from collections.abc import Callable
+from functools import partial
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
+from stkd_lightning.data.arrays import Arrays
+from stkd_lightning.utilities import validation
+from stkd_lightning.utilities.errors import InputError, unknown
 
 # From an epoch's generator to positions (batches, batch_size) among the N training samples, N // batch_size batches.
 Order = Callable[[np.random.Generator], NDArray[np.int64]]
@@ -60,3 +66,105 @@ def _shares(random: np.random.Generator, members: NDArray[np.int64], share: int,
     each = len(members) // share
     rounds = random.permuted(np.tile(members, (-(-count // each), 1)), axis=1)
     return rounds[:, : each * share].reshape(-1, share)[:count]
+
+
+Sampler = Literal["shuffled", "class_uniform", "superclass_uniform"]
+SAMPLERS = ("shuffled", "class_uniform", "superclass_uniform")
+LEAST = 4  # samples of each group where the number of groups is ours to choose
+
+
+def checked(sampler: Any, number: Any) -> tuple[Sampler, int | None]:
+    """Return both options, or refuse what is wrong whatever the data.
+
+    Args:
+        sampler: one of ``SAMPLERS``.
+        number: of classes or superclasses in a batch.
+
+    Raises:
+        InputError: an unknown sampler; a number that is not a whole one above 0, or that has no effect.
+    """
+    if sampler not in SAMPLERS:
+        raise unknown("dataset.sampler", str(sampler), SAMPLERS)
+    number = validation.optional_whole("dataset.sampler_groups", number, minimum=1)
+    if number is not None and sampler == "shuffled":
+        raise InputError(
+            f"dataset.sampler_groups={number}: has no effect with dataset.sampler=shuffled; "
+            "leave it out, or set dataset.sampler=class_uniform"
+        )
+    return sampler, number
+
+
+def order_of(
+    sampler: Sampler, number: int | None, arrays: Arrays, indices: NDArray[np.int64], *, batch_size: int
+) -> Order:
+    """Return the function that draws an epoch's order.
+
+    Args:
+        sampler: one of ``SAMPLERS``.
+        number: of classes or superclasses in a batch; ``None``: see ``group_number``.
+        arrays: the data; their superclasses are the official ones, where the paper clusters the teacher's features.
+        indices: ``(N,)`` positions in the training split that are trained on.
+        batch_size: of a global batch.
+
+    Raises:
+        InputError: no superclasses, a batch that the groups cannot share equally, or a group with too few samples.
+    """
+    if sampler == "shuffled":
+        return partial(shuffled, samples=len(indices), batch_size=batch_size)
+    groups, names, kind = arrays.splits["train"].labels[indices], arrays.class_names, "classes"
+    if sampler == "superclass_uniform":
+        if arrays.superclasses is None or arrays.superclass_names is None:
+            raise InputError(f"dataset.sampler={sampler}: these data have no superclasses; class_uniform needs none")
+        groups, names, kind = np.asarray(arrays.superclasses)[groups], arrays.superclass_names, "superclasses"
+    number = group_number(number, len(names), kind, batch_size)
+    sizes = np.bincount(groups, minlength=len(names))
+    share, least = batch_size // number, sizes.min()
+    if least < share:
+        smaller = f"dataset.batch_size={least * number} with dataset.sampler_groups={number}"
+        raise InputError(
+            f"dataset.sampler={sampler}: dataset.batch_size={batch_size} takes {share} images of each of {number} "
+            f"{kind}, but {names[sizes.argmin()]!r} has only {least} to train on; "
+            f"the nearest is {smaller if least else 'dataset.sampler=shuffled'}"
+        )
+    return partial(uniform, groups=groups, batch_size=batch_size, number=number)
+
+
+def group_number(number: int | None, groups: int, kind: str, batch_size: int) -> int:
+    """Return the number of groups in a batch.
+
+    Args:
+        number: what was asked for; ``None``: the most that leave 4 samples or more for each, but 2 at least.
+        groups: that the data have.
+        kind: what the groups are, in the plural.
+        batch_size: of a global batch.
+
+    Raises:
+        InputError: more than the data have, or not a divisor of the batch size.
+    """
+    if number is None:
+        if most := _most(groups, batch_size):
+            return most
+        sizes = (size for size in range(1, batch_size + 2 * LEAST + 1) if _most(groups, size))
+        raise InputError(
+            f"dataset.batch_size={batch_size}: cannot be shared equally by 2 or more of {groups} {kind} with {LEAST} "
+            f"or more images each; the nearest is {min(sizes, key=lambda size: abs(size - batch_size))}, "
+            "or set dataset.sampler_groups"
+        )
+    divisors = _divisors(batch_size, groups)
+    if number in divisors:
+        return number
+    problem = f"there are only {groups} {kind}" if number > groups else f"{batch_size} images cannot be shared equally"
+    near = [*[n for n in divisors if n < number][-1:], *[n for n in divisors if n > number][:1]]
+    raise InputError(
+        f"dataset.sampler_groups={number}: {problem}; nearest divisor of {batch_size}: {' or '.join(map(str, near))}"
+    )
+
+
+def _divisors(batch_size: int, most: int) -> list[int]:
+    return [n for n in range(1, min(batch_size, most) + 1) if batch_size % n == 0]
+
+
+def _most(groups: int, batch_size: int) -> int:
+    """Return the most groups that leave enough samples for each; 0 if that is one group of several."""
+    most = max(_divisors(batch_size, min(groups, batch_size // LEAST)), default=0)
+    return 0 if most == 1 < groups else most

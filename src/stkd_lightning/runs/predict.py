@@ -10,7 +10,7 @@ from rich import box
 from rich.table import Table
 from tqdm import tqdm
 
-from stkd_lightning.data.images import image_files
+from stkd_lightning.data.image_files import image_files
 from stkd_lightning.prediction_file import prediction_file
 from stkd_lightning.predictions import Prediction, predictions
 from stkd_lightning.runs.fit import quiet

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
+from stkd_lightning.data.archives.cifar_pickle import image_rows, label_list, name_list, read_pickle
+from stkd_lightning.data.archives.download import Archive
 from stkd_lightning.data.arrays import RawData, RawSplit
-from stkd_lightning.data.download import Archive
-from stkd_lightning.data.official import OfficialDataModule
-from stkd_lightning.data.pickles import image_rows, label_list, name_list, read_pickle
+from stkd_lightning.data.datasets.archive_module import OfficialDataModule
 from stkd_lightning.utilities.errors import InputError
 
 SHAPE = (3, 32, 32)

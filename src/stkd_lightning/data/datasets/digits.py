@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from stkd_lightning.data.arrays import RawData, RawSplit
-from stkd_lightning.data.hold_out import hold_out
+from stkd_lightning.data.holdout import hold_out
 from stkd_lightning.data.module import ArrayDataModule
 
 TEST_FRACTION = 0.25

@@ -4,8 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from stkd_lightning.data.arrays import RawData
-from stkd_lightning.data.folders import read_folder
-from stkd_lightning.data.images import class_folders
+from stkd_lightning.data.image_files import class_folders, read_folder
 from stkd_lightning.data.module import ArrayDataModule
 from stkd_lightning.utilities import validation
 from stkd_lightning.utilities.errors import InputError

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from stkd_lightning.data import plain_pickle
+from stkd_lightning.data.archives import safe_pickle
 from stkd_lightning.utilities.errors import InputError, reason
 
 LARGEST = 1 << 30  # bytes; the largest official file has 0.16 GB
@@ -24,7 +24,7 @@ def read_pickle(path: Path) -> dict[Any, Any]:
     try:
         if path.exists() and (not path.is_file() or path.stat().st_size > LARGEST):
             raise ValueError("it is no file of at most 1 GiB")
-        return plain_pickle.loads(path.read_bytes())
+        return safe_pickle.loads(path.read_bytes())
     except FileNotFoundError as error:
         raise InputError(f"{path}: missing; delete {path.parent} to have it downloaded again") from error
     except Exception as error:  # a damaged pickle raises any type

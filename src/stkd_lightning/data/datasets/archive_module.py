@@ -6,9 +6,9 @@ from typing import Any
 
 from filelock import FileLock
 
-from stkd_lightning.data.download import Archive, fetch
+from stkd_lightning.data.archives.download import Archive, fetch
+from stkd_lightning.data.archives.extract import extract
 from stkd_lightning.data.module import ArrayDataModule
-from stkd_lightning.data.unpack import extract
 from stkd_lightning.utilities.errors import InputError
 
 

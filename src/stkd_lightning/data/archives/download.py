@@ -14,7 +14,7 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 
 from tqdm import tqdm
 
-from stkd_lightning.data.unpack import CHUNK, MACHINE, Limits
+from stkd_lightning.data.archives.extract import CHUNK, MACHINE, Limits
 from stkd_lightning.utilities.errors import InputError, reason
 from stkd_lightning.utilities.redaction import redacted
 

@@ -1,0 +1,1 @@
+"""Downloading, extracting and reading files of others."""
