@@ -23,8 +23,8 @@ from contestants import mixed, objective
 from data import Images, data_module, loader
 
 from stkd_lightning.models import create_model
+from stkd_lightning.models.weights import load_weights
 from stkd_lightning.schedules import MultiStep
-from stkd_lightning.weights import load_weights
 
 RESULTS = Path(__file__).parent / "results"
 PATHS = {

@@ -21,7 +21,7 @@ from stkd_lightning.utilities.errors import InputError
 GROUPS = {
     "Train": ["stkd_lightning", "stkd_lightning.teacher", "stkd_lightning.schedules", "stkd_lightning.callbacks"],
     "Objectives": ["stkd_lightning.losses", "stkd_lightning.losses.stkd", "stkd_lightning.losses.feature_loss"],
-    "Networks": ["stkd_lightning.models", "stkd_lightning.models.zoo", "stkd_lightning.weights"],
+    "Networks": ["stkd_lightning.models", "stkd_lightning.models.cifar.zoo", "stkd_lightning.models.weights"],
     "Data": ["stkd_lightning.data"],
     "Measure": ["stkd_lightning.tasks", "stkd_lightning.reporting.spread"],
     "Mistakes and faults": ["stkd_lightning.utilities.errors"],

@@ -8,8 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from stkd_lightning import constants
-from stkd_lightning.constants import Constants, channels_last, fold_batch_norm
+from stkd_lightning.constants import Constants
 from stkd_lightning.models import InputSpec, create_model, for_data, list_models
+from stkd_lightning.models.fold_batch_norm import fold_batch_norm
+from stkd_lightning.models.memory_format import channels_last
 from stkd_lightning.teacher import FrozenTeacher
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from stkd_lightning.sealed import intact
+from stkd_lightning.models.checkpoint_file import intact
 from stkd_lightning.utilities.console import say
 from stkd_lightning.utilities.errors import InputError
 from stkd_lightning.utilities.files import BEFORE, BEST, LAST, settle

@@ -5,8 +5,8 @@ from typing import Any
 
 from lightning.fabric.plugins import CheckpointIO
 
-from stkd_lightning.sealed import write_sealed
-from stkd_lightning.weights import read_checkpoint
+from stkd_lightning.models.checkpoint_file import write_sealed
+from stkd_lightning.models.weights import read_checkpoint
 
 
 class SealedCheckpointIO(CheckpointIO):

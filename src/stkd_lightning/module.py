@@ -11,12 +11,12 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from stkd_lightning.answers import Answers
-from stkd_lightning.constants import channels_last, compiled, images_channels_last
 from stkd_lightning.finite import FiniteTerms
 from stkd_lightning.losses.base import Features, Loss, Terms
 from stkd_lightning.losses.feature_loss import FeatureLoss
 from stkd_lightning.mixup import Mixup, check_mixable
-from stkd_lightning.models.features import FeatureTap
+from stkd_lightning.models.feature_hooks import FeatureTap
+from stkd_lightning.models.memory_format import channels_last, compiled, images_channels_last
 from stkd_lightning.models.probe import Probe
 from stkd_lightning.replay import Replay, check_replay
 from stkd_lightning.running import RunningMeans

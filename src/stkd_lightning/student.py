@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from stkd_lightning.data.image_files import decode
 from stkd_lightning.data.loader import Normalize
-from stkd_lightning.models.features import logits_of
+from stkd_lightning.models.build import build_network, without_start
+from stkd_lightning.models.feature_hooks import logits_of
 from stkd_lightning.predictions import Prediction, predictions
-from stkd_lightning.runs.networks import build_network, without_start
 from stkd_lightning.student_facts import StudentFacts, of_checkpoint
 from stkd_lightning.trusted import check_trusted
 from stkd_lightning.utilities.errors import InputError, reason

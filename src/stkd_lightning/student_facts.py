@@ -9,10 +9,10 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from stkd_lightning.callbacks.provenance import KEY
+from stkd_lightning.models.checkpoint_file import KEY
+from stkd_lightning.models.weights import read_checkpoint
 from stkd_lightning.utilities.errors import InputError
 from stkd_lightning.utilities.files import BEST, LAST
-from stkd_lightning.weights import read_checkpoint
 
 LARGEST = 4096  # pixels of a side; a file from others could name one that fills the memory
 

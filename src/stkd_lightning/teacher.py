@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from stkd_lightning.constants import Constants, compute_dtype
-from stkd_lightning.models.features import check_paths
+from stkd_lightning.models.feature_hooks import check_paths
+from stkd_lightning.models.weights import load_weights
 from stkd_lightning.tasks.types import Batch, ModelOutput
 from stkd_lightning.utilities.errors import InputError
-from stkd_lightning.weights import load_weights
 
 __all__ = ["FrozenTeacher", "check_accuracy", "default_min_accuracy", "load_weights"]
 

@@ -14,9 +14,9 @@ from stkd_lightning.callbacks import EMA, Checkpoints
 from stkd_lightning.data import DigitsDataModule
 from stkd_lightning.losses import STKDLoss
 from stkd_lightning.models import create_model
+from stkd_lightning.models.weights import load_weights
 from stkd_lightning.teacher import FrozenTeacher
 from stkd_lightning.utilities.errors import InputError
-from stkd_lightning.weights import load_weights
 from tests.test_module import trainer
 
 

@@ -17,9 +17,9 @@ from torch import nn
 from stkd_lightning.data import CIFAR100DataModule
 from stkd_lightning.data.archives.extract import extract
 from stkd_lightning.data.image_files import decode
-from stkd_lightning.sealed import write_sealed
+from stkd_lightning.models.checkpoint_file import write_sealed
+from stkd_lightning.models.weights import load_weights
 from stkd_lightning.utilities.errors import InputError
-from stkd_lightning.weights import load_weights
 from tests.data.conftest import pack_tar, pack_zip
 from tests.faults.mutations import mutations, read, tree
 

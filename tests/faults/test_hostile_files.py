@@ -14,8 +14,8 @@ import torch
 from stkd_lightning.data.archives.extract import Limits, extract
 from stkd_lightning.data.datasets.tiny_imagenet import TinyImageNetDataModule
 from stkd_lightning.data.image_files import decode, decode_all
+from stkd_lightning.models.weights import load_weights, read_checkpoint
 from stkd_lightning.utilities.errors import InputError
-from stkd_lightning.weights import load_weights, read_checkpoint
 from tests.data.conftest import pack_tar
 from tests.faults.mutations import read, tree
 

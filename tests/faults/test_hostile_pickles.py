@@ -13,8 +13,8 @@ import pytest
 import torch
 
 from stkd_lightning.data.archives.cifar_pickle import read_pickle
+from stkd_lightning.models.weights import read_checkpoint
 from stkd_lightning.utilities.errors import InputError
-from stkd_lightning.weights import read_checkpoint
 from tests.faults.mutations import read
 
 pytestmark = pytest.mark.usefixtures("in_its_folder")
@@ -53,7 +53,7 @@ CALLS = [
     ("runpy.run_path", "x.py"),
     ("shutil.rmtree", "."),
     ("pathlib.Path", "executed"),
-    ("stkd_lightning.weights.load_weights", None, "x"),
+    ("stkd_lightning.models.weights.load_weights", None, "x"),
 ]
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import soak
 
-from stkd_lightning.sealed import intact
+from stkd_lightning.models.checkpoint_file import intact
 from tests.conftest import Command
 
 RUN = ["experiment=quickstart", "teacher=resnet14", "teacher.max_epochs=1", "teacher.min_accuracy=0", "logger=csv",

@@ -11,8 +11,8 @@ from stkd_lightning.models import (
     timm_model,
     torchvision_model,
 )
-from stkd_lightning.models.adapters import replace_classifier
-from stkd_lightning.models.inputs import declared
+from stkd_lightning.models.adapters.torchvision import replace_classifier
+from stkd_lightning.models.input_adapter import declared
 from stkd_lightning.utilities.errors import InputError
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)

@@ -4,7 +4,7 @@ from typing import Any
 
 import lightning as L
 
-KEY = "stkd_lightning"
+from stkd_lightning.models.checkpoint_file import KEY
 
 
 class Provenance(L.Callback):

@@ -5,7 +5,7 @@ from pathlib import Path
 from torch import nn
 
 from stkd_lightning.exporting.format import Format, metadata
-from stkd_lightning.models.features import inner_network
+from stkd_lightning.models.feature_hooks import inner_network
 from stkd_lightning.student import Student, build
 from stkd_lightning.student_facts import StudentFacts
 from stkd_lightning.trusted import check_trusted

@@ -3,8 +3,8 @@
 from stkd_lightning.losses.base import Terms
 from stkd_lightning.losses.feature_loss import FeatureLoss, Shapes, same_resolution
 from stkd_lightning.losses.fitnet import hint
+from stkd_lightning.models.classifier_reuse import Projector, head_of
 from stkd_lightning.models.probe import Probe
-from stkd_lightning.models.reuse import Projector, head_of
 from stkd_lightning.tasks.types import MixedTarget, ModelOutput, StepContext
 from stkd_lightning.utilities.dtypes import at_least_float32
 from stkd_lightning.utilities.errors import InputError

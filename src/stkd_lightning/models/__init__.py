@@ -4,14 +4,15 @@ from pathlib import Path
 
 from torch import nn
 
-from stkd_lightning.models import zoo
-from stkd_lightning.models.adapters import timm_model, torchvision_model
-from stkd_lightning.models.features import FeatureTap
-from stkd_lightning.models.inputs import AdaptedInput, InputSpec, for_data
+from stkd_lightning.models.adapters.timm import timm_model
+from stkd_lightning.models.adapters.torchvision import torchvision_model
+from stkd_lightning.models.cifar import zoo
+from stkd_lightning.models.classifier_reuse import reuse_classifier
+from stkd_lightning.models.feature_hooks import FeatureTap
+from stkd_lightning.models.input_adapter import AdaptedInput, InputSpec, for_data
 from stkd_lightning.models.probe import Layers, Probe
-from stkd_lightning.models.reuse import reuse_classifier
+from stkd_lightning.models.weights import load_weights
 from stkd_lightning.utilities.errors import unknown
-from stkd_lightning.weights import load_weights
 
 __all__ = [
     "AdaptedInput",

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from stkd_lightning.models.features import INPUT, FeatureTap, inner_network
+from stkd_lightning.models.feature_hooks import INPUT, FeatureTap, inner_network
 from stkd_lightning.utilities.errors import InputError
 
 LARGE = 224  # pixels, the side for which most networks are made

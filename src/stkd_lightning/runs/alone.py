@@ -18,12 +18,13 @@ from stkd_lightning.callbacks import Checkpoints, ProgressBar, Provenance, Seedi
 from stkd_lightning.checkpoint_folder import newest_whole
 from stkd_lightning.data.module import ArrayDataModule
 from stkd_lightning.losses.cross_entropy import CrossEntropyLoss
+from stkd_lightning.models.build import build_network, input_facts
 from stkd_lightning.models.cost import flops
+from stkd_lightning.models.weights import read_checkpoint
 from stkd_lightning.module import DistillationModule
 from stkd_lightning.reporting.metrics_file import MetricsFile
 from stkd_lightning.runs import speed
 from stkd_lightning.runs.fit import Fitted, fit_and_test
-from stkd_lightning.runs.networks import build_network, input_facts
 from stkd_lightning.shaping import ELSEWHERE, HANDLING, INCIDENTAL
 from stkd_lightning.student_facts import name_of
 from stkd_lightning.utilities.console import say
@@ -32,7 +33,6 @@ from stkd_lightning.utilities.files import write_json
 from stkd_lightning.utilities.paths import key_of
 from stkd_lightning.utilities.rank import process_rank
 from stkd_lightning.utilities.redaction import redacted
-from stkd_lightning.weights import read_checkpoint
 
 TRAINED = "trained"  # in the cache
 RECIPE = 3  # raised when a change of the code changes what the same settings train

@@ -10,18 +10,18 @@ from torch import Tensor, nn
 
 from stkd_lightning.data.module import ArrayDataModule
 from stkd_lightning.diagnosis import diagnose
-from stkd_lightning.models.features import logits_of
+from stkd_lightning.models.build import build_network
+from stkd_lightning.models.feature_hooks import logits_of
+from stkd_lightning.models.weights import read_checkpoint
 from stkd_lightning.module import DistillationModule
 from stkd_lightning.reporting.diagnostics import FILE
 from stkd_lightning.reporting.runs import Run
 from stkd_lightning.runs.here import data_here
-from stkd_lightning.runs.networks import build_network
 from stkd_lightning.student import checkpoint_file, load_student
 from stkd_lightning.teacher import FrozenTeacher
 from stkd_lightning.trusted import check_trusted
 from stkd_lightning.utilities.console import say
 from stkd_lightning.utilities.errors import InputError, reason
-from stkd_lightning.weights import read_checkpoint
 
 IMAGES = 2048  # looked at
 

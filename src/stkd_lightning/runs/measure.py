@@ -10,8 +10,8 @@ from rich.markup import escape
 from torch import Tensor, nn
 
 from stkd_lightning.latency import latencies
+from stkd_lightning.models.build import build_network, without_start
 from stkd_lightning.reporting.runs import Latency, Network, Run, known
-from stkd_lightning.runs.networks import build_network, without_start
 from stkd_lightning.student_facts import checked
 from stkd_lightning.trusted import check_trusted
 from stkd_lightning.utilities.console import say

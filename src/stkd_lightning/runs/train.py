@@ -14,6 +14,7 @@ from torch import nn
 from stkd_lightning.callbacks import Checkpoints, Provenance, Seeding, Throughput
 from stkd_lightning.checkpoint_folder import claimed, forget
 from stkd_lightning.data.module import ArrayDataModule
+from stkd_lightning.models.build import build_network, example_of, input_facts
 from stkd_lightning.models.cost import flops, parameters
 from stkd_lightning.module import DistillationModule
 from stkd_lightning.reporting.dashboards import abandon, finish, log_configuration
@@ -24,7 +25,6 @@ from stkd_lightning.runs.alone import TRAINED, Alone, Recipe, data_facts, plain,
 from stkd_lightning.runs.diagnose import look
 from stkd_lightning.runs.fit import Fitted, fit_and_test, quiet, try_settings
 from stkd_lightning.runs.loss import check_loss, say_features, try_features
-from stkd_lightning.runs.networks import build_network, example_of, input_facts
 from stkd_lightning.runs.replay import bytes_needed, replayed
 from stkd_lightning.runs.resume import Earlier, earlier, name_dashboards
 from stkd_lightning.student_facts import name_of

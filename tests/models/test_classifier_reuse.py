@@ -5,8 +5,8 @@ import torch
 from torch import Tensor, nn
 
 from stkd_lightning.models import AdaptedInput, FeatureTap, InputSpec, Probe, create_model, reuse_classifier
+from stkd_lightning.models.classifier_reuse import Projector, head_of
 from stkd_lightning.models.cost import parameters
-from stkd_lightning.models.reuse import Projector, head_of
 from stkd_lightning.utilities.errors import InputError
 
 PAIRS = [

@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from stkd_lightning.models.inputs import AdaptedInput
+from stkd_lightning.models.input_adapter import AdaptedInput
 from stkd_lightning.tasks.types import ModelOutput
 from stkd_lightning.utilities.errors import unknown
 

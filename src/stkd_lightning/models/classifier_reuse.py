@@ -7,7 +7,7 @@ from typing import cast
 import torch
 from torch import nn
 
-from stkd_lightning.models.features import INPUT, FeatureTap
+from stkd_lightning.models.feature_hooks import INPUT, FeatureTap
 from stkd_lightning.models.probe import Probe
 from stkd_lightning.utilities import validation
 from stkd_lightning.utilities.errors import InputError

@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stkd_lightning.checkpoint_folder import keep_as, newest_whole
-from stkd_lightning.sealed import intact, write_sealed
+from stkd_lightning.models.checkpoint_file import intact, write_sealed
+from stkd_lightning.models.weights import read_checkpoint
 from stkd_lightning.utilities.errors import InputError
 from stkd_lightning.utilities.files import BEFORE, LAST
-from stkd_lightning.weights import read_checkpoint
 
 CONTENT = {"state_dict": {"weight": torch.arange(200.0)}, "epoch": 3}
 

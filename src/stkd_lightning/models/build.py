@@ -8,12 +8,12 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
-from stkd_lightning.callbacks.provenance import KEY
-from stkd_lightning.models.features import logits_of
-from stkd_lightning.models.inputs import AdaptedInput, InputSpec, declared, for_data
+from stkd_lightning.models.checkpoint_file import KEY
+from stkd_lightning.models.feature_hooks import logits_of
+from stkd_lightning.models.input_adapter import AdaptedInput, InputSpec, declared, for_data
+from stkd_lightning.models.weights import load_weights, read_checkpoint
 from stkd_lightning.utilities.errors import InputError
 from stkd_lightning.utilities.random import seeded
-from stkd_lightning.weights import load_weights, read_checkpoint
 
 
 class Images(Protocol):

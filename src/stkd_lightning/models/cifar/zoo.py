@@ -1,7 +1,7 @@
 """The 22 CIFAR networks of the distillation literature; parameter names are those of its published checkpoints."""
 
-from stkd_lightning.models.mobilenetv2 import MobileNetV2
-from stkd_lightning.models.resnet import (
+from stkd_lightning.models.cifar.mobilenetv2 import MobileNetV2
+from stkd_lightning.models.cifar.resnet import (
     resnet8,
     resnet8x4,
     resnet14,
@@ -12,11 +12,11 @@ from stkd_lightning.models.resnet import (
     resnet56,
     resnet110,
 )
-from stkd_lightning.models.resnet50 import ResNet50
-from stkd_lightning.models.shufflenetv1 import ShuffleV1
-from stkd_lightning.models.shufflenetv2 import ShuffleV2
-from stkd_lightning.models.vgg import vgg8, vgg11, vgg13, vgg16, vgg19
-from stkd_lightning.models.wrn import wrn_16_1, wrn_16_2, wrn_40_1, wrn_40_2
+from stkd_lightning.models.cifar.resnet50 import ResNet50
+from stkd_lightning.models.cifar.shufflenetv1 import ShuffleV1
+from stkd_lightning.models.cifar.shufflenetv2 import ShuffleV2
+from stkd_lightning.models.cifar.vgg import vgg8, vgg11, vgg13, vgg16, vgg19
+from stkd_lightning.models.cifar.wrn import wrn_16_1, wrn_16_2, wrn_40_1, wrn_40_2
 
 __all__ = [
     "MobileNetV2",

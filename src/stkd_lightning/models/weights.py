@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from stkd_lightning.plain_tensors import converted, is_plain, kind_of
-from stkd_lightning.sealed import check_seal
+from stkd_lightning.models.checkpoint_file import check_seal
+from stkd_lightning.models.tensor_checks import converted, is_plain, kind_of
 from stkd_lightning.utilities.errors import InputError, reason
 from stkd_lightning.utilities.files import check_exists
 

@@ -91,3 +91,6 @@ def check_seal(path: Path) -> None:
     """
     if intact(path) is False:
         raise InputError(f"checkpoint {path}: damaged, its content is not what was written; take another one")
+
+
+KEY = "stkd_lightning"
