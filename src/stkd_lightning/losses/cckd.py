@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from stkd_lightning.losses.base import Terms, full_precision
 from stkd_lightning.losses.feature_loss import PairwiseLoss, Shapes, check_pairs, embedded, everyone
-from stkd_lightning.losses.vectors import unit
+from stkd_lightning.losses.functional import unit
 from stkd_lightning.tasks.types import MixedTarget, ModelOutput, StepContext
 from stkd_lightning.utilities import validation
 from stkd_lightning.utilities.errors import unknown

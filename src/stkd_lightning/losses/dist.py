@@ -5,7 +5,7 @@ from torch.nn import functional as F
 
 from stkd_lightning.losses.base import Loss, Terms, check_logits, full_precision, require_teacher
 from stkd_lightning.losses.feature_loss import check_pairs, everyone
-from stkd_lightning.losses.vectors import unit_deviations
+from stkd_lightning.losses.functional import unit_deviations
 from stkd_lightning.tasks.types import MixedTarget, ModelOutput, StepContext
 from stkd_lightning.utilities import validation
 

@@ -3,8 +3,8 @@
 from torch import Tensor
 
 from stkd_lightning.losses.base import Loss, Terms, check_logits, require_teacher
+from stkd_lightning.losses.functional import warmed_up
 from stkd_lightning.losses.stkd import divergence_parts
-from stkd_lightning.losses.warmup import warmed_up
 from stkd_lightning.tasks.types import MixedTarget, ModelOutput, StepContext
 from stkd_lightning.utilities import validation
 

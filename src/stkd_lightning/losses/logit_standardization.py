@@ -3,8 +3,8 @@
 from torch import Tensor
 
 from stkd_lightning.losses.base import Loss, Terms, full_precision, require_teacher
+from stkd_lightning.losses.functional import unit_deviations
 from stkd_lightning.losses.kd import softened_kl
-from stkd_lightning.losses.vectors import unit_deviations
 from stkd_lightning.tasks.types import MixedTarget, ModelOutput, StepContext
 from stkd_lightning.utilities import validation
 

@@ -4,7 +4,7 @@ from torch import Tensor
 
 from stkd_lightning.losses.base import Terms, full_precision
 from stkd_lightning.losses.feature_loss import StagesLoss, check_maps, same_resolution
-from stkd_lightning.losses.vectors import unit
+from stkd_lightning.losses.functional import unit
 from stkd_lightning.tasks.types import MixedTarget, ModelOutput, StepContext
 
 

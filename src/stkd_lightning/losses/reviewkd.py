@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from stkd_lightning.losses.base import Terms, full_precision
 from stkd_lightning.losses.feature_loss import FeatureLoss, Shapes, check_maps, pooled
-from stkd_lightning.losses.warmup import warmed_up
+from stkd_lightning.losses.functional import warmed_up
 from stkd_lightning.models.probe import Layers
 from stkd_lightning.tasks.types import MixedTarget, ModelOutput, StepContext
 from stkd_lightning.utilities import validation

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stkd_lightning.losses.warmup import warmed_up
+from stkd_lightning.losses.functional import warmed_up
 from stkd_lightning.tasks.types import StepContext
 
 
