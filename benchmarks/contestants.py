@@ -23,10 +23,10 @@ from stkd_lightning.callbacks import ProgressBar, Throughput
 from stkd_lightning.losses import STKDLoss
 from stkd_lightning.models import create_model
 from stkd_lightning.module import cifar_sgd
-from stkd_lightning.replay import Recording, Replay
 from stkd_lightning.runs.fit import quiet
 from stkd_lightning.tasks.types import Batch, StepContext
 from stkd_lightning.teacher import FrozenTeacher
+from stkd_lightning.teacher.replay import Recording, Replay
 from stkd_lightning.utilities.memory import keep_freed_memory
 
 ALPHA, TEMPERATURE = 0.9, 4.0

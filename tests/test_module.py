@@ -29,9 +29,9 @@ from stkd_lightning.losses import (
 )
 from stkd_lightning.losses.base import Features
 from stkd_lightning.models import create_model
-from stkd_lightning.replay import Replay
 from stkd_lightning.tasks.types import MixedTarget, StepContext
 from stkd_lightning.teacher import FrozenTeacher
+from stkd_lightning.teacher.replay import Replay
 
 
 def trainer(folder: Path, **options: Any) -> L.Trainer:

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from stkd_lightning.answers import Answers
 from stkd_lightning.finite import FiniteTerms
 from stkd_lightning.losses.base import Features, Loss, Terms
 from stkd_lightning.losses.feature_loss import FeatureLoss
@@ -18,12 +17,13 @@ from stkd_lightning.mixup import Mixup, check_mixable
 from stkd_lightning.models.feature_hooks import FeatureTap
 from stkd_lightning.models.memory_format import channels_last, compiled, images_channels_last
 from stkd_lightning.models.probe import Probe
-from stkd_lightning.replay import Replay, check_replay
 from stkd_lightning.running import RunningMeans
 from stkd_lightning.schedules import MultiStep, Schedule
 from stkd_lightning.tasks.classification import ClassificationMetrics
 from stkd_lightning.tasks.types import Batch, MixedTarget, ModelOutput, StepContext, VirtualBatch
-from stkd_lightning.teacher import FrozenTeacher
+from stkd_lightning.teacher.frozen import FrozenTeacher
+from stkd_lightning.teacher.outputs import Answers
+from stkd_lightning.teacher.replay import Replay, check_replay
 from stkd_lightning.utilities.distributed import share_buffers
 from stkd_lightning.utilities.errors import RunError
 from stkd_lightning.utilities.memory import keep_freed_memory
@@ -68,7 +68,7 @@ class DistillationModule(L.LightningModule):
         >>> from stkd_lightning import Batch, DistillationModule, Mixup
         >>> from stkd_lightning.losses import STKDLoss
         >>> from stkd_lightning.models import create_model
-        >>> from stkd_lightning.teacher import FrozenTeacher
+        >>> from stkd_lightning.teacher.frozen import FrozenTeacher
         >>> teacher = FrozenTeacher(create_model("resnet20", num_classes=10))
         >>> module = DistillationModule(create_model("resnet8", num_classes=10), STKDLoss(), teacher, Mixup())
         >>> sorted(module.terms(Batch(torch.rand(8, 3, 32, 32), torch.arange(8))))

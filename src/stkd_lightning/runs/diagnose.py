@@ -18,7 +18,7 @@ from stkd_lightning.reporting.diagnostics import FILE
 from stkd_lightning.reporting.runs import Run
 from stkd_lightning.runs.here import data_here
 from stkd_lightning.student import checkpoint_file, load_student
-from stkd_lightning.teacher import FrozenTeacher
+from stkd_lightning.teacher.frozen import FrozenTeacher
 from stkd_lightning.trusted import check_trusted
 from stkd_lightning.utilities.console import say
 from stkd_lightning.utilities.errors import InputError, reason

@@ -8,7 +8,7 @@ from stkd_lightning.losses.base import Features, Loss
 from stkd_lightning.mixup import Mixup, check_mixable
 from stkd_lightning.models.build import build_network, example_of, without_start
 from stkd_lightning.models.probe import Probe
-from stkd_lightning.replay import check_replay
+from stkd_lightning.teacher.replay import check_replay
 from stkd_lightning.utilities.console import say
 from stkd_lightning.utilities.errors import InputError
 from stkd_lightning.utilities.random import seeded

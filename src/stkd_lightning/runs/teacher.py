@@ -14,7 +14,7 @@ from stkd_lightning.runs.alone import TRAINED, Recipe, find, train_once
 from stkd_lightning.runs.fit import Fitted
 from stkd_lightning.runs.speed import best_dtype, device_type
 from stkd_lightning.student_facts import name_of
-from stkd_lightning.teacher import FrozenTeacher, accuracy, check_accuracy, default_min_accuracy
+from stkd_lightning.teacher.frozen import FrozenTeacher, accuracy, check_accuracy, default_min_accuracy
 from stkd_lightning.utilities.console import say
 from stkd_lightning.utilities.errors import InputError
 from stkd_lightning.utilities.paths import key_of, remembered

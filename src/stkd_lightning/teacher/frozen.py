@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from stkd_lightning.constants import Constants, compute_dtype
 from stkd_lightning.models.feature_hooks import check_paths
 from stkd_lightning.models.weights import load_weights
 from stkd_lightning.tasks.types import Batch, ModelOutput
+from stkd_lightning.teacher.inference_copy import Constants, compute_dtype
 from stkd_lightning.utilities.errors import InputError
 
 __all__ = ["FrozenTeacher", "check_accuracy", "default_min_accuracy", "load_weights"]
@@ -37,7 +37,7 @@ class FrozenTeacher(nn.Module):
     Example:
         >>> import torch
         >>> from stkd_lightning.models import create_model
-        >>> from stkd_lightning.teacher import FrozenTeacher
+        >>> from stkd_lightning.teacher.frozen import FrozenTeacher
         >>> teacher = FrozenTeacher(create_model("resnet20", num_classes=10), features=["layer3"])
         >>> output = teacher.train()(torch.zeros(2, 3, 32, 32))
         >>> output.logits.shape, output.features["layer3"].shape, output.logits.requires_grad, teacher.training

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from stkd_lightning.replay import Reading, Recording, Replay
 from stkd_lightning.tasks.types import Batch, ModelOutput, StepContext
-from stkd_lightning.teacher import FrozenTeacher
+from stkd_lightning.teacher.frozen import FrozenTeacher
+from stkd_lightning.teacher.replay import Reading, Recording, Replay
 
 
 class Answers:

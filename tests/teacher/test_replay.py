@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from stkd_lightning import replay as module
 from stkd_lightning.losses import Loss
 from stkd_lightning.losses.base import Features
-from stkd_lightning.replay import Reading, Recording, Replay, check_replay
+from stkd_lightning.teacher import replay as module
+from stkd_lightning.teacher.replay import Reading, Recording, Replay, check_replay
 from stkd_lightning.utilities.errors import InputError
 
 IMAGES = torch.empty(8, 1)

@@ -7,12 +7,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from stkd_lightning import constants
-from stkd_lightning.constants import Constants
 from stkd_lightning.models import InputSpec, create_model, for_data, list_models
 from stkd_lightning.models.fold_batch_norm import fold_batch_norm
 from stkd_lightning.models.memory_format import channels_last
-from stkd_lightning.teacher import FrozenTeacher
+from stkd_lightning.teacher import FrozenTeacher, inference_copy
+from stkd_lightning.teacher.inference_copy import Constants
 
 
 def trained(network: nn.Module) -> nn.Module:
@@ -112,7 +111,7 @@ def test_logits_are_within_the_stated_tolerance(dtype: torch.dtype, images: Tens
     logits = Constants(adapted, (), images, dtype)(images).logits
     error = (logits.double() - expected.double()).abs().max() / expected.abs().max()
     assert logits.dtype == dtype
-    assert error < constants.TOLERANCE[dtype] / 2
+    assert error < inference_copy.TOLERANCE[dtype] / 2
     assert dtype != torch.bfloat16 or error > 0  # it has been computed in bfloat16
 
 
@@ -128,7 +127,7 @@ def test_autocast_is_followed(images: Tensor) -> None:
 
 
 def test_half_precision_that_strays_is_not_used(monkeypatch: pytest.MonkeyPatch, images: Tensor) -> None:
-    monkeypatch.setitem(constants.TOLERANCE, torch.bfloat16, 1e-9)
+    monkeypatch.setitem(inference_copy.TOLERANCE, torch.bfloat16, 1e-9)
     network = create_model("resnet8", num_classes=7).eval()
     teacher = FrozenTeacher(network, dtype=torch.bfloat16)
     with pytest.warns(UserWarning, match=r"teacher: its copy in bfloat16 strays .*: it is used as it is, in float32"):
@@ -143,7 +142,7 @@ def test_a_network_that_folding_would_change_is_used_as_it_is(monkeypatch: pytes
     def wrong(network: nn.Module, *_: object) -> None:
         network.bn1 = nn.Identity()
 
-    monkeypatch.setattr(constants, "fold_batch_norm", wrong)
+    monkeypatch.setattr(inference_copy, "fold_batch_norm", wrong)
     network = trained(create_model("resnet8", num_classes=7))
     with pytest.warns(UserWarning, match=r"its copy in float32 strays"):
         logits = FrozenTeacher(network)(images).logits
@@ -177,7 +176,7 @@ def test_a_compiled_teacher_is_constant_and_a_compiled_student_is_not(images: Te
     teacher = FrozenTeacher(network, ["layer3"])
     teacher(images)  # asked before it is decided
     teacher.compiles = True
-    running = constants.compiled(lambda x: (student(x), {}))
+    running = inference_copy.compiled(lambda x: (student(x), {}))
     graphs = torch._dynamo.utils.counters["stats"]["unique_graphs"]
     first = teacher(images)
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == graphs + 1
