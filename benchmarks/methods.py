@@ -23,7 +23,7 @@ from hydra.utils import instantiate
 
 from stkd_lightning import DistillationModule, StepContext
 from stkd_lightning.cli.compose import composed, composing
-from stkd_lightning.module import cifar_sgd
+from stkd_lightning.distillation.module import cifar_sgd
 from stkd_lightning.runs.speed import best_dtype
 from stkd_lightning.tasks.types import Batch
 from stkd_lightning.teacher import FrozenTeacher

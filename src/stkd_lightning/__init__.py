@@ -7,16 +7,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from stkd_lightning.mixup import Mixup
-    from stkd_lightning.module import DistillationModule
+    from stkd_lightning.distillation.mixup import Mixup
+    from stkd_lightning.distillation.module import DistillationModule
     from stkd_lightning.student import load_student
     from stkd_lightning.tasks.types import Batch, MixedTarget, ModelOutput, StepContext
 
 PLACES = {
     "Batch": "stkd_lightning.tasks.types",
-    "DistillationModule": "stkd_lightning.module",
+    "DistillationModule": "stkd_lightning.distillation.module",
     "MixedTarget": "stkd_lightning.tasks.types",
-    "Mixup": "stkd_lightning.mixup",
+    "Mixup": "stkd_lightning.distillation.mixup",
     "ModelOutput": "stkd_lightning.tasks.types",
     "StepContext": "stkd_lightning.tasks.types",
     "load_student": "stkd_lightning.student",

@@ -74,7 +74,7 @@ def checkpoint(
         "teacher": {"network": {**ZOO, "name": "resnet20"}, "checkpoint": "/home/me/secret.pth"},
         "method": "stkd",
         "loss": {"_target_": "stkd_lightning.losses.STKDLoss", "alpha": 0.9, "temperature": 4.0},
-        "mixup": {"_target_": "stkd_lightning.mixup.Mixup", "alpha": 0.2, "probability": 1.0},
+        "mixup": {"_target_": "stkd_lightning.distillation.mixup.Mixup", "alpha": 0.2, "probability": 1.0},
         "trainer": {"max_epochs": 8},
         "seed": 0,
     }

@@ -13,7 +13,7 @@ from stkd_lightning.callbacks.loops import at_epoch_end, between_batches
 from stkd_lightning.checkpoint_folder import keep_as
 from stkd_lightning.checkpoint_io import SealedCheckpointIO
 from stkd_lightning.data.loader import TrainLoader
-from stkd_lightning.module import DistillationModule
+from stkd_lightning.distillation.module import DistillationModule
 from stkd_lightning.reporting.metrics_file import MetricsFile
 from stkd_lightning.utilities import signals
 from stkd_lightning.utilities.distributed import largest

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from stkd_lightning.module import DistillationModule
+from stkd_lightning.distillation.module import DistillationModule
 from stkd_lightning.utilities import validation
 
 KEY = "ema"

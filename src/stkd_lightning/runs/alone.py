@@ -17,11 +17,11 @@ from omegaconf import DictConfig, OmegaConf
 from stkd_lightning.callbacks import Checkpoints, ProgressBar, Provenance, Seeding, Throughput
 from stkd_lightning.checkpoint_folder import newest_whole
 from stkd_lightning.data.module import ArrayDataModule
+from stkd_lightning.distillation.module import DistillationModule
 from stkd_lightning.losses.cross_entropy import CrossEntropyLoss
 from stkd_lightning.models.build import build_network, input_facts
 from stkd_lightning.models.cost import flops
 from stkd_lightning.models.weights import read_checkpoint
-from stkd_lightning.module import DistillationModule
 from stkd_lightning.reporting.metrics_file import MetricsFile
 from stkd_lightning.runs import speed
 from stkd_lightning.runs.fit import Fitted, fit_and_test

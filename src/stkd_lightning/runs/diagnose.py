@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from stkd_lightning.data.module import ArrayDataModule
 from stkd_lightning.diagnosis import diagnose
+from stkd_lightning.distillation.module import DistillationModule
 from stkd_lightning.models.build import build_network
 from stkd_lightning.models.feature_hooks import logits_of
 from stkd_lightning.models.weights import read_checkpoint
-from stkd_lightning.module import DistillationModule
 from stkd_lightning.reporting.diagnostics import FILE
 from stkd_lightning.reporting.runs import Run
 from stkd_lightning.runs.here import data_here

@@ -7,9 +7,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from stkd_lightning.callbacks import ProgressBar
 from stkd_lightning.data.module import ArrayDataModule
+from stkd_lightning.distillation.module import DistillationModule
 from stkd_lightning.losses.cross_entropy import CrossEntropyLoss
 from stkd_lightning.models.build import build_network
-from stkd_lightning.module import DistillationModule
 from stkd_lightning.runs.fit import quiet
 from stkd_lightning.student import checkpoint_file
 from stkd_lightning.student_facts import provenance, trained_network

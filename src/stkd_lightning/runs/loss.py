@@ -4,8 +4,8 @@ from omegaconf import DictConfig
 from torch import nn
 
 from stkd_lightning.data.module import ArrayDataModule
+from stkd_lightning.distillation.mixup import Mixup, check_mixable
 from stkd_lightning.losses.base import Features, Loss
-from stkd_lightning.mixup import Mixup, check_mixable
 from stkd_lightning.models.build import build_network, example_of, without_start
 from stkd_lightning.models.probe import Probe
 from stkd_lightning.teacher.replay import check_replay

@@ -14,9 +14,9 @@ from torch import nn
 from stkd_lightning.callbacks import Checkpoints, Provenance, Seeding, Throughput
 from stkd_lightning.checkpoint_folder import claimed, forget
 from stkd_lightning.data.module import ArrayDataModule
+from stkd_lightning.distillation.module import DistillationModule
 from stkd_lightning.models.build import build_network, example_of, input_facts
 from stkd_lightning.models.cost import flops, parameters
-from stkd_lightning.module import DistillationModule
 from stkd_lightning.reporting.dashboards import abandon, finish, log_configuration
 from stkd_lightning.reporting.summary import Summary, environment, table
 from stkd_lightning.runs import speed

@@ -4,18 +4,18 @@ from pathlib import Path
 
 import pytest
 import torch
+from tests.test_module import trainer
 from torch import Tensor, nn
 
 from stkd_lightning import DistillationModule, MixedTarget, ModelOutput
 from stkd_lightning.callbacks import Checkpoints
 from stkd_lightning.data import DigitsDataModule
-from stkd_lightning.finite import FiniteTerms
+from stkd_lightning.distillation.terms import FiniteTerms
 from stkd_lightning.losses import CrossEntropyLoss, Loss
 from stkd_lightning.losses.base import Terms
 from stkd_lightning.tasks.types import StepContext
 from stkd_lightning.utilities.errors import RunError
 from stkd_lightning.utilities.files import LAST
-from tests.test_module import trainer
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])

@@ -1,6 +1,6 @@
 import torch
 
-from stkd_lightning.running import RunningMeans
+from stkd_lightning.distillation.terms import RunningMeans
 
 
 def test_means_are_those_since_the_last_look() -> None:

@@ -10,14 +10,13 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from stkd_lightning.finite import FiniteTerms
+from stkd_lightning.distillation.mixup import Mixup, check_mixable
+from stkd_lightning.distillation.terms import FiniteTerms, RunningMeans
 from stkd_lightning.losses.base import Features, Loss, Terms
 from stkd_lightning.losses.feature_loss import FeatureLoss
-from stkd_lightning.mixup import Mixup, check_mixable
 from stkd_lightning.models.feature_hooks import FeatureTap
 from stkd_lightning.models.memory_format import channels_last, compiled, images_channels_last
 from stkd_lightning.models.probe import Probe
-from stkd_lightning.running import RunningMeans
 from stkd_lightning.schedules import MultiStep, Schedule
 from stkd_lightning.tasks.classification import ClassificationMetrics
 from stkd_lightning.tasks.types import Batch, MixedTarget, ModelOutput, StepContext, VirtualBatch

@@ -1,0 +1,1 @@
+"""The LightningModule, and the mixing of its batches."""
