@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from stkd_lightning import DistillationModule, Mixup
 from stkd_lightning.callbacks import EMA, Checkpoints, Seeding
-from stkd_lightning.checkpoint_folder import newest_whole
+from stkd_lightning.callbacks.checkpoint_folder import newest_whole
 from stkd_lightning.data import DigitsDataModule
 from stkd_lightning.losses import CRDLoss, CrossEntropyLoss, FitNetLoss, STKDLoss, WeightedSum
 from stkd_lightning.models import create_model

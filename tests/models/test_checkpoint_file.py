@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stkd_lightning.checkpoint_folder import keep_as, newest_whole
+from stkd_lightning.callbacks.checkpoint_folder import keep_as, newest_whole
 from stkd_lightning.models.checkpoint_file import intact, write_sealed
 from stkd_lightning.models.weights import read_checkpoint
 from stkd_lightning.utilities.errors import InputError

@@ -9,9 +9,9 @@ from typing import Any
 import lightning as L
 from lightning.pytorch.callbacks import Checkpoint
 
-from stkd_lightning.callbacks.loops import at_epoch_end, between_batches
-from stkd_lightning.checkpoint_folder import keep_as
-from stkd_lightning.checkpoint_io import SealedCheckpointIO
+from stkd_lightning.callbacks.checkpoint_folder import keep_as
+from stkd_lightning.callbacks.checkpoint_io import SealedCheckpointIO
+from stkd_lightning.callbacks.loop_state import at_epoch_end, between_batches
 from stkd_lightning.data.loader import TrainLoader
 from stkd_lightning.distillation.module import DistillationModule
 from stkd_lightning.reporting.metrics_file import MetricsFile

@@ -15,7 +15,7 @@ from lightning.pytorch.plugins.environments import LightningEnvironment
 from omegaconf import DictConfig, OmegaConf
 
 from stkd_lightning.callbacks import Checkpoints, ProgressBar, Provenance, Seeding, Throughput
-from stkd_lightning.checkpoint_folder import newest_whole
+from stkd_lightning.callbacks.checkpoint_folder import newest_whole
 from stkd_lightning.data.module import ArrayDataModule
 from stkd_lightning.distillation.module import DistillationModule
 from stkd_lightning.losses.cross_entropy import CrossEntropyLoss

@@ -10,7 +10,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from stkd_lightning.checkpoint_folder import newest_whole
+from stkd_lightning.callbacks.checkpoint_folder import newest_whole
 from stkd_lightning.models.checkpoint_file import KEY
 from stkd_lightning.models.weights import read_checkpoint
 from stkd_lightning.reporting.naming import name_runs, run_name, sweep_name

@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from stkd_lightning.callbacks import Checkpoints, Provenance, Seeding, Throughput
-from stkd_lightning.checkpoint_folder import claimed, forget
+from stkd_lightning.callbacks.checkpoint_folder import claimed, forget
 from stkd_lightning.data.module import ArrayDataModule
 from stkd_lightning.distillation.module import DistillationModule
 from stkd_lightning.models.build import build_network, example_of, input_facts
