@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from stkd_lightning.distillation.mixup import Mixup
     from stkd_lightning.distillation.module import DistillationModule
-    from stkd_lightning.student import load_student
+    from stkd_lightning.inference.load import load_student
     from stkd_lightning.tasks.types import Batch, MixedTarget, ModelOutput, StepContext
 
 PLACES = {
@@ -19,7 +19,7 @@ PLACES = {
     "Mixup": "stkd_lightning.distillation.mixup",
     "ModelOutput": "stkd_lightning.tasks.types",
     "StepContext": "stkd_lightning.tasks.types",
-    "load_student": "stkd_lightning.student",
+    "load_student": "stkd_lightning.inference.load",
 }
 __all__ = ["Batch", "DistillationModule", "MixedTarget", "Mixup", "ModelOutput", "StepContext", "load_student"]
 

@@ -18,6 +18,7 @@ from stkd_lightning.callbacks import Checkpoints, ProgressBar, Provenance, Seedi
 from stkd_lightning.callbacks.checkpoint_folder import newest_whole
 from stkd_lightning.data.module import ArrayDataModule
 from stkd_lightning.distillation.module import DistillationModule
+from stkd_lightning.inference.student_info import name_of
 from stkd_lightning.losses.cross_entropy import CrossEntropyLoss
 from stkd_lightning.models.build import build_network, input_facts
 from stkd_lightning.models.cost import flops
@@ -26,7 +27,6 @@ from stkd_lightning.reporting.metrics_file import MetricsFile
 from stkd_lightning.runs import speed
 from stkd_lightning.runs.fit import Fitted, fit_and_test
 from stkd_lightning.shaping import ELSEWHERE, HANDLING, INCIDENTAL
-from stkd_lightning.student_facts import name_of
 from stkd_lightning.utilities.console import say
 from stkd_lightning.utilities.errors import InputError
 from stkd_lightning.utilities.files import write_json

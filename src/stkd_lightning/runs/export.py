@@ -10,16 +10,17 @@ from torch import Tensor
 
 from stkd_lightning.data.loader import Normalize
 from stkd_lightning.data.module import ArrayDataModule
-from stkd_lightning.exporting.card import card
-from stkd_lightning.exporting.compare import largest_difference
-from stkd_lightning.exporting.folder import CARD, check_replaceable, is_export, replaced, write_facts
-from stkd_lightning.exporting.format import Format, need
-from stkd_lightning.exporting.hub import check_hub, push
+from stkd_lightning.inference.export_folder import CARD, check_replaceable, is_export, replaced, write_facts
+from stkd_lightning.inference.formats.base import Format, need
+from stkd_lightning.inference.hub import check_hub, push
+from stkd_lightning.inference.load import checkpoint_file, load_student
+from stkd_lightning.inference.model_card import card
+from stkd_lightning.inference.student import Student
+from stkd_lightning.inference.student_info import provenance
+from stkd_lightning.inference.verify import largest_difference
 from stkd_lightning.models.cost import flops, parameters
 from stkd_lightning.runs.fit import quiet
 from stkd_lightning.runs.here import data_here
-from stkd_lightning.student import Student, checkpoint_file, load_student
-from stkd_lightning.student_facts import provenance
 from stkd_lightning.utilities.console import say
 from stkd_lightning.utilities.errors import InputError, reason
 from stkd_lightning.utilities.files import write_text

@@ -7,7 +7,7 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from stkd_lightning.data.module import ArrayDataModule
-from stkd_lightning.trusted import check_trusted
+from stkd_lightning.inference.trust import check_trusted
 
 
 def data_here(

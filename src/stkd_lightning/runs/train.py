@@ -15,6 +15,7 @@ from stkd_lightning.callbacks import Checkpoints, Provenance, Seeding, Throughpu
 from stkd_lightning.callbacks.checkpoint_folder import claimed, forget
 from stkd_lightning.data.module import ArrayDataModule
 from stkd_lightning.distillation.module import DistillationModule
+from stkd_lightning.inference.student_info import name_of
 from stkd_lightning.models.build import build_network, example_of, input_facts
 from stkd_lightning.models.cost import flops, parameters
 from stkd_lightning.reporting.dashboards import abandon, finish, log_configuration
@@ -27,7 +28,6 @@ from stkd_lightning.runs.fit import Fitted, fit_and_test, quiet, try_settings
 from stkd_lightning.runs.loss import check_loss, say_features, try_features
 from stkd_lightning.runs.replay import bytes_needed, replayed
 from stkd_lightning.runs.resume import Earlier, earlier, name_dashboards
-from stkd_lightning.student_facts import name_of
 from stkd_lightning.utilities.console import say
 from stkd_lightning.utilities.files import write_json, write_text
 from stkd_lightning.utilities.paths import cache_root

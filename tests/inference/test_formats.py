@@ -8,16 +8,16 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors import safe_open
+from tests.exporting.students import checkpoint
 from torch import nn
 
 from stkd_lightning import load_student
-from stkd_lightning.exporting import ONNX, Format, Safetensors, TorchExport, TorchScript
-from stkd_lightning.exporting.compare import largest_difference
-from stkd_lightning.exporting.folder import format_of
-from stkd_lightning.exporting.format import need
-from stkd_lightning.student_facts import StudentFacts
+from stkd_lightning.inference.export_folder import format_of
+from stkd_lightning.inference.formats import ONNX, Format, Safetensors, TorchExport, TorchScript
+from stkd_lightning.inference.formats.base import need
+from stkd_lightning.inference.student_info import StudentFacts
+from stkd_lightning.inference.verify import largest_difference
 from stkd_lightning.utilities.errors import InputError, RunError
-from tests.exporting.students import checkpoint
 
 FORMATS = [ONNX(), Safetensors(), TorchExport(), TorchScript()]
 

@@ -10,8 +10,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from stkd_lightning.student import Student
-from stkd_lightning.student_facts import StudentFacts
+from stkd_lightning.inference.student import Student
+from stkd_lightning.inference.student_info import StudentFacts
 from stkd_lightning.utilities.errors import InputError, reason
 
 INSIDE = "student.json"  # what is known of a student, in the archives of formats that are archives

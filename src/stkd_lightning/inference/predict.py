@@ -16,7 +16,7 @@ from stkd_lightning.utilities import validation
 from stkd_lightning.utilities.errors import InputError
 
 if TYPE_CHECKING:
-    from stkd_lightning.student import Student
+    from stkd_lightning.inference.student import Student
 
 BATCH = 64
 Decoded = NDArray[np.uint8] | InputError

@@ -12,9 +12,9 @@ from typing import Any
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-from stkd_lightning.exporting.format import INSIDE, Format
-from stkd_lightning.student import Student
-from stkd_lightning.student_facts import StudentFacts, checked
+from stkd_lightning.inference.formats.base import INSIDE, Format
+from stkd_lightning.inference.student import Student
+from stkd_lightning.inference.student_info import StudentFacts, checked
 from stkd_lightning.utilities.errors import InputError, reason, unknown
 from stkd_lightning.utilities.files import settle, write_json
 from stkd_lightning.utilities.paths import conf_dir

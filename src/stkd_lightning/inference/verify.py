@@ -5,8 +5,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from stkd_lightning.exporting.format import Format
-from stkd_lightning.student import Student
+from stkd_lightning.inference.formats.base import Format
+from stkd_lightning.inference.student import Student
 from stkd_lightning.utilities.errors import RunError
 
 TOLERANCE = 1e-4  # of a logit, and of the largest logit where that is above 1

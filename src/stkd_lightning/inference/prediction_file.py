@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
-from stkd_lightning.predictions import Prediction
+from stkd_lightning.inference.predict import Prediction
 from stkd_lightning.utilities.errors import InputError
 from stkd_lightning.utilities.files import settle
 

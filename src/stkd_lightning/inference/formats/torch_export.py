@@ -6,9 +6,9 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from stkd_lightning.exporting.format import INSIDE, Format, example, metadata
-from stkd_lightning.student import Student
-from stkd_lightning.student_facts import StudentFacts
+from stkd_lightning.inference.formats.base import INSIDE, Format, example, metadata
+from stkd_lightning.inference.student import Student
+from stkd_lightning.inference.student_info import StudentFacts
 from stkd_lightning.utilities.errors import InputError, reason
 
 

@@ -4,8 +4,8 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from stkd_lightning.exporting.format import Format
-from stkd_lightning.student_facts import StudentFacts
+from stkd_lightning.inference.formats.base import Format
+from stkd_lightning.inference.student_info import StudentFacts
 
 METRICS = {"accuracy": "accuracy", "top5": "top-5 accuracy", "calibration_error": "calibration error"}
 SHOWN_CLASSES = 20

@@ -8,8 +8,8 @@ import torch
 from omegaconf import OmegaConf
 from torch import nn
 
+from stkd_lightning.inference.student_info import StudentFacts
 from stkd_lightning.models.build import build_network, input_facts
-from stkd_lightning.student_facts import StudentFacts
 
 ZOO = {"_target_": "stkd_lightning.models.create_model", "name": "resnet8", "num_classes": 10, "weights": None}
 SQUEEZENET = {

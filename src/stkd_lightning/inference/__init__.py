@@ -1,0 +1,1 @@
+"""A distilled student by itself: load, predict, export."""

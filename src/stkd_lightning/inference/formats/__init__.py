@@ -1,0 +1,9 @@
+"""A student as a file for use elsewhere: one file here for each format, a model card, and the way to a hub."""
+
+from stkd_lightning.inference.formats.base import Format
+from stkd_lightning.inference.formats.onnx import ONNX
+from stkd_lightning.inference.formats.safetensors import Safetensors
+from stkd_lightning.inference.formats.torch_export import TorchExport
+from stkd_lightning.inference.formats.torchscript import TorchScript
+
+__all__ = ["ONNX", "Format", "Safetensors", "TorchExport", "TorchScript"]
