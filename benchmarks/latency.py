@@ -23,8 +23,8 @@ from torch import Tensor
 from stkd_lightning.inference.formats import ONNX, TorchExport
 from stkd_lightning.inference.student import Student
 from stkd_lightning.inference.student_info import StudentFacts
-from stkd_lightning.latency import latencies
 from stkd_lightning.models import create_model
+from stkd_lightning.reporting.latency import latencies
 
 RESULTS = Path(__file__).parent / "results"
 PAIRS = [("resnet32x4", "resnet8x4"), ("resnet56", "resnet20")]

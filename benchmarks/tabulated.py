@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from stkd_lightning.reporting.comparison import Row, compare
-from stkd_lightning.reporting.runs import Run
+from stkd_lightning.reporting.run import Run
 from stkd_lightning.utilities.errors import unknown
 from stkd_lightning.utilities.files import write_text
 

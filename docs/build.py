@@ -23,7 +23,7 @@ GROUPS = {
     "Objectives": ["stkd_lightning.losses", "stkd_lightning.losses.stkd", "stkd_lightning.losses.feature_loss"],
     "Networks": ["stkd_lightning.models", "stkd_lightning.models.cifar.zoo", "stkd_lightning.models.weights"],
     "Data": ["stkd_lightning.data"],
-    "Measure": ["stkd_lightning.tasks", "stkd_lightning.reporting.spread"],
+    "Measure": ["stkd_lightning.tasks", "stkd_lightning.reporting.statistics"],
     "Mistakes and faults": ["stkd_lightning.utilities.errors"],
 }
 TEXTS = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"]

@@ -20,7 +20,7 @@ from stkd_lightning.callbacks.checkpoint_folder import newest_whole
 from stkd_lightning.data import DigitsDataModule
 from stkd_lightning.losses import CRDLoss, CrossEntropyLoss, FitNetLoss, STKDLoss, WeightedSum
 from stkd_lightning.models import create_model
-from stkd_lightning.reporting.metrics_file import MetricsFile
+from stkd_lightning.reporting.loggers.metrics_csv import MetricsFile
 from stkd_lightning.teacher import FrozenTeacher
 from stkd_lightning.utilities import signals
 from stkd_lightning.utilities.errors import RunError

@@ -16,9 +16,9 @@ import pytest
 import wandb
 from lightning.pytorch.loggers import WandbLogger
 
-from stkd_lightning.reporting import dashboards
-from stkd_lightning.reporting.reachable import unanswered
-from stkd_lightning.reporting.wandb import wandb_logger
+from stkd_lightning.reporting.loggers import finish
+from stkd_lightning.reporting.loggers.timeouts import unanswered
+from stkd_lightning.reporting.loggers.wandb import wandb_logger
 from tests.conftest import Command
 
 KEY = "0123456789abcdef0123456789abcdef01234567"
@@ -182,7 +182,7 @@ def test_a_folder_that_cannot_be_written_ends_no_run(tmp_path: Path, capsys: pyt
     (tmp_path / "file").write_text("")
     logger = wandb_logger(tmp_path / "file" / "below", project="p")
     logger.log_metrics({"a": 1.0})
-    dashboards.finish([logger], SUMMARY)
+    finish.finish([logger], SUMMARY)
     assert warnings_in(capsys) == [
         f"warning: W&B: {tmp_path}/file/below: cannot be written (Not a directory); this run is not kept for W&B"
     ]
@@ -214,7 +214,7 @@ def test_faults_of_a_run_are_one_warning_and_end_nothing(tmp_path: Path, capsys:
         logger.log_metrics({"a": 1.0}, step)
     logger.finalize("success")
     assert warnings_in(capsys) == ["warning: W&B: [Errno 104] Connection reset by peer; the run goes on without it"]
-    dashboards.finish([logger], SUMMARY)
+    finish.finish([logger], SUMMARY)
     assert warnings_in(capsys) == [
         "warning: W&B: [Errno 104] Connection reset by peer; upload what is left with: wandb sync /somewhere"
     ]

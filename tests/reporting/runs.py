@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from stkd_lightning.diagnosis import diagnose
+from stkd_lightning.reporting.diagnose import diagnose
 from stkd_lightning.reporting.diagnostics import FILE
-from stkd_lightning.reporting.runs import Run, read_run
+from stkd_lightning.reporting.run import Run, read_run
 from stkd_lightning.tasks.types import Batch
 from stkd_lightning.utilities.files import write_json, write_text
 

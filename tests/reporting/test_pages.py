@@ -9,10 +9,10 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from stkd_lightning.reporting.figures import foremost, pictures, png, svg
-from stkd_lightning.reporting.page import page
+from stkd_lightning.reporting.grouping import settings
+from stkd_lightning.reporting.html import page
 from stkd_lightning.reporting.report import Report, make_report, report_csv, report_markdown
-from stkd_lightning.reporting.runs import Run, find_runs
-from stkd_lightning.reporting.settings import settings
+from stkd_lightning.reporting.run import Run, find_runs
 from stkd_lightning.utilities.errors import InputError
 from tests.reporting.runs import run, written
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from stkd_lightning.reporting.runs import read_run
+from stkd_lightning.reporting.run import read_run
 from stkd_lightning.runs.report import report_of
 from tests.reporting.runs import run, written
 

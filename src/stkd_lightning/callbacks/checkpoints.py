@@ -14,7 +14,7 @@ from stkd_lightning.callbacks.checkpoint_io import SealedCheckpointIO
 from stkd_lightning.callbacks.loop_state import at_epoch_end, between_batches
 from stkd_lightning.data.loader import TrainLoader
 from stkd_lightning.distillation.module import DistillationModule
-from stkd_lightning.reporting.metrics_file import MetricsFile
+from stkd_lightning.reporting.loggers.metrics_csv import MetricsFile
 from stkd_lightning.utilities import signals
 from stkd_lightning.utilities.distributed import largest
 from stkd_lightning.utilities.errors import RunError

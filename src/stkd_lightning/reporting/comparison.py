@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from rich import box
 from rich.table import Table
 
-from stkd_lightning.reporting.runs import Group, Network, Run
-from stkd_lightning.reporting.settings import Setting, settings
-from stkd_lightning.reporting.spread import Spread
+from stkd_lightning.reporting.grouping import Setting, settings
+from stkd_lightning.reporting.run import Group, Network, Run
+from stkd_lightning.reporting.statistics import Spread
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from stkd_lightning.reporting.comparison import Row, compare, markdown
 from stkd_lightning.reporting.figures import Picture, foremost, look, pareto, pictures
-from stkd_lightning.reporting.runs import Group, Latency, Run
-from stkd_lightning.reporting.settings import Setting, settings
-from stkd_lightning.reporting.spread import Spread
-from stkd_lightning.reporting.verdict import Verdict, verdict
+from stkd_lightning.reporting.grouping import Setting, settings
+from stkd_lightning.reporting.recommendation import Verdict, verdict
+from stkd_lightning.reporting.run import Group, Latency, Run
+from stkd_lightning.reporting.statistics import Spread
 
 
 @dataclass(frozen=True)

@@ -23,10 +23,10 @@ from stkd_lightning.losses.cross_entropy import CrossEntropyLoss
 from stkd_lightning.models.build import build_network, input_facts
 from stkd_lightning.models.cost import flops
 from stkd_lightning.models.weights import read_checkpoint
-from stkd_lightning.reporting.metrics_file import MetricsFile
+from stkd_lightning.reporting.loggers.metrics_csv import MetricsFile
+from stkd_lightning.reporting.run_options import ELSEWHERE, HANDLING, INCIDENTAL
 from stkd_lightning.runs import speed
 from stkd_lightning.runs.fit import Fitted, fit_and_test
-from stkd_lightning.shaping import ELSEWHERE, HANDLING, INCIDENTAL
 from stkd_lightning.utilities.console import say
 from stkd_lightning.utilities.errors import InputError
 from stkd_lightning.utilities.files import write_json

@@ -57,7 +57,7 @@ class Comparison(Callback):
 
     def _compare(self, config: DictConfig) -> tuple[list[Any], list[Any]]:
         from stkd_lightning.reporting.comparison import compare, markdown
-        from stkd_lightning.reporting.runs import read_run
+        from stkd_lightning.reporting.run import read_run
 
         folder = Path(config.hydra.sweep.dir)
         since = 0.0 if config.get("resume") == "auto" else self.start  # what was finished before belongs to it

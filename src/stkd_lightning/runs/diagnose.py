@@ -9,15 +9,15 @@ from rich.markup import escape
 from torch import Tensor, nn
 
 from stkd_lightning.data.module import ArrayDataModule
-from stkd_lightning.diagnosis import diagnose
 from stkd_lightning.distillation.module import DistillationModule
 from stkd_lightning.inference.load import checkpoint_file, load_student
 from stkd_lightning.inference.trust import check_trusted
 from stkd_lightning.models.build import build_network
 from stkd_lightning.models.feature_hooks import logits_of
 from stkd_lightning.models.weights import read_checkpoint
+from stkd_lightning.reporting.diagnose import diagnose
 from stkd_lightning.reporting.diagnostics import FILE
-from stkd_lightning.reporting.runs import Run
+from stkd_lightning.reporting.run import Run
 from stkd_lightning.runs.here import data_here
 from stkd_lightning.teacher.frozen import FrozenTeacher
 from stkd_lightning.utilities.console import say

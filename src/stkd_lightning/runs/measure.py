@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from stkd_lightning.inference.student_info import checked
 from stkd_lightning.inference.trust import check_trusted
-from stkd_lightning.latency import latencies
 from stkd_lightning.models.build import build_network, without_start
-from stkd_lightning.reporting.runs import Latency, Network, Run, known
+from stkd_lightning.reporting.latency import latencies
+from stkd_lightning.reporting.run import Latency, Network, Run, known
 from stkd_lightning.utilities.console import say
 from stkd_lightning.utilities.errors import reason
 

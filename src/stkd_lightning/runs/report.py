@@ -7,7 +7,7 @@ from omegaconf import DictConfig, ListConfig
 from rich.markup import escape
 
 from stkd_lightning.cli.checks import check_writable
-from stkd_lightning.reporting.runs import Run, find_runs
+from stkd_lightning.reporting.run import Run, find_runs
 from stkd_lightning.utilities.console import say
 from stkd_lightning.utilities.errors import reason
 from stkd_lightning.utilities.files import write_text
@@ -65,7 +65,7 @@ def report_of(
         unfinished: folders of other runs, to be named.
         cache_dir: with prepared data; ``None``: the usual one.
     """
-    from stkd_lightning.reporting.page import page
+    from stkd_lightning.reporting.html import page
     from stkd_lightning.reporting.report import make_report, report_csv, report_markdown
     from stkd_lightning.runs.measure import measure
 

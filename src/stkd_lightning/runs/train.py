@@ -18,7 +18,7 @@ from stkd_lightning.distillation.module import DistillationModule
 from stkd_lightning.inference.student_info import name_of
 from stkd_lightning.models.build import build_network, example_of, input_facts
 from stkd_lightning.models.cost import flops, parameters
-from stkd_lightning.reporting.dashboards import abandon, finish, log_configuration
+from stkd_lightning.reporting.loggers.finish import abandon, finish, log_configuration
 from stkd_lightning.reporting.summary import Summary, environment, table
 from stkd_lightning.runs import speed
 from stkd_lightning.runs import teacher as teachers

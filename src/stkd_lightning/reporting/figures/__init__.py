@@ -12,7 +12,7 @@ from stkd_lightning.reporting.figures.picture import Picture
 from stkd_lightning.reporting.figures.similarity import similarity
 from stkd_lightning.reporting.figures.style import look, png, svg
 from stkd_lightning.reporting.figures.sweep import sweep
-from stkd_lightning.reporting.settings import Setting
+from stkd_lightning.reporting.grouping import Setting
 
 __all__ = ["Picture", "foremost", "look", "pareto", "pictures", "png", "svg"]
 

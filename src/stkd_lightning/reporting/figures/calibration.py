@@ -6,7 +6,7 @@ import numpy as np
 
 from stkd_lightning.reporting.figures.picture import Picture
 from stkd_lightning.reporting.figures.style import INK, legend, new, styles
-from stkd_lightning.reporting.settings import Setting
+from stkd_lightning.reporting.grouping import Setting
 
 FEW = 5  # images of a bin that is left out
 

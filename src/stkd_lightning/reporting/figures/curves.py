@@ -6,8 +6,8 @@ import numpy as np
 
 from stkd_lightning.reporting.figures.picture import Picture
 from stkd_lightning.reporting.figures.style import legend, new, styles
-from stkd_lightning.reporting.runs import Run
-from stkd_lightning.reporting.settings import Setting
+from stkd_lightning.reporting.grouping import Setting
+from stkd_lightning.reporting.run import Run
 
 PANELS = {"val/accuracy": "validation accuracy, %", "val/agreement": "same first class as the teacher, %"}
 

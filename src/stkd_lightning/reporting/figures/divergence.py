@@ -6,7 +6,7 @@ import numpy as np
 
 from stkd_lightning.reporting.figures.picture import Picture
 from stkd_lightning.reporting.figures.style import legend, new, styles
-from stkd_lightning.reporting.settings import Setting
+from stkd_lightning.reporting.grouping import Setting
 
 
 def divergence(settings: Sequence[Setting]) -> Picture | None:

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 
 from stkd_lightning.reporting.figures.picture import Picture
 from stkd_lightning.reporting.figures.style import COLOURS, INK, new
-from stkd_lightning.reporting.settings import Setting
+from stkd_lightning.reporting.grouping import Setting
 
 CLASSES = 3  # of each network that are shown
 

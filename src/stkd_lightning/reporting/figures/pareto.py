@@ -8,9 +8,9 @@ from matplotlib.axes import Axes
 
 from stkd_lightning.reporting.figures.picture import Picture
 from stkd_lightning.reporting.figures.style import INK, legend, logarithmic, new, styles
-from stkd_lightning.reporting.runs import Latency, known, taught
-from stkd_lightning.reporting.settings import Setting
-from stkd_lightning.reporting.spread import Spread
+from stkd_lightning.reporting.grouping import Setting
+from stkd_lightning.reporting.run import Latency, known, taught
+from stkd_lightning.reporting.statistics import Spread
 
 
 def pareto(settings: Sequence[Setting], latency: Latency) -> Picture:

@@ -9,7 +9,7 @@ from matplotlib.ticker import LogLocator, NullLocator
 
 from stkd_lightning.reporting.figures.picture import Picture
 from stkd_lightning.reporting.figures.style import new
-from stkd_lightning.reporting.settings import Setting
+from stkd_lightning.reporting.grouping import Setting
 
 NAMED = 24  # classes at most that are named at the axes
 MOST = 5  # settings at most that are drawn

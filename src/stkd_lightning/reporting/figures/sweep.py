@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from stkd_lightning.reporting.figures.picture import Picture
 from stkd_lightning.reporting.figures.style import COLOURS, logarithmic, new
-from stkd_lightning.reporting.settings import Setting
+from stkd_lightning.reporting.grouping import Setting
 
 Trial = tuple[dict[str, float], float]  # the numbers, and validation accuracy in percent
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from stkd_lightning.reporting.runs import Group, Run
+from stkd_lightning.reporting.run import Group, Run
 
 # Options that are a method's own: two methods that differ in them are still compared.
 OWN = ("loss.", "mixup.", "distilled")

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from stkd_lightning.reporting.comparison import Row
-from stkd_lightning.reporting.runs import Group, Run, taught
-from stkd_lightning.reporting.settings import Setting
-from stkd_lightning.reporting.spread import Spread
+from stkd_lightning.reporting.grouping import Setting
+from stkd_lightning.reporting.run import Group, Run, taught
+from stkd_lightning.reporting.statistics import Spread
 
 MANY = 8  # settings, of which the best is likely to be one that was lucky
 

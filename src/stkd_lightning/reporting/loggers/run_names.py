@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from stkd_lightning.reporting.settings import rounded
-from stkd_lightning.shaping import ELSEHOW, ELSEHOW_BELOW
+from stkd_lightning.reporting.grouping import rounded
+from stkd_lightning.reporting.run_options import ELSEHOW, ELSEHOW_BELOW
 
 # What the name holds already, or what is no setting.
 NO_SETTING = {"callbacks", "dataset", "experiment", "logger", "loss", "seed", "student", "trainer"}

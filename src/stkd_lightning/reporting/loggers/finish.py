@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 from lightning.pytorch.loggers import CSVLogger, Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
 from rich.markup import escape
 
-from stkd_lightning.reporting.bounded import bounded
-from stkd_lightning.reporting.lenient import words
-from stkd_lightning.reporting.lenient_wandb import FINISH, sync
-from stkd_lightning.reporting.metrics_file import MetricsFile
-from stkd_lightning.reporting.mlflow import finish_mlflow
+from stkd_lightning.reporting.loggers.fault_tolerant import words
+from stkd_lightning.reporting.loggers.metrics_csv import MetricsFile
+from stkd_lightning.reporting.loggers.mlflow import finish_mlflow
+from stkd_lightning.reporting.loggers.tensorboard import finish_tensorboard
+from stkd_lightning.reporting.loggers.timeouts import bounded
+from stkd_lightning.reporting.loggers.wandb import FINISH, sync
+from stkd_lightning.reporting.loggers.wandb_run import keep_student, tell
 from stkd_lightning.reporting.summary import Summary
-from stkd_lightning.reporting.tensorboard import finish_tensorboard
-from stkd_lightning.reporting.wandb_run import keep_student, tell
 from stkd_lightning.utilities.console import say
 from stkd_lightning.utilities.redaction import redacted
 
@@ -73,8 +73,8 @@ def finish(
 def _drawn(run_dir: Path) -> "dict[str, Figure]":
     """Draw a run's pictures; what cannot be drawn is a warning."""
     from stkd_lightning.reporting.figures import pictures  # a second of import
-    from stkd_lightning.reporting.runs import read_run
-    from stkd_lightning.reporting.settings import settings
+    from stkd_lightning.reporting.grouping import settings
+    from stkd_lightning.reporting.run import read_run
 
     try:
         return {picture.name: picture.figure for picture in pictures(settings([read_run(run_dir)]))}

@@ -9,8 +9,8 @@ from lightning.pytorch.loggers import MLFlowLogger
 from lightning.pytorch.loggers.logger import rank_zero_experiment
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
-from stkd_lightning.reporting.continued import Continued
-from stkd_lightning.reporting.reachable import unanswered
+from stkd_lightning.reporting.loggers.fault_tolerant import Continued
+from stkd_lightning.reporting.loggers.timeouts import unanswered
 from stkd_lightning.utilities.redaction import redacted
 
 if TYPE_CHECKING:

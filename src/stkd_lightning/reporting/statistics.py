@@ -10,7 +10,7 @@ class Spread:
     """Mean and sample standard deviation of n values; of one value none.
 
     Example:
-        >>> from stkd_lightning.reporting.spread import Spread
+        >>> from stkd_lightning.reporting.statistics import Spread
         >>> accuracies = Spread.of([0.70, 0.71, 0.72])
         >>> accuracies.percent(), round(accuracies.half_interval, 4)
         ('71.00 ± 1.00', 0.0248)

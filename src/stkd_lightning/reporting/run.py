@@ -11,8 +11,8 @@ from typing import Any
 import yaml
 
 from stkd_lightning.reporting.diagnostics import FILE, Diagnostics, read_diagnostics
+from stkd_lightning.reporting.run_options import SEEDS, shaping
 from stkd_lightning.reporting.summary import Summary
-from stkd_lightning.shaping import SEEDS, shaping
 from stkd_lightning.utilities.errors import InputError
 
 SUMMARY, CONFIG, METRICS = "summary.json", "config.yaml", "metrics.csv"

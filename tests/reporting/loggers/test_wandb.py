@@ -10,8 +10,8 @@ import pytest
 from matplotlib.figure import Figure
 from wandb.proto import wandb_internal_pb2
 
-from stkd_lightning.reporting.dashboards import finish
-from stkd_lightning.reporting.wandb import logged_in, wandb_logger
+from stkd_lightning.reporting.loggers.finish import finish
+from stkd_lightning.reporting.loggers.wandb import logged_in, wandb_logger
 from tests.conftest import Command
 
 # A W&B record log is LevelDB's: a 7-byte file header, then blocks of 32 KiB of chunks (crc32, length, type).

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from stkd_lightning.latency import latencies
+from stkd_lightning.reporting.latency import latencies
 from stkd_lightning.utilities.errors import InputError
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from lightning.pytorch.loggers import TensorBoardLogger
 
-from stkd_lightning.reporting.continued import Continued
+from stkd_lightning.reporting.loggers.fault_tolerant import Continued
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

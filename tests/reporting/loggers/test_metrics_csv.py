@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from stkd_lightning.reporting import metrics_file
-from stkd_lightning.reporting.metrics_file import MetricsFile
+from stkd_lightning.reporting.loggers import metrics_csv
+from stkd_lightning.reporting.loggers.metrics_csv import MetricsFile
 
 
 def test_rows_of_different_columns(tmp_path: Path) -> None:
@@ -21,7 +21,7 @@ def test_it_is_written_now_and_then(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     metrics = MetricsFile(tmp_path)
     metrics.log_metrics({"a": 1.0}, step=0)
     assert not (tmp_path / "metrics.csv").exists()
-    monkeypatch.setattr(metrics_file, "INTERVAL", 0.0)
+    monkeypatch.setattr(metrics_csv, "INTERVAL", 0.0)
     metrics.log_metrics({"a": 1.0}, step=1)
     assert len((tmp_path / "metrics.csv").read_text().splitlines()) == 3
 

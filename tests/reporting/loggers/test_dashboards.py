@@ -17,10 +17,10 @@ from omegaconf import OmegaConf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from stkd_lightning.cli import checks
-from stkd_lightning.reporting.dashboards import abandon, finish, log_configuration
-from stkd_lightning.reporting.mlflow import LenientMLFlowLogger
-from stkd_lightning.reporting.naming import run_name, sweep_name
-from stkd_lightning.reporting.tensorboard import LenientTensorBoardLogger
+from stkd_lightning.reporting.loggers.finish import abandon, finish, log_configuration
+from stkd_lightning.reporting.loggers.mlflow import LenientMLFlowLogger
+from stkd_lightning.reporting.loggers.run_names import run_name, sweep_name
+from stkd_lightning.reporting.loggers.tensorboard import LenientTensorBoardLogger
 from stkd_lightning.utilities.errors import InputError
 from tests.conftest import Command
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stkd_lightning.reporting.bounded import bounded
+from stkd_lightning.reporting.loggers.timeouts import bounded
 from stkd_lightning.reporting.summary import Summary
 from stkd_lightning.utilities.files import BEST, LAST
 from stkd_lightning.utilities.redaction import redacted

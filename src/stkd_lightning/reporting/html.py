@@ -10,7 +10,7 @@ from markupsafe import Markup
 from stkd_lightning.reporting.comparison import Row
 from stkd_lightning.reporting.figures import Picture, svg
 from stkd_lightning.reporting.report import NOTE, Report
-from stkd_lightning.reporting.spread import Spread
+from stkd_lightning.reporting.statistics import Spread
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional as F
 
-from stkd_lightning.diagnosis import WEIGHTS, diagnose, reliability, similarity
+from stkd_lightning.reporting.diagnose import WEIGHTS, diagnose, reliability, similarity
 from stkd_lightning.reporting.diagnostics import Diagnostics, read_diagnostics
 from stkd_lightning.tasks.types import Batch
 from stkd_lightning.utilities.errors import InputError

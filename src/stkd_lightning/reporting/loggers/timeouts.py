@@ -3,6 +3,7 @@
 import ssl
 import threading
 import urllib.request
+from collections.abc import Callable
 from http.client import HTTPException
 from urllib.error import HTTPError, URLError
 
@@ -42,3 +43,29 @@ def _ask(url: str, body: bytes | None, seconds: float) -> str | None:
             return f"no answer in {seconds:g} s"
         return str(getattr(reason, "strerror", None) or reason)
     return None
+
+
+def bounded(call: Callable[[], object], seconds: float) -> None:
+    """Do something in the background and wait for it for a while; with 0 seconds not at all, nor for its exceptions.
+
+    Raises:
+        TimeoutError: it takes longer; it goes on as long as the process does.
+        Exception: what it raises itself.
+    """
+    raised: list[Exception] = []
+
+    def run() -> None:
+        try:
+            call()
+        except Exception as error:  # raised again where it is waited for
+            raised.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    if not seconds:
+        return
+    thread.join(seconds)
+    if thread.is_alive():
+        raise TimeoutError(f"no answer in {seconds:g} s")
+    if raised:
+        raise raised[0]
