@@ -8,8 +8,8 @@ from typing import Any
 import psutil
 import torch
 
+from stkd_lightning.commands.training.precision import has_bfloat16
 from stkd_lightning.reporting.summary import environment
-from stkd_lightning.runs.speed import has_bfloat16
 
 BUSY = 10.0  # percent of all cores that others may use; on 2 cores a second busy process divides speeds by ten
 

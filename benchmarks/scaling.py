@@ -25,7 +25,7 @@ import torch
 from data import NoiseDataModule
 from pacing import Contestant, memory
 
-from stkd_lightning.runs.speed import has_bfloat16
+from stkd_lightning.commands.training.precision import has_bfloat16
 
 RESULTS = Path(__file__).parent / "results"
 PAIR = ("resnet56", "resnet20")

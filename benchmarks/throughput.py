@@ -18,9 +18,9 @@ import contestants
 import machine
 from pacing import Contestant
 
+from stkd_lightning.commands.training.precision import has_bfloat16
 from stkd_lightning.models import create_model
 from stkd_lightning.models.cost import flops
-from stkd_lightning.runs.speed import has_bfloat16
 
 RESULTS = Path(__file__).parent / "results"
 PAIRS = [("resnet32x4", "resnet8x4"), ("resnet56", "resnet20")]

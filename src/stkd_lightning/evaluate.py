@@ -1,11 +1,11 @@
 """``python -m stkd_lightning.evaluate checkpoint=...``: measure a distilled student."""
 
-from stkd_lightning.cli import command
+from stkd_lightning.commands.cli import command
 
 
 def main() -> None:
     """Run the command."""
-    command("evaluate", "stkd_lightning.runs.evaluate:evaluate")
+    command("evaluate", "stkd_lightning.commands.evaluate:evaluate")
 
 
 if __name__ == "__main__":

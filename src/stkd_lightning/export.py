@@ -1,11 +1,11 @@
 """``python -m stkd_lightning.export checkpoint=...``: write a student as a file for use elsewhere."""
 
-from stkd_lightning.cli import command
+from stkd_lightning.commands.cli import command
 
 
 def main() -> None:
     """Run the command."""
-    command("export", "stkd_lightning.runs.export:export")
+    command("export", "stkd_lightning.commands.export:export")
 
 
 if __name__ == "__main__":

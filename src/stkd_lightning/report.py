@@ -1,11 +1,11 @@
 """``python -m stkd_lightning.report``: finished runs on one page."""
 
-from stkd_lightning.cli import command
+from stkd_lightning.commands.cli import command
 
 
 def main() -> None:
     """Run the command."""
-    command("report", "stkd_lightning.runs.report:report")
+    command("report", "stkd_lightning.commands.report:report")
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
 """``python -m stkd_lightning.train``: distil a teacher into a student."""
 
-from stkd_lightning.cli import command
+from stkd_lightning.commands.cli import command
 
 
 def main() -> None:
     """Run the command."""
-    command("train", "stkd_lightning.runs.train:train")
+    command("train", "stkd_lightning.commands.train:train")
 
 
 if __name__ == "__main__":

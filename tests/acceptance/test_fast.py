@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
-from stkd_lightning.runs.speed import has_bfloat16
+from stkd_lightning.commands.training.precision import has_bfloat16
 from tests.conftest import Command
 
 TINY = ["experiment=quickstart", "trainer.max_epochs=2", "teacher.max_epochs=2", "teacher.min_accuracy=0", "logger=csv",

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from hydra.errors import MissingConfigException
 
-from stkd_lightning.cli.compose import _missing
+from stkd_lightning.commands.config.compose import _missing
 from tests.conftest import Command
 
 SWEEP = ["-m", "experiment=quickstart", "hydra.callbacks.comparison.report=false",

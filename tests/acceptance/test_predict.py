@@ -8,11 +8,11 @@ import pytest
 from tests.exporting.students import checkpoint
 
 from stkd_lightning import load_student
-from stkd_lightning.cli.checks import check
-from stkd_lightning.cli.compose import composed, composing
+from stkd_lightning.commands.config.checks import check
+from stkd_lightning.commands.config.compose import composed, composing
+from stkd_lightning.commands.predict import predict
 from stkd_lightning.inference.export_folder import replaced, write_facts
 from stkd_lightning.inference.formats import ONNX
-from stkd_lightning.runs.predict import predict
 from stkd_lightning.utilities.errors import InputError
 from tests.conftest import Command
 from tests.data.conftest import picture

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import torch
 
-from stkd_lightning.cli.compose import composed, composing
-from stkd_lightning.runs.evaluate import evaluate
+from stkd_lightning.commands.config.compose import composed, composing
+from stkd_lightning.commands.evaluate import evaluate
 from stkd_lightning.utilities.errors import InputError
 from tests.conftest import Command
 

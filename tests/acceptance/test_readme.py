@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from stkd_lightning.cli.checks import check
-from stkd_lightning.cli.compose import composed, composing, jobs
+from stkd_lightning.commands.config.checks import check
+from stkd_lightning.commands.config.compose import composed, composing, jobs
 from tests.conftest import Command
 
 README = (Path(__file__).parents[2] / "README.md").read_text()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from stkd_lightning.runs.slurm import slurm_environment
+from stkd_lightning.commands.training.slurm import slurm_environment
 from stkd_lightning.utilities.errors import InputError
 from tests.conftest import Command
 

@@ -35,8 +35,8 @@ def test_tables_of_the_project_are_right_and_the_readme_shows_them(monkeypatch: 
     import accuracy
     import tabulated
 
-    from stkd_lightning.cli.checks import check
-    from stkd_lightning.cli.compose import composed, composing
+    from stkd_lightning.commands.config.checks import check
+    from stkd_lightning.commands.config.compose import composed, composing
 
     readme = (ROOT / "README.md").read_text()
     for name in sorted(p.stem for p in (ROOT / "benchmarks" / "tables").glob("*.yaml")):
@@ -65,7 +65,7 @@ def test_stkd_is_called_so_with_the_settings_it_has_by_default(name: str, monkey
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
     import tabulated
 
-    from stkd_lightning.cli.compose import composed, composing
+    from stkd_lightning.commands.config.compose import composed, composing
 
     def settings(options: list[str]) -> dict[str, object]:
         content = OmegaConf.to_container(composed("train", options))

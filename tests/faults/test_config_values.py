@@ -7,8 +7,8 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from stkd_lightning.cli.checks import RANGES, check
-from stkd_lightning.cli.compose import composed, composing, options
+from stkd_lightning.commands.config.checks import RANGES, check
+from stkd_lightning.commands.config.compose import composed, composing, options
 from stkd_lightning.utilities import validation
 from stkd_lightning.utilities.errors import InputError
 from tests.faults.mutations import read

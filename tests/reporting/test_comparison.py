@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
+from stkd_lightning.commands.comparison import Comparison
 from stkd_lightning.reporting.comparison import compare, headings, markdown
 from stkd_lightning.reporting.grouping import settings
 from stkd_lightning.reporting.statistics import Spread
-from stkd_lightning.runs.comparison import Comparison
 from tests.reporting.runs import run, written
 
 RUNS = [

@@ -9,10 +9,11 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
+from stkd_lightning.commands import train
+from stkd_lightning.commands.training import replay
+from stkd_lightning.commands.training.pretrain import Recipe, plain
 from stkd_lightning.data.module import ArrayDataModule
 from stkd_lightning.reporting.run_options import shaping
-from stkd_lightning.runs import replay, train
-from stkd_lightning.runs.alone import Recipe, plain
 from stkd_lightning.teacher import FrozenTeacher
 from stkd_lightning.utilities.paths import cache_root, conf_dir, key_of
 from tests.commands.config.composed import FILE, everything

@@ -16,7 +16,7 @@ from mlflow.tracking import MlflowClient
 from omegaconf import OmegaConf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from stkd_lightning.cli import checks
+from stkd_lightning.commands.config import checks
 from stkd_lightning.reporting.loggers.finish import abandon, finish, log_configuration
 from stkd_lightning.reporting.loggers.mlflow import LenientMLFlowLogger
 from stkd_lightning.reporting.loggers.run_names import run_name, sweep_name

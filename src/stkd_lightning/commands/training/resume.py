@@ -11,13 +11,13 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from stkd_lightning.callbacks.checkpoint_folder import newest_whole
+from stkd_lightning.commands.training.pretrain import plain
 from stkd_lightning.inference.student_info import name_of
 from stkd_lightning.models.checkpoint_file import KEY
 from stkd_lightning.models.weights import read_checkpoint
 from stkd_lightning.reporting.loggers.run_names import name_runs, run_name, sweep_name
 from stkd_lightning.reporting.run_options import shaping
 from stkd_lightning.reporting.summary import Summary
-from stkd_lightning.runs.alone import plain
 from stkd_lightning.utilities.errors import InputError
 from stkd_lightning.utilities.redaction import redacted
 

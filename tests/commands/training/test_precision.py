@@ -4,8 +4,8 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
+from stkd_lightning.commands.training import precision as speed
 from stkd_lightning.models import create_model
-from stkd_lightning.runs import speed
 from stkd_lightning.utilities.errors import InputError
 
 

@@ -8,6 +8,7 @@ from omegaconf import OmegaConf
 from rich.markup import escape
 from torch import Tensor, nn
 
+from stkd_lightning.commands.local_data import data_here
 from stkd_lightning.data.module import ArrayDataModule
 from stkd_lightning.distillation.module import DistillationModule
 from stkd_lightning.inference.load import checkpoint_file, load_student
@@ -18,7 +19,6 @@ from stkd_lightning.models.weights import read_checkpoint
 from stkd_lightning.reporting.diagnose import diagnose
 from stkd_lightning.reporting.diagnostics import FILE
 from stkd_lightning.reporting.run import Run
-from stkd_lightning.runs.here import data_here
 from stkd_lightning.teacher.frozen import FrozenTeacher
 from stkd_lightning.utilities.console import say
 from stkd_lightning.utilities.errors import InputError, reason

@@ -10,8 +10,8 @@ from typing import Any
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from stkd_lightning.cli.compose import options
-from stkd_lightning.cli.student_checks import check_export, check_predict, check_report
+from stkd_lightning.commands.config.command_checks import check_export, check_predict, check_report
+from stkd_lightning.commands.config.compose import options
 from stkd_lightning.utilities import validation
 from stkd_lightning.utilities.errors import InputError, reason, unknown
 from stkd_lightning.utilities.files import check_exists, check_writable, last_kept

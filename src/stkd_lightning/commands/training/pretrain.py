@@ -16,6 +16,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from stkd_lightning.callbacks import Checkpoints, ProgressBar, Provenance, Seeding, Throughput
 from stkd_lightning.callbacks.checkpoint_folder import newest_whole
+from stkd_lightning.commands.training import precision as speed
+from stkd_lightning.commands.training.fit import Fitted, fit_and_test
 from stkd_lightning.data.module import ArrayDataModule
 from stkd_lightning.distillation.module import DistillationModule
 from stkd_lightning.inference.student_info import name_of
@@ -25,8 +27,6 @@ from stkd_lightning.models.cost import flops
 from stkd_lightning.models.weights import read_checkpoint
 from stkd_lightning.reporting.loggers.metrics_csv import MetricsFile
 from stkd_lightning.reporting.run_options import ELSEWHERE, HANDLING, INCIDENTAL
-from stkd_lightning.runs import speed
-from stkd_lightning.runs.fit import Fitted, fit_and_test
 from stkd_lightning.utilities.console import say
 from stkd_lightning.utilities.errors import InputError
 from stkd_lightning.utilities.files import write_json

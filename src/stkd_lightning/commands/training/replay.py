@@ -5,9 +5,9 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
+from stkd_lightning.commands.training.pretrain import plain
 from stkd_lightning.data.module import ArrayDataModule
 from stkd_lightning.reporting.run_options import ELSEWHERE, HANDLING
-from stkd_lightning.runs.alone import plain
 from stkd_lightning.teacher.frozen import FrozenTeacher
 from stkd_lightning.teacher.replay import Replay
 from stkd_lightning.utilities.console import say

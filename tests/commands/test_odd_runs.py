@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from stkd_lightning.commands.report import report_of
 from stkd_lightning.reporting.run import read_run
-from stkd_lightning.runs.report import report_of
 from tests.reporting.runs import run, written
 
 DIGITS = {"_target_": "stkd_lightning.data.DigitsDataModule"}

@@ -8,6 +8,8 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 from torch import Tensor
 
+from stkd_lightning.commands.local_data import data_here
+from stkd_lightning.commands.training.fit import quiet
 from stkd_lightning.data.loader import Normalize
 from stkd_lightning.data.module import ArrayDataModule
 from stkd_lightning.inference.export_folder import CARD, check_replaceable, is_export, replaced, write_facts
@@ -19,8 +21,6 @@ from stkd_lightning.inference.student import Student
 from stkd_lightning.inference.student_info import provenance
 from stkd_lightning.inference.verify import largest_difference
 from stkd_lightning.models.cost import flops, parameters
-from stkd_lightning.runs.fit import quiet
-from stkd_lightning.runs.here import data_here
 from stkd_lightning.utilities.console import say
 from stkd_lightning.utilities.errors import InputError, reason
 from stkd_lightning.utilities.files import write_text

@@ -13,6 +13,14 @@ from torch import nn
 
 from stkd_lightning.callbacks import Checkpoints, Provenance, Seeding, Throughput
 from stkd_lightning.callbacks.checkpoint_folder import claimed, forget
+from stkd_lightning.commands.diagnose import look
+from stkd_lightning.commands.training import precision as speed
+from stkd_lightning.commands.training import teacher as teachers
+from stkd_lightning.commands.training.fit import Fitted, fit_and_test, quiet, try_settings
+from stkd_lightning.commands.training.loss_checks import check_loss, say_features, try_features
+from stkd_lightning.commands.training.pretrain import TRAINED, Alone, Recipe, data_facts, plain, train_once, training
+from stkd_lightning.commands.training.replay import bytes_needed, replayed
+from stkd_lightning.commands.training.resume import Earlier, earlier, name_dashboards
 from stkd_lightning.data.module import ArrayDataModule
 from stkd_lightning.distillation.module import DistillationModule
 from stkd_lightning.inference.student_info import name_of
@@ -20,14 +28,6 @@ from stkd_lightning.models.build import build_network, example_of, input_facts
 from stkd_lightning.models.cost import flops, parameters
 from stkd_lightning.reporting.loggers.finish import abandon, finish, log_configuration
 from stkd_lightning.reporting.summary import Summary, environment, table
-from stkd_lightning.runs import speed
-from stkd_lightning.runs import teacher as teachers
-from stkd_lightning.runs.alone import TRAINED, Alone, Recipe, data_facts, plain, train_once, training
-from stkd_lightning.runs.diagnose import look
-from stkd_lightning.runs.fit import Fitted, fit_and_test, quiet, try_settings
-from stkd_lightning.runs.loss import check_loss, say_features, try_features
-from stkd_lightning.runs.replay import bytes_needed, replayed
-from stkd_lightning.runs.resume import Earlier, earlier, name_dashboards
 from stkd_lightning.utilities.console import say
 from stkd_lightning.utilities.files import write_json, write_text
 from stkd_lightning.utilities.paths import cache_root

@@ -7,13 +7,13 @@ import torch
 from omegaconf import DictConfig
 from torch import nn
 
+from stkd_lightning.commands.training.fit import Fitted
+from stkd_lightning.commands.training.precision import best_dtype, device_type
+from stkd_lightning.commands.training.pretrain import TRAINED, Recipe, find, train_once
 from stkd_lightning.data.module import ArrayDataModule
 from stkd_lightning.inference.student_info import name_of
 from stkd_lightning.models.build import build_network
 from stkd_lightning.models.input_adapter import AdaptedInput
-from stkd_lightning.runs.alone import TRAINED, Recipe, find, train_once
-from stkd_lightning.runs.fit import Fitted
-from stkd_lightning.runs.speed import best_dtype, device_type
 from stkd_lightning.teacher.frozen import FrozenTeacher, accuracy, check_accuracy, default_min_accuracy
 from stkd_lightning.utilities.console import say
 from stkd_lightning.utilities.errors import InputError

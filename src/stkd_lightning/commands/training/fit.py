@@ -14,9 +14,9 @@ from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig
 
 from stkd_lightning.callbacks import Checkpoints, Throughput
+from stkd_lightning.commands.training.rank_watchdog import together
 from stkd_lightning.distillation.module import DistillationModule
 from stkd_lightning.models.weights import read_checkpoint
-from stkd_lightning.runs.together import together
 from stkd_lightning.utilities import signals
 from stkd_lightning.utilities.console import say
 from stkd_lightning.utilities.errors import InputError, RunError

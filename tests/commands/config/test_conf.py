@@ -13,7 +13,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf, read_write
 from torch import nn
 
-from stkd_lightning.cli.checks import check
+from stkd_lightning.commands.config.checks import check
 from stkd_lightning.models import list_models
 from stkd_lightning.schedules import Cosine, MultiStep
 from stkd_lightning.utilities.paths import conf_dir

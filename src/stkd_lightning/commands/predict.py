@@ -10,11 +10,11 @@ from rich import box
 from rich.table import Table
 from tqdm import tqdm
 
+from stkd_lightning.commands.training.fit import quiet
 from stkd_lightning.data.image_files import image_files
 from stkd_lightning.inference.load import load_student
 from stkd_lightning.inference.predict import Prediction, predictions
 from stkd_lightning.inference.prediction_file import prediction_file
-from stkd_lightning.runs.fit import quiet
 from stkd_lightning.utilities.console import say
 from stkd_lightning.utilities.errors import InputError, RunError
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from omegaconf import DictConfig, ListConfig
 from rich.markup import escape
 
-from stkd_lightning.cli.checks import check_writable
+from stkd_lightning.commands.config.checks import check_writable
 from stkd_lightning.reporting.run import Run, find_runs
 from stkd_lightning.utilities.console import say
 from stkd_lightning.utilities.errors import reason
@@ -65,9 +65,9 @@ def report_of(
         unfinished: folders of other runs, to be named.
         cache_dir: with prepared data; ``None``: the usual one.
     """
+    from stkd_lightning.commands.latency import measure
     from stkd_lightning.reporting.html import page
     from stkd_lightning.reporting.report import make_report, report_csv, report_markdown
-    from stkd_lightning.runs.measure import measure
 
     if complete:
         completed(runs, trust=trust, cache_dir=cache_dir)
@@ -89,7 +89,7 @@ def completed(runs: Sequence[Run], *, trust: bool, cache_dir: str | None = None)
         trust: build classes that are not this project's.
         cache_dir: with prepared data; ``None``: the usual one.
     """
-    from stkd_lightning.runs.diagnose import diagnose_run
+    from stkd_lightning.commands.diagnose import diagnose_run
 
     teachers = {run.group: run for run in runs if run.summary.get("teacher_checkpoint")}
     for run in runs:

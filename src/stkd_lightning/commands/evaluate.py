@@ -6,6 +6,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from stkd_lightning.callbacks import ProgressBar
+from stkd_lightning.commands.training.fit import quiet
 from stkd_lightning.data.module import ArrayDataModule
 from stkd_lightning.distillation.module import DistillationModule
 from stkd_lightning.inference.load import checkpoint_file
@@ -13,7 +14,6 @@ from stkd_lightning.inference.student_info import provenance, trained_network
 from stkd_lightning.inference.trust import check_trusted
 from stkd_lightning.losses.cross_entropy import CrossEntropyLoss
 from stkd_lightning.models.build import build_network
-from stkd_lightning.runs.fit import quiet
 from stkd_lightning.utilities.console import say
 from stkd_lightning.utilities.errors import InputError, unknown
 from stkd_lightning.utilities.files import write_json

@@ -20,10 +20,9 @@ from hydra.errors import ConfigCompositionException, HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from stkd_lightning.cli.checks import check, check_fresh, output_folders
-from stkd_lightning.cli.compose import composed, composing, jobs
-from stkd_lightning.cli.credentials import hide_in_logs
-from stkd_lightning.cli.sweep import FOLDERS, outcome
+from stkd_lightning.commands.config.checks import check, check_fresh, output_folders
+from stkd_lightning.commands.config.compose import composed, composing, jobs
+from stkd_lightning.commands.config.hydra_callbacks import FOLDERS, hide_in_logs, outcome
 from stkd_lightning.utilities import signals
 from stkd_lightning.utilities.errors import InputError, RunError
 from stkd_lightning.utilities.paths import cache_root, conf_dir

@@ -1,5 +1,6 @@
-"""Hydra repeats the command line in its log and in ``multirun.yaml``; here it does so without credentials."""
+"""Hydra's callbacks: where a sweep writes, and a command line without credentials."""
 
+import json
 import logging
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,28 @@ from omegaconf import DictConfig, OmegaConf
 
 from stkd_lightning.utilities.files import write_text
 from stkd_lightning.utilities.redaction import redacted
+
+FOLDERS: list[Path] = []
+
+
+class Folder(Callback):
+    """Takes note of a sweep's folder, which may be named by the clock, when the sweep starts."""
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Take note."""
+        FOLDERS[:] = [Path(config.hydra.sweep.dir).absolute()]
+
+
+def outcome(run_dir: Path) -> float | None:
+    """Return what a sweeper optimizes, read from a finished run's folder: ``None`` where there is no summary.
+
+    That is the last student's accuracy on validation images, else on test images.
+    """
+    path = run_dir / "summary.json"
+    if not path.is_file():
+        return None
+    student = json.loads(path.read_text())["student"]
+    return float((student["validation"] or student["test"]["last"])["accuracy"])
 
 
 def hide_in_logs() -> None:

@@ -45,7 +45,7 @@ class Comparison(Callback):
             return
         from rich.markup import escape
 
-        from stkd_lightning.runs.report import FILES, report_of
+        from stkd_lightning.commands.report import FILES, report_of
         from stkd_lightning.utilities.errors import reason
 
         try:
