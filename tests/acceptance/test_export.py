@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tests.exporting.students import checkpoint
 
 from stkd_lightning import load_student
 from stkd_lightning.commands.config.checks import check
@@ -21,6 +20,7 @@ from stkd_lightning.commands.export import export
 from stkd_lightning.data import CIFAR100DataModule, DigitsDataModule
 from stkd_lightning.utilities.errors import InputError
 from tests.conftest import Command
+from tests.inference.students import checkpoint
 
 TOKEN = "hf_zq7secret0123456789"
 

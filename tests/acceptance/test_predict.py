@@ -5,7 +5,6 @@ import json
 from pathlib import Path
 
 import pytest
-from tests.exporting.students import checkpoint
 
 from stkd_lightning import load_student
 from stkd_lightning.commands.config.checks import check
@@ -16,6 +15,7 @@ from stkd_lightning.inference.formats import ONNX
 from stkd_lightning.utilities.errors import InputError
 from tests.conftest import Command
 from tests.data.conftest import picture
+from tests.inference.students import checkpoint
 
 
 @pytest.fixture

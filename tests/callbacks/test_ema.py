@@ -17,7 +17,7 @@ from stkd_lightning.models import create_model
 from stkd_lightning.models.weights import load_weights
 from stkd_lightning.teacher import FrozenTeacher
 from stkd_lightning.utilities.errors import InputError
-from tests.test_module import trainer
+from tests.distillation.test_module import trainer
 
 
 class Watch(L.Callback):

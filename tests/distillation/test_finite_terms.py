@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.test_module import trainer
 from torch import Tensor, nn
 
 from stkd_lightning import DistillationModule, MixedTarget, ModelOutput
@@ -16,6 +15,7 @@ from stkd_lightning.losses.base import Terms
 from stkd_lightning.tasks.types import StepContext
 from stkd_lightning.utilities.errors import RunError
 from stkd_lightning.utilities.files import LAST
+from tests.distillation.test_module import trainer
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 import torch
-from tests.exporting.students import NETWORKS, checkpoint
 
 from stkd_lightning import load_student
 from stkd_lightning.inference.export_folder import check_replaceable, format_of, replaced, write_facts
 from stkd_lightning.inference.formats import Format, Safetensors
 from stkd_lightning.utilities.errors import InputError
+from tests.inference.students import NETWORKS, checkpoint
 
 
 def exported(tmp_path: Path, one: Format | None = None) -> Path:

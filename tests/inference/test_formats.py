@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors import safe_open
-from tests.exporting.students import checkpoint
 from torch import nn
 
 from stkd_lightning import load_student
@@ -18,6 +17,7 @@ from stkd_lightning.inference.formats.base import need
 from stkd_lightning.inference.student_info import StudentFacts
 from stkd_lightning.inference.verify import largest_difference
 from stkd_lightning.utilities.errors import InputError, RunError
+from tests.inference.students import checkpoint
 
 FORMATS = [ONNX(), Safetensors(), TorchExport(), TorchScript()]
 

@@ -1,12 +1,12 @@
 from pathlib import Path
 
 from huggingface_hub import ModelCard
-from tests.exporting.students import checkpoint
 
 from stkd_lightning import load_student
 from stkd_lightning.inference.formats import ONNX, Safetensors, TorchScript
 from stkd_lightning.inference.model_card import card
 from stkd_lightning.inference.student_info import StudentFacts
+from tests.inference.students import checkpoint
 
 COMPARISON = {"images": "64 test images of digits", "largest_difference": 1.5e-7}
 

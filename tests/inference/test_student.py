@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tests.exporting.students import NETWORKS, checkpoint
 from torch import nn
 
 from stkd_lightning import load_student
@@ -14,6 +13,7 @@ from stkd_lightning.data import ImageFolderDataModule
 from stkd_lightning.inference.predict import predictions
 from stkd_lightning.utilities.errors import InputError
 from tests.data.conftest import picture
+from tests.inference.students import NETWORKS, checkpoint
 
 
 @pytest.mark.parametrize("kind", NETWORKS)

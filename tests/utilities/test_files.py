@@ -8,7 +8,7 @@ from stkd_lightning.utilities.paths import remembered
 WRITE = """
 import sys
 from pathlib import Path
-from stkd_lightning.files import write_json
+from stkd_lightning.utilities.files import write_json
 for i in range(200):
     write_json(Path(sys.argv[1]), i)
 """

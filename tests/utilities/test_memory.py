@@ -6,7 +6,7 @@ import pytest
 STEPS = """
 import resource
 import torch
-from stkd_lightning.allocator import keep_freed_memory
+from stkd_lightning.utilities.memory import keep_freed_memory
 keep_freed_memory()
 def step():
     kept = [torch.zeros(4 * 2**20) for _ in range(4)]  # 16 MiB each, as an activation of a wide layer
@@ -21,7 +21,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 FREED = """
 import sys
 import torch
-from stkd_lightning.allocator import keep_freed_memory
+from stkd_lightning.utilities.memory import keep_freed_memory
 if sys.argv[1] == "keep":
     keep_freed_memory()
 def resident():

@@ -2,15 +2,10 @@
 
 from pathlib import Path
 
-import torch
-from omegaconf import OmegaConf
-from torch import nn
-
-from stkd_lightning.inference.student import Student
-from stkd_lightning.inference.student_info import StudentFacts, of_checkpoint
+from stkd_lightning.inference.student import Student, build
+from stkd_lightning.inference.student_info import of_checkpoint
 from stkd_lightning.inference.trust import check_trusted
-from stkd_lightning.models.build import build_network, without_start
-from stkd_lightning.utilities.errors import InputError, reason
+from stkd_lightning.utilities.errors import InputError
 from stkd_lightning.utilities.files import BEST, LAST
 
 
@@ -35,31 +30,6 @@ def load_student(path: str | Path, *, trust: bool = False) -> Student:
     if not trust:
         check_trusted({"student": facts.network}, checkpoint)
     return Student(build(facts, checkpoint), facts)
-
-
-def build(facts: StudentFacts, weights: Path) -> nn.Module:
-    """Build the network of a student, and load its weights.
-
-    Raises:
-        InputError: it cannot be built, or weights that do not fit.
-    """
-    try:
-        with torch.random.fork_rng(devices=[]):  # first weights are drawn, and all replaced
-            network = build_network(
-                without_start(OmegaConf.create(facts.network)),
-                facts,
-                seed=None,
-                checkpoint=str(weights),
-                input_size=facts.input.get("size"),
-                mean=facts.input.get("mean"),
-                std=facts.input.get("std"),
-            )
-        return network.float().eval()
-    except InputError:
-        raise
-    except Exception as error:  # whatever its class raises for the options that the file names
-        cause = error.__cause__ or error
-        raise InputError(f"checkpoint {weights}: its network cannot be built ({reason(cause)})") from error
 
 
 def checkpoint_file(path: Path) -> Path:

@@ -1,25 +1,50 @@
 """What a student takes image files for, batch by batch, with images decoded on other threads meanwhile."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from stkd_lightning.data.image_files import decode
 from stkd_lightning.data.loader import Normalize
 from stkd_lightning.utilities import validation
 from stkd_lightning.utilities.errors import InputError
 
-if TYPE_CHECKING:
-    from stkd_lightning.inference.student import Student
-
 BATCH = 64
 Decoded = NDArray[np.uint8] | InputError
+
+
+class Classifier(Protocol):
+    """A network that classifies images: it knows their size and normalization, and the classes' names."""
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """In the order of the logits."""
+
+    @property
+    def mean(self) -> Sequence[float]:
+        """Of each channel, in units of 1."""
+
+    @property
+    def std(self) -> Sequence[float]:
+        """Of each channel, in units of 1."""
+
+    @property
+    def image_size(self) -> int:
+        """Side of the images in pixels."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where its weights are."""
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Return logits ``(B, K)`` of normalized images ``(B, 3, S, S)``."""
 
 
 class Prediction(NamedTuple):
@@ -37,7 +62,7 @@ class Prediction(NamedTuple):
 
 
 def predictions(
-    student: "Student", paths: Iterable[Path], *, top: int = 5, batch_size: int = BATCH
+    student: Classifier, paths: Iterable[Path], *, top: int = 5, batch_size: int = BATCH
 ) -> Iterator[Prediction | InputError]:
     """Yield what a student takes each file for, or why it could not be read, in order.
 

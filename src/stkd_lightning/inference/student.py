@@ -5,14 +5,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from omegaconf import OmegaConf
 from torch import Tensor, nn
 
 from stkd_lightning.data.image_files import decode
 from stkd_lightning.data.loader import Normalize
 from stkd_lightning.inference.predict import Prediction, predictions
 from stkd_lightning.inference.student_info import StudentFacts
+from stkd_lightning.models.build import build_network, without_start
 from stkd_lightning.models.feature_hooks import logits_of
-from stkd_lightning.utilities.errors import InputError
+from stkd_lightning.utilities.errors import InputError, reason
 
 __all__ = ["Student"]
 
@@ -111,3 +113,28 @@ class Student(nn.Module):
 def listed(paths: Paths) -> list[Path]:
     """Return one or several paths as a list."""
     return [Path(p) for p in ([paths] if isinstance(paths, str | Path) else paths)]
+
+
+def build(facts: StudentFacts, weights: Path) -> nn.Module:
+    """Build the network of a student, and load its weights.
+
+    Raises:
+        InputError: it cannot be built, or weights that do not fit.
+    """
+    try:
+        with torch.random.fork_rng(devices=[]):  # first weights are drawn, and all replaced
+            network = build_network(
+                without_start(OmegaConf.create(facts.network)),
+                facts,
+                seed=None,
+                checkpoint=str(weights),
+                input_size=facts.input.get("size"),
+                mean=facts.input.get("mean"),
+                std=facts.input.get("std"),
+            )
+        return network.float().eval()
+    except InputError:
+        raise
+    except Exception as error:  # whatever its class raises for the options that the file names
+        cause = error.__cause__ or error
+        raise InputError(f"checkpoint {weights}: its network cannot be built ({reason(cause)})") from error

@@ -5,8 +5,7 @@ from pathlib import Path
 from torch import nn
 
 from stkd_lightning.inference.formats.base import Format, metadata
-from stkd_lightning.inference.load import build
-from stkd_lightning.inference.student import Student
+from stkd_lightning.inference.student import Student, build
 from stkd_lightning.inference.student_info import StudentFacts
 from stkd_lightning.inference.trust import check_trusted
 from stkd_lightning.models.feature_hooks import inner_network

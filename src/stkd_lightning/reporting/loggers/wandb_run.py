@@ -44,7 +44,7 @@ def _keep_source(run: Any, folder: Path) -> None:
     import wandb
 
     copy = Path(run.dir).parent / "source"
-    package = Path(__file__).parents[1]
+    package = Path(__file__).parents[2]
     shutil.copytree(package, copy / package.name, ignore=shutil.ignore_patterns("__pycache__", "conf"))
     if (folder / "config.yaml").is_file():
         shutil.copy(folder / "config.yaml", copy)
