@@ -27,12 +27,12 @@ def source(module: str) -> str:
 
 WITH_EXAMPLES = [module for module in MODULES if ">>>" in source(module)]
 SHOWN = {  # what somebody meets first has an example
-    "data.digits.DigitsDataModule", "losses.cross_entropy.mixed_cross_entropy", "losses.kd.KDLoss",
+    "data.datasets.digits.DigitsDataModule", "losses.cross_entropy.mixed_cross_entropy", "losses.kd.KDLoss",
     "losses.kd.softened_kl", "losses.sp.similarity_preserving", "losses.stkd.STKDLoss",
-    "losses.stkd.similarity_transfer", "losses.weighted_sum.WeightedSum", "mixup.Mixup", "models.create_model",
-    "models.list_models", "module.DistillationModule", "outputs.MixedTarget", "outputs.ModelOutput",
-    "reporting.spread.Spread", "schedules.Cosine", "schedules.MultiStep", "teacher.FrozenTeacher",
-    "weights.load_weights",
+    "losses.stkd.similarity_transfer", "losses.weighted_sum.WeightedSum", "distillation.mixup.Mixup", "models.create_model",
+    "models.list_models", "distillation.module.DistillationModule", "tasks.types.MixedTarget", "tasks.types.ModelOutput",
+    "reporting.statistics.Spread", "schedules.Cosine", "schedules.MultiStep", "teacher.frozen.FrozenTeacher",
+    "models.weights.load_weights",
 }  # fmt: skip
 
 

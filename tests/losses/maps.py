@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from stkd_lightning.losses import Loss
-from stkd_lightning.models import FeatureTap, Probe
+from stkd_lightning.models import FeatureTap, NetworkInspector
 from stkd_lightning.tasks.types import ModelOutput
 from tests.losses.properties import cells, probes, waves
 
@@ -56,7 +56,7 @@ def mean_square(left: Map, right: Map) -> float:
     return math.fsum(d * d for d in differences) / len(differences)
 
 
-class _Told(Probe):
+class _Told(NetworkInspector):
     """A network of which only features are known."""
 
     def __init__(self, output: ModelOutput) -> None:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from stkd_lightning.models import Probe, create_model
+from stkd_lightning.models import NetworkInspector, create_model
 from stkd_lightning.tasks.types import ModelOutput
 
 Function = Callable[[Tensor, Tensor], Tensor]
@@ -101,10 +101,12 @@ def cells(channel: Sequence[Sequence[float]], height: int, width: int) -> list[f
     return averages
 
 
-def probes(student: str = "resnet8", teacher: str = "resnet14") -> tuple[Probe, Probe]:
+def probes(student: str = "resnet8", teacher: str = "resnet14") -> tuple[NetworkInspector, NetworkInspector]:
     """Return two networks of the zoo as a loss sees them, on 8x8 pixels."""
     image = waves(1, 3, 8, 8, dtype=torch.float32)
-    return Probe(create_model(student, num_classes=10), image), Probe(create_model(teacher, num_classes=10), image)
+    return NetworkInspector(create_model(student, num_classes=10), image), NetworkInspector(
+        create_model(teacher, num_classes=10), image
+    )
 
 
 def output(**features: Tensor) -> ModelOutput:

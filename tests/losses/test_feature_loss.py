@@ -18,7 +18,7 @@ from stkd_lightning.losses import (
     similarity_preserving,
 )
 from stkd_lightning.losses.feature_loss import FeatureLoss, Shapes, check_maps, everyone, same_resolution
-from stkd_lightning.models import Probe
+from stkd_lightning.models import NetworkInspector
 from stkd_lightning.tasks.types import MixedTarget, ModelOutput
 from stkd_lightning.utilities.errors import InputError
 from tests.losses.properties import Function, output, probes, waves
@@ -119,7 +119,7 @@ def test_what_is_no_map_is_refused_where_maps_are_read(loss: type[FeatureLoss]) 
 
 
 def test_what_is_no_map_is_refused_also_in_a_network_without_stages() -> None:
-    flat = Probe(nn.Sequential(nn.Flatten(), nn.Linear(192, 10)), torch.zeros(1, 3, 8, 8))
+    flat = NetworkInspector(nn.Sequential(nn.Flatten(), nn.Linear(192, 10)), torch.zeros(1, 3, 8, 8))
     with pytest.raises(InputError, match=r"but '1' of Sequential gives \(B, 10\)"):
         ATLoss(student_layers="1", teacher_layers="1").prepare(flat, flat)
 

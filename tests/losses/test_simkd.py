@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from stkd_lightning import DistillationModule
 from stkd_lightning.losses import SimKDLoss
 from stkd_lightning.losses.base import Features
-from stkd_lightning.models import FeatureTap, Probe, create_model, reuse_classifier
+from stkd_lightning.models import FeatureTap, NetworkInspector, create_model, reuse_classifier
 from stkd_lightning.tasks.types import MixedTarget
 from stkd_lightning.teacher import FrozenTeacher
 from stkd_lightning.utilities.errors import InputError
@@ -92,7 +92,7 @@ def test_of_maps_that_differ_by_a_constant_it_is_its_square(constant: float, own
 def test_all_of_the_student_but_the_classifier_learns(student: str, teacher: str, own: str, other: str) -> None:
     torch.manual_seed(0)
     network, trained, loss = reusing(student, teacher), create_model(teacher, num_classes=10).eval(), SimKDLoss()
-    loss.prepare(Probe(network, IMAGE), Probe(trained, IMAGE))
+    loss.prepare(NetworkInspector(network, IMAGE), NetworkInspector(trained, IMAGE))
     assert (loss.features.student, loss.features.teacher) == ((own,), (other,))
     images = torch.randn(2, 3, 32, 32)
     student_output = FeatureTap(network, loss.features.student)(images)
@@ -107,7 +107,7 @@ def test_the_classifier_is_that_of_the_teacher_it_learns_from() -> None:
     """Also where the student was made before its teacher was trained."""
     network, trained = reusing(), create_model("resnet8x4", num_classes=10)
     assert not torch.equal(network.fc.weight, trained.fc.weight)
-    SimKDLoss().prepare(Probe(network, IMAGE), Probe(trained, IMAGE))
+    SimKDLoss().prepare(NetworkInspector(network, IMAGE), NetworkInspector(trained, IMAGE))
     torch.testing.assert_close(network.fc.state_dict(), trained.fc.state_dict(), rtol=0, atol=0)
     assert not any(p.requires_grad for p in network.fc.parameters())
     assert network.fc.weight.data_ptr() != trained.fc.weight.data_ptr()
@@ -136,7 +136,7 @@ def test_training_leaves_the_classifier_alone(tmp_path: Path) -> None:
 
 def test_a_students_weights_are_restored_without_its_teacher() -> None:
     network, trained = reusing(), create_model("resnet8x4", num_classes=10)
-    SimKDLoss().prepare(Probe(network, IMAGE), Probe(trained, IMAGE))
+    SimKDLoss().prepare(NetworkInspector(network, IMAGE), NetworkInspector(trained, IMAGE))
     restored, images = reusing(), torch.randn(2, 3, 32, 32)
     restored.load_state_dict(network.state_dict())
     expected = copy.deepcopy(network).eval()(images)
@@ -144,7 +144,7 @@ def test_a_students_weights_are_restored_without_its_teacher() -> None:
 
 
 def test_a_student_without_a_projector_is_refused() -> None:
-    networks = [Probe(create_model("resnet8", num_classes=10), IMAGE) for _ in range(2)]
+    networks = [NetworkInspector(create_model("resnet8", num_classes=10), IMAGE) for _ in range(2)]
     words = (
         r"SimKDLoss: ResNet does not end in the teacher's classifier; make it by models.reuse_classifier\(student, t"
     )
@@ -156,7 +156,7 @@ def test_what_was_not_prepared_or_has_no_teacher_is_refused() -> None:
     with pytest.raises(RuntimeError, match="SimKDLoss is not fitted to the networks yet"):
         SimKDLoss()(output(s=waves(2, 3)), output(t=waves(2, 3)), TARGET)
     network, loss = reusing(), SimKDLoss()
-    loss.prepare(Probe(network, IMAGE), Probe(create_model("resnet8x4", num_classes=10), IMAGE))
+    loss.prepare(NetworkInspector(network, IMAGE), NetworkInspector(create_model("resnet8x4", num_classes=10), IMAGE))
     with pytest.raises(ValueError, match="SimKDLoss needs a teacher"):
         loss(output(s=waves(2, 3)), None, TARGET)
 
@@ -167,4 +167,6 @@ def test_what_was_not_prepared_or_has_no_teacher_is_refused() -> None:
 def test_a_classifier_of_another_teacher_is_refused(teacher: str, classes: int, shape: str) -> None:
     words = rf"ResNet ends in a classifier of shape \(10, 256\), the teacher's has {shape}; make it by models.reuse"
     with pytest.raises(InputError, match=words):
-        SimKDLoss().prepare(Probe(reusing(), IMAGE), Probe(create_model(teacher, num_classes=classes), IMAGE))
+        SimKDLoss().prepare(
+            NetworkInspector(reusing(), IMAGE), NetworkInspector(create_model(teacher, num_classes=classes), IMAGE)
+        )

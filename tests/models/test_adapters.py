@@ -55,7 +55,7 @@ def test_normalization_changes_exactly() -> None:
     """What the network sees is what normalizing the pixels by its own constants would have given."""
     seen: list[torch.Tensor] = []
 
-    class Probe(nn.Module):
+    class NetworkInspector(nn.Module):
         def forward(self, images: torch.Tensor) -> torch.Tensor:
             seen.append(images)
             return images
@@ -66,7 +66,7 @@ def test_normalization_changes_exactly() -> None:
         return (pixels - torch.tensor(mean).view(3, 1, 1)) / torch.tensor(std).view(3, 1, 1)
 
     own = ((0.1, 0.2, 0.6), (0.5, 0.4, 0.3))
-    network = for_data(Probe(), InputSpec(mean=own[0], std=own[1]), image_size=4, mean=MEAN, std=STD)
+    network = for_data(NetworkInspector(), InputSpec(mean=own[0], std=own[1]), image_size=4, mean=MEAN, std=STD)
     network(normalized(MEAN, STD))
     torch.testing.assert_close(seen[0], normalized(*own))
 

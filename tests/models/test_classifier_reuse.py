@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from stkd_lightning.models import AdaptedInput, FeatureTap, InputSpec, Probe, create_model, reuse_classifier
+from stkd_lightning.models import AdaptedInput, FeatureTap, InputSpec, NetworkInspector, create_model, reuse_classifier
 from stkd_lightning.models.classifier_reuse import Projector, head_of
 from stkd_lightning.models.cost import parameters
 from stkd_lightning.utilities.errors import InputError
@@ -38,7 +38,7 @@ def reusing(student: str, teacher: str, classes: int = 10) -> tuple[nn.Module, n
 
 
 def head(network: nn.Module) -> nn.Linear:
-    return head_of(Probe(network, torch.zeros(1, 3, 32, 32)))
+    return head_of(NetworkInspector(network, torch.zeros(1, 3, 32, 32)))
 
 
 @pytest.mark.parametrize(("student", "teacher"), PAIRS)
@@ -59,7 +59,7 @@ def test_logits_are_the_teachers_of_the_pooled_projection(student: str, teacher:
 @pytest.mark.parametrize(("student", "teacher"), PAIRS)
 def test_the_projection_is_where_probes_look_for_it(student: str, teacher: str) -> None:
     network, other = reusing(student, teacher)
-    own, its = (Probe(n, torch.zeros(1, 3, 32, 32)) for n in (network, other))
+    own, its = (NetworkInspector(n, torch.zeros(1, 3, 32, 32)) for n in (network, other))
     (mine,), (pooled,) = own.shapes([own.layers.pooled]), its.shapes([its.layers.pooled])
     assert mine[1] == pooled[1]
     assert isinstance(network.get_submodule(own.layers.pooled), Projector)
@@ -124,7 +124,7 @@ def test_weights_go_where_another_teacher_was_reused() -> None:
 def test_networks_that_declare_nothing_and_other_images() -> None:
     network = reuse_classifier(Small(4), Small(6), image_size=48)
     assert network(torch.randn(2, 3, 48, 48)).shape == (2, 10)
-    assert Probe(network, torch.zeros(1, 3, 48, 48)).layers.pooled == "pool.0"
+    assert NetworkInspector(network, torch.zeros(1, 3, 48, 48)).layers.pooled == "pool.0"
 
 
 def test_a_network_behind_its_input_stays_there() -> None:

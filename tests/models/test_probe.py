@@ -8,7 +8,7 @@ from stkd_lightning.models import (
     FeatureTap,
     InputSpec,
     Layers,
-    Probe,
+    NetworkInspector,
     create_model,
     list_models,
     torchvision_model,
@@ -65,7 +65,7 @@ def check_head(network: nn.Module, output: ModelOutput, layers: Layers) -> None:
 @pytest.mark.parametrize("name", list_models())
 def test_layers_of_the_zoo(name: str, size: int) -> None:
     network = create_model(name, num_classes=7)
-    layers = Probe(network, image_of(size)).layers
+    layers = NetworkInspector(network, image_of(size)).layers
     output = read(network, layers, image_of(size))
     check_stages(output, layers)
     check_pooled(output, layers)
@@ -90,7 +90,7 @@ def test_layers_of_the_zoo(name: str, size: int) -> None:
 )
 def test_layers_are_seen_in_other_networks(name: str, layers: Layers, size: int) -> None:
     network = torchvision_model(name, num_classes=7)
-    assert Probe(network, image_of(size)).layers == layers
+    assert NetworkInspector(network, image_of(size)).layers == layers
     output = read(network, layers, image_of(size))
     check_stages(output, layers)
     check_pooled(output, layers)
@@ -99,7 +99,7 @@ def test_layers_are_seen_in_other_networks(name: str, layers: Layers, size: int)
 
 def test_a_hidden_layer_before_the_classifier_is_the_embedding() -> None:
     network = torchvision_model("mobilenet_v3_small", num_classes=7)
-    layers = Probe(network, image_of(64)).layers
+    layers = NetworkInspector(network, image_of(64)).layers
     assert layers.stages == ("features.0", "features.1", "features.3", "features.8", "features")
     assert (layers.pooled, layers.head) == ("features", "classifier.3")
     output = read(network, layers, image_of(64))
@@ -110,36 +110,36 @@ def test_a_hidden_layer_before_the_classifier_is_the_embedding() -> None:
 @pytest.mark.parametrize("name", ["resnet18", "regnet_y_400mf"])
 def test_layers_are_seen_where_the_last_stage_has_one_position(name: str) -> None:
     network = torchvision_model(name, num_classes=7)
-    layers = Probe(network, image_of(32)).layers
+    layers = NetworkInspector(network, image_of(32)).layers
     check_pooled(read(network, layers, image_of(32)), layers)
 
 
 def test_the_embedding_is_not_what_dropout_leaves_of_it() -> None:
-    assert Probe(classifier(nn.Dropout()), IMAGE).layers.embedding == "4"
+    assert NetworkInspector(classifier(nn.Dropout()), IMAGE).layers.embedding == "4"
 
 
 def test_layers_of_a_plain_sequence() -> None:
-    assert Probe(classifier(), IMAGE).layers == Layers(("1", "2"), "2", "4", "5")
+    assert NetworkInspector(classifier(), IMAGE).layers == Layers(("1", "2"), "2", "4", "5")
 
 
 def test_a_network_without_a_linear_classifier_is_refused() -> None:
     network = nn.Sequential(nn.Conv2d(3, 5, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
     words = "Sequential: no linear classifier can be seen in it; name student_layers and teacher_layers of the loss"
     with pytest.raises(InputError, match=words):
-        Probe(network, IMAGE).layers  # noqa: B018
+        NetworkInspector(network, IMAGE).layers  # noqa: B018
 
 
 def test_networks_without_maps_have_no_stages() -> None:
     flat = nn.Sequential(nn.Flatten(), nn.Linear(192, 5))
-    assert Probe(flat, IMAGE).layers == Layers((), "", "0", "1")
+    assert NetworkInspector(flat, IMAGE).layers == Layers((), "", "0", "1")
     patches = nn.Sequential(nn.Conv2d(3, 4, 8), nn.Flatten(), nn.Linear(4, 5))
-    assert Probe(patches, IMAGE).layers == Layers((), "", "1", "2")
+    assert NetworkInspector(patches, IMAGE).layers == Layers((), "", "1", "2")
 
 
 @pytest.mark.parametrize("name", ["densenet121", "shufflenet_v2_x0_5", "mobilenet_v2", "vit_b_16"])
 def test_what_is_pooled_by_a_function_is_read_where_it_goes(name: str) -> None:
     network = getattr(torchvision.models, name)(num_classes=7)
-    probe = Probe(network, image_of(224))
+    probe = NetworkInspector(network, image_of(224))
     (shape,) = probe.shapes([probe.layers.embedding])
     assert shape == (1, network.get_submodule(probe.layers.head).in_features)
     assert probe.layers.embedding.endswith(":input")
@@ -147,18 +147,18 @@ def test_what_is_pooled_by_a_function_is_read_where_it_goes(name: str) -> None:
 
 
 def test_shapes_are_those_of_a_batch_of_one() -> None:
-    probe = Probe(create_model("resnet8", num_classes=10), IMAGE)
+    probe = NetworkInspector(create_model("resnet8", num_classes=10), IMAGE)
     assert probe.shapes(["layer2", "avgpool", "fc"]) == ((1, 32, 4, 4), (1, 64, 1, 1), (1, 10))
     assert probe.shapes([]) == ()
 
 
 def test_a_network_of_another_precision_is_run_in_its_own() -> None:
-    assert Probe(create_model("resnet8", num_classes=10).double(), IMAGE).shapes(["fc"]) == ((1, 10),)
+    assert NetworkInspector(create_model("resnet8", num_classes=10).double(), IMAGE).shapes(["fc"]) == ((1, 10),)
 
 
 def test_an_unknown_path_gets_the_nearest() -> None:
     with pytest.raises(InputError, match=r"feature of ResNet 'layer4': unknown; did you mean layer\d"):
-        Probe(create_model("resnet8", num_classes=10), IMAGE).shapes(["layer4"])
+        NetworkInspector(create_model("resnet8", num_classes=10), IMAGE).shapes(["layer4"])
 
 
 class Unusual(nn.Module):
@@ -179,7 +179,7 @@ class Unusual(nn.Module):
 @pytest.mark.parametrize("path", ["named", "idle"])
 def test_a_path_that_gives_no_tensor_is_refused(path: str) -> None:
     with pytest.raises(InputError, match=f"'{path}'"):
-        Probe(Unusual(), IMAGE).shapes([path])
+        NetworkInspector(Unusual(), IMAGE).shapes([path])
 
 
 def test_a_network_that_takes_no_such_image_is_refused() -> None:
@@ -187,7 +187,10 @@ def test_a_network_that_takes_no_such_image_is_refused() -> None:
         r"Sequential: cannot be run on an image of shape \(1, 3, 8, 8\) to see the shapes of its features \(.+\); "
         "pass DistillationModule an example=images"
     )
-    for probe in (Probe(nn.Sequential(nn.Conv2d(4, 2, 3)), IMAGE), Probe(nn.Sequential(nn.Conv2d(3, 2, 9)), IMAGE)):
+    for probe in (
+        NetworkInspector(nn.Sequential(nn.Conv2d(4, 2, 3)), IMAGE),
+        NetworkInspector(nn.Sequential(nn.Conv2d(3, 2, 9)), IMAGE),
+    ):
         with pytest.raises(InputError, match=words):
             probe.shapes(["0"])
         with pytest.raises(InputError, match=words):
@@ -203,7 +206,7 @@ def test_a_probe_leaves_no_trace(size: int) -> None:
     modes = {path: module.training for path, module in network.named_modules()}
     state = {name: value.clone() for name, value in network.state_dict().items()}
     numbers = torch.get_rng_state()
-    probe = Probe(network, image_of(size))
+    probe = NetworkInspector(network, image_of(size))
     try:
         probe.shapes(["2"])
         assert probe.layers.head == "8"
@@ -220,11 +223,11 @@ def test_a_probe_leaves_no_trace(size: int) -> None:
 def test_the_layers_behind_an_adapted_input_are_the_inner_networks(make: type[nn.Module]) -> None:
     inner = make()
     adapted = AdaptedInput(inner, InputSpec(size=16, mean=(0.5, 0.5, 0.5)), (0.4, 0.4, 0.4), (0.2, 0.2, 0.2))
-    probe = Probe(adapted, IMAGE)
+    probe = NetworkInspector(adapted, IMAGE)
     assert probe.inner is inner
     assert probe.name == type(inner).__name__
-    assert probe.layers == Probe(inner, image_of(16)).layers
-    assert probe.shapes(probe.layers.stages) == Probe(inner, image_of(16)).shapes(probe.layers.stages)
+    assert probe.layers == NetworkInspector(inner, image_of(16)).layers
+    assert probe.shapes(probe.layers.stages) == NetworkInspector(inner, image_of(16)).shapes(probe.layers.stages)
 
 
 def test_a_module_that_is_run_several_times_is_no_stage() -> None:
@@ -240,14 +243,23 @@ def test_a_module_that_is_run_several_times_is_no_stage() -> None:
             x = self.pool(self.relu(self.first(images)))
             return self.head(self.pool(self.relu(self.second(x))).mean((2, 3)))
 
-    assert Probe(Shared(), image_of(32)).layers == Layers(("first", "second"), "second", "head:input", "head")
+    assert NetworkInspector(Shared(), image_of(32)).layers == Layers(
+        ("first", "second"), "second", "head:input", "head"
+    )
 
 
 def test_layers_are_the_same_behind_a_resize() -> None:
     network = torchvision.models.resnet18(num_classes=10)
     adapted = AdaptedInput(network, InputSpec(size=32), (0.5,) * 3, (0.25,) * 3)
-    assert Probe(adapted, image_of(32)).layers == Probe(network, image_of(32)).layers
+    assert NetworkInspector(adapted, image_of(32)).layers == NetworkInspector(network, image_of(32)).layers
 
 
 def test_a_pooling_is_no_stage() -> None:
-    assert "avgpool" not in Probe(torchvision.models.vgg11(num_classes=10), image_of(64)).layers.stages
+    assert "avgpool" not in NetworkInspector(torchvision.models.vgg11(num_classes=10), image_of(64)).layers.stages
+
+
+def test_former_name_warns() -> None:
+    import stkd_lightning.models
+
+    with pytest.warns(DeprecationWarning, match="NetworkInspector"):
+        assert stkd_lightning.models.Probe is NetworkInspector

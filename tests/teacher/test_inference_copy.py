@@ -11,7 +11,7 @@ from stkd_lightning.models import InputSpec, create_model, for_data, list_models
 from stkd_lightning.models.fold_batch_norm import fold_batch_norm
 from stkd_lightning.models.memory_format import channels_last
 from stkd_lightning.teacher import FrozenTeacher, inference_copy
-from stkd_lightning.teacher.inference_copy import Constants
+from stkd_lightning.teacher.inference_copy import InferenceCopy
 
 
 def trained(network: nn.Module) -> nn.Module:
@@ -108,7 +108,7 @@ def test_logits_are_within_the_stated_tolerance(dtype: torch.dtype, images: Tens
     adapted = for_data(network, InputSpec(40, (0.4, 0.5, 0.5)), image_size=32, mean=(0.5,) * 3, std=(0.2,) * 3)
     expected = adapted(images)
     images = images.double() if dtype == torch.float64 else images
-    logits = Constants(adapted, (), images, dtype)(images).logits
+    logits = InferenceCopy(adapted, (), images, dtype)(images).logits
     error = (logits.double() - expected.double()).abs().max() / expected.abs().max()
     assert logits.dtype == dtype
     assert error < inference_copy.TOLERANCE[dtype] / 2

@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from stkd_lightning.models.checkpoint_file import intact
-from stkd_lightning.utilities.console import say
+from stkd_lightning.utilities.console import print_rank_zero
 from stkd_lightning.utilities.errors import InputError
-from stkd_lightning.utilities.files import BEFORE, BEST, LAST, settle
+from stkd_lightning.utilities.files import BEFORE, BEST, LAST, fsync
 from stkd_lightning.utilities.rank import process_rank
 
 try:
@@ -63,7 +63,7 @@ def keep_as(path: Path, other: Path) -> None:
             os.link(path, aside)
         except OSError:  # a file system without links
             shutil.copyfile(path, aside)
-            settle(aside)
+            fsync(aside)
         os.replace(aside, other)
     finally:
         aside.unlink(missing_ok=True)
@@ -89,11 +89,11 @@ def newest_whole(folder: Path) -> Path | None:
         if first:
             aside = path.with_suffix(".damaged")
             path.replace(aside)
-            say(f"[yellow]warning: checkpoint {path} is damaged; it is now {aside.name}[/yellow]")
+            print_rank_zero(f"[yellow]warning: checkpoint {path} is damaged; it is now {aside.name}[/yellow]")
     return None
 
 
-def forget(run: Path) -> None:
+def clear_run(run: Path) -> None:
     """Remove what an earlier run left in its folder, by which another could be taken for it."""
     for name in (LAST, BEFORE, BEST):
         (run / "checkpoints" / name).unlink(missing_ok=True)

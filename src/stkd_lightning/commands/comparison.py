@@ -33,14 +33,14 @@ class Comparison(Callback):
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Print the table, and write the report; what fails in it is a warning, since it can be made again."""
         from stkd_lightning.reporting.comparison import table
-        from stkd_lightning.utilities.console import say
+        from stkd_lightning.utilities.console import print_rank_zero
 
         runs, rows = self._compare(config)
         if not runs:
             return
         folder = Path(config.hydra.sweep.dir)
-        say(table(rows, self.reference))
-        say(f"{folder}: comparison.md, comparison.json, and a folder for each run")
+        print_rank_zero(table(rows, self.reference))
+        print_rank_zero(f"{folder}: comparison.md, comparison.json, and a folder for each run")
         if not self.report:
             return
         from rich.markup import escape
@@ -50,10 +50,10 @@ class Comparison(Callback):
 
         try:
             report_of(runs, folder, self.reference, trust=True)  # whatever they were made of has just run
-            say(f"{folder}: {FILES}")
+            print_rank_zero(f"{folder}: {FILES}")
         except Exception as error:  # whatever drawing, a network or a disk raises
             again = f"python -m stkd_lightning.report runs={folder}"
-            say(f"[yellow]warning: no report ({escape(reason(error))}); again with: {again}[/yellow]")
+            print_rank_zero(f"[yellow]warning: no report ({escape(reason(error))}); again with: {again}[/yellow]")
 
     def _compare(self, config: DictConfig) -> tuple[list[Any], list[Any]]:
         from stkd_lightning.reporting.comparison import compare, markdown

@@ -20,13 +20,13 @@ from stkd_lightning.reporting.diagnose import diagnose
 from stkd_lightning.reporting.diagnostics import FILE
 from stkd_lightning.reporting.run import Run
 from stkd_lightning.teacher.frozen import FrozenTeacher
-from stkd_lightning.utilities.console import say
+from stkd_lightning.utilities.console import print_rank_zero
 from stkd_lightning.utilities.errors import InputError, reason
 
 IMAGES = 2048  # looked at
 
 
-def look(module: DistillationModule, data: ArrayDataModule, run_dir: Path, device: torch.device) -> None:
+def write_diagnostics(module: DistillationModule, data: ArrayDataModule, run_dir: Path, device: torch.device) -> None:
     """Look at the student that a finished run keeps; what fails here is a warning, since the run has its results.
 
     Args:
@@ -39,7 +39,7 @@ def look(module: DistillationModule, data: ArrayDataModule, run_dir: Path, devic
         module.load_state_dict(read_checkpoint(checkpoint_file(run_dir))["state_dict"])
         write(module.student, module.teacher, data, run_dir / FILE, device)
     except Exception as error:  # whatever a network, a disk or a device raises
-        say(f"[yellow]warning: {run_dir / FILE}: not written ({escape(reason(error))})[/yellow]")
+        print_rank_zero(f"[yellow]warning: {run_dir / FILE}: not written ({escape(reason(error))})[/yellow]")
 
 
 def diagnose_run(run: Run, teacher: Run | None, *, trust: bool, cache_dir: str | None = None) -> None:

@@ -14,7 +14,7 @@ from stkd_lightning.inference.student_info import provenance, trained_network
 from stkd_lightning.inference.trust import check_trusted
 from stkd_lightning.losses.cross_entropy import CrossEntropyLoss
 from stkd_lightning.models.build import build_network
-from stkd_lightning.utilities.console import say
+from stkd_lightning.utilities.console import print_rank_zero
 from stkd_lightning.utilities.errors import InputError, unknown
 from stkd_lightning.utilities.files import write_json
 
@@ -55,7 +55,7 @@ def evaluate(config: DictConfig) -> float:
         raise InputError(f"split=val: {data.name} has no validation images (dataset.validation_fraction=0)")
     figures = {k.removeprefix("test/"): v for k, v in trainer.test(module, loader, verbose=False)[0].items()}
     for name, value in figures.items():
-        say(f"{config.split}/{name}: {value:.4f}")
+        print_rank_zero(f"{config.split}/{name}: {value:.4f}")
     if config.output is not None:
         output = Path(config.output)
         output.parent.mkdir(parents=True, exist_ok=True)

@@ -21,7 +21,7 @@ from stkd_lightning.inference.student import Student
 from stkd_lightning.inference.student_info import provenance
 from stkd_lightning.inference.verify import largest_difference
 from stkd_lightning.models.cost import flops, parameters
-from stkd_lightning.utilities.console import say
+from stkd_lightning.utilities.console import print_rank_zero
 from stkd_lightning.utilities.errors import InputError, reason
 from stkd_lightning.utilities.files import write_text
 
@@ -55,10 +55,10 @@ def export(config: DictConfig) -> None:
         write_text(folder / CARD, card(student.facts, one, comparison, config.push_to_hub))
         write_facts(folder, one, student.facts, comparison)
     size = (output / one.file).stat().st_size / 2**20
-    say(f"{output}: {one.file} ({size:.1f} MiB), student.json, {CARD}")
-    say(f"compared with the checkpoint on {seen}: logits differ by {difference:.1e} at most")
+    print_rank_zero(f"{output}: {one.file} ({size:.1f} MiB), student.json, {CARD}")
+    print_rank_zero(f"compared with the checkpoint on {seen}: logits differ by {difference:.1e} at most")
     if config.push_to_hub is not None:
-        say(f"uploaded to {push(output, config.push_to_hub, private=config.private)}")
+        print_rank_zero(f"uploaded to {push(output, config.push_to_hub, private=config.private)}")
 
 
 def _write(one: Format, student: Student, path: Path) -> None:
@@ -101,7 +101,7 @@ def _images(student: Student, config: DictConfig) -> tuple[Tensor, str, int | No
         same = data.arrays.digest == (student.about.get("data") or {}).get("digest")
         return images, f"{len(images)} test images of {data.name}", len(pixels) if same else None
     except (InputError, OSError) as error:
-        say(f"the data are not used ({reason(error)}); random images stand for them")
+        print_rank_zero(f"the data are not used ({reason(error)}); random images stand for them")
         generator = torch.Generator().manual_seed(0)
         side = student.image_size
         return torch.randn(IMAGES, 3, side, side, generator=generator), f"{IMAGES} random images", None

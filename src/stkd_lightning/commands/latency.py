@@ -14,7 +14,7 @@ from stkd_lightning.inference.trust import check_trusted
 from stkd_lightning.models.build import build_network, without_start
 from stkd_lightning.reporting.latency import latencies
 from stkd_lightning.reporting.run import Latency, Network, Run, known
-from stkd_lightning.utilities.console import say
+from stkd_lightning.utilities.console import print_rank_zero
 from stkd_lightning.utilities.errors import reason
 
 
@@ -41,7 +41,9 @@ def measure(runs: Sequence[Run], *, trust: bool) -> Latency:
             size, built = _built(node, own, run, trust=trust)
             by_size.setdefault(size, {})[name] = built.to(device)
         except Exception as error:  # whatever somebody's configuration leads to
-            say(f"[yellow]warning: {network[0]}: its time is not measured ({escape(reason(error))})[/yellow]")
+            print_rank_zero(
+                f"[yellow]warning: {network[0]}: its time is not measured ({escape(reason(error))})[/yellow]"
+            )
     for size, networks in by_size.items():
         seconds = _latencies(networks, torch.zeros(1, 3, size, size, device=device))
         found |= {names[name]: 1000 * value for name, value in seconds.items()}
@@ -52,7 +54,9 @@ def _latencies(networks: dict[str, nn.Module], image: Tensor) -> dict[str, float
     try:
         return latencies(networks, image)
     except Exception as error:  # of a device or a network
-        say(f"[yellow]warning: times for {tuple(image.shape)} are not measured ({escape(reason(error))})[/yellow]")
+        print_rank_zero(
+            f"[yellow]warning: times for {tuple(image.shape)} are not measured ({escape(reason(error))})[/yellow]"
+        )
         return {}
 
 

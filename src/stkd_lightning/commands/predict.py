@@ -15,7 +15,7 @@ from stkd_lightning.data.image_files import image_files
 from stkd_lightning.inference.load import load_student
 from stkd_lightning.inference.predict import Prediction, predictions
 from stkd_lightning.inference.prediction_file import prediction_file
-from stkd_lightning.utilities.console import say
+from stkd_lightning.utilities.console import print_rank_zero
 from stkd_lightning.utilities.errors import InputError, RunError
 
 SHOWN = 10  # rows of the tables
@@ -51,10 +51,10 @@ def predict(config: DictConfig) -> None:
             counts[one.classes[0]] += 1
             if len(first) < SHOWN:
                 first.append(one)
-    say(_rows(first, counts.total()))
-    say(_counts(counts))
+    print_rank_zero(_rows(first, counts.total()))
+    print_rank_zero(_counts(counts))
     if output is not None:
-        say(f"{output}: {len(paths):,} images")
+        print_rank_zero(f"{output}: {len(paths):,} images")
     if broken:
         others = f"; the others are in {output}" if output else ""
         raise RunError(f"{len(broken):,} of {len(paths):,} images: {_some(broken)}{others}", passes=False)

@@ -8,7 +8,7 @@ from rich.markup import escape
 
 from stkd_lightning.commands.config.checks import check_writable
 from stkd_lightning.reporting.run import Run, find_runs
-from stkd_lightning.utilities.console import say
+from stkd_lightning.utilities.console import print_rank_zero
 from stkd_lightning.utilities.errors import reason
 from stkd_lightning.utilities.files import write_text
 
@@ -39,7 +39,7 @@ def report(config: DictConfig) -> None:
         unfinished=found.unfinished,
         cache_dir=config.cache_dir,
     )
-    say(f"{output}: {FILES}")
+    print_rank_zero(f"{output}: {FILES}")
 
 
 def report_of(
@@ -99,4 +99,4 @@ def completed(runs: Sequence[Run], *, trust: bool, cache_dir: str | None = None)
                 diagnose_run(run, teacher, trust=trust, cache_dir=cache_dir)
             except Exception as error:  # whatever somebody's configuration, network or data lead to
                 words = escape(reason(error))
-                say(f"[yellow]warning: {run.folder}: some of its pictures are left out ({words})[/yellow]")
+                print_rank_zero(f"[yellow]warning: {run.folder}: some of its pictures are left out ({words})[/yellow]")

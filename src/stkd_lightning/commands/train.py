@@ -12,13 +12,21 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from stkd_lightning.callbacks import Checkpoints, Provenance, Seeding, Throughput
-from stkd_lightning.callbacks.checkpoint_folder import claimed, forget
-from stkd_lightning.commands.diagnose import look
+from stkd_lightning.callbacks.checkpoint_folder import claimed, clear_run
+from stkd_lightning.commands.diagnose import write_diagnostics
 from stkd_lightning.commands.training import precision as speed
 from stkd_lightning.commands.training import teacher as teachers
 from stkd_lightning.commands.training.fit import Fitted, fit_and_test, quiet, try_settings
 from stkd_lightning.commands.training.loss_checks import check_loss, say_features, try_features
-from stkd_lightning.commands.training.pretrain import TRAINED, Alone, Recipe, data_facts, plain, train_once, training
+from stkd_lightning.commands.training.pretrain import (
+    TRAINED,
+    PretrainedNetwork,
+    Recipe,
+    data_facts,
+    get_or_train,
+    plain,
+    training,
+)
 from stkd_lightning.commands.training.replay import bytes_needed, replayed
 from stkd_lightning.commands.training.resume import Earlier, earlier, name_dashboards
 from stkd_lightning.data.module import ArrayDataModule
@@ -28,7 +36,7 @@ from stkd_lightning.models.build import build_network, example_of, input_facts
 from stkd_lightning.models.cost import flops, parameters
 from stkd_lightning.reporting.loggers.finish import abandon, finish, log_configuration
 from stkd_lightning.reporting.summary import Summary, environment, table
-from stkd_lightning.utilities.console import say
+from stkd_lightning.utilities.console import print_rank_zero
 from stkd_lightning.utilities.files import write_json, write_text
 from stkd_lightning.utilities.paths import cache_root
 from stkd_lightning.utilities.random import seeded
@@ -60,16 +68,16 @@ def _train(config: DictConfig) -> float:
     check_loss(instantiate(config.loss), mixup, config)
     before = earlier(config) if config.resume == "auto" else None
     if config.resume == "auto" and before is None:
-        say(f"{config.run_dir}: there is no checkpoint to go on from; the run begins")
+        print_rank_zero(f"{config.run_dir}: there is no checkpoint to go on from; the run begins")
     if before and before.summary:
-        say(f"{config.run_dir}: this run was finished before; nothing is left to do")
+        print_rank_zero(f"{config.run_dir}: this run was finished before; nothing is left to do")
         return _result(before.summary["student"])
     data: ArrayDataModule = instantiate(config.dataset)
     data.prepare_data()
     if before:
         before.check_data(data_facts(data))
     elif process_rank() == 0:
-        forget(Path(config.run_dir))
+        clear_run(Path(config.run_dir))
     batches = len(data.train_dataloader())  # refuses a batch larger than the data before anything is trained
     config.num_classes, config.num_samples = data.num_classes, len(data.arrays.splits["train"].labels)
     seeded(config.seed)  # a loss may make parameters of its own, now or when it is fitted to the networks
@@ -106,10 +114,12 @@ def _train(config: DictConfig) -> float:
     )
     say_features(loss)
     baseline = (
-        train_once(_baseline_recipe(config), data, cache_root(config.cache_dir) / TRAINED) if config.baseline else None
+        get_or_train(_baseline_recipe(config), data, cache_root(config.cache_dir) / TRAINED)
+        if config.baseline
+        else None
     )
     name_dashboards(config)
-    say(training("student", config.student, data, config.trainer, config.precision, compile=config.compile))
+    print_rank_zero(training("student", config.student, data, config.trainer, config.precision, compile=config.compile))
     facts = {
         "config": redacted(plain(config)),
         "data": data_facts(data),
@@ -127,9 +137,9 @@ def _train(config: DictConfig) -> float:
         run_dir = Path(config.run_dir)
         summary = _summary(config, data, student, fitted, teacher, baseline)
         write_json(run_dir / "summary.json", summary)
-        say(table(summary))
-        look(module, data, run_dir, trainer.strategy.root_device)
-        say(f"{run_dir}: summary.json, config.yaml, metrics.csv, checkpoints/")
+        print_rank_zero(table(summary))
+        write_diagnostics(module, data, run_dir, trainer.strategy.root_device)
+        print_rank_zero(f"{run_dir}: summary.json, config.yaml, metrics.csv, checkpoints/")
         finish(trainer.loggers, summary, run_dir)
         return _result(summary["student"])
     return (fitted.validation or fitted.test["last"])["accuracy"]
@@ -190,7 +200,7 @@ def _trainer(config: DictConfig, facts: dict[str, Any], before: Earlier | None, 
     run_dir = Path(config.run_dir)
     folder = run_dir / "checkpoints"
     if before:
-        say(f"student: goes on from {before.checkpoint}")
+        print_rank_zero(f"student: goes on from {before.checkpoint}")
     if process_rank() == 0:
         run_dir.mkdir(parents=True, exist_ok=True)
         write_text(run_dir / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(facts["config"])))
@@ -217,7 +227,7 @@ def _summary(
     student: nn.Module,
     fitted: Fitted,
     teacher: teachers.Teacher | None,
-    baseline: Alone | None,
+    baseline: PretrainedNetwork | None,
 ) -> Summary:
     summary: Summary = {
         "seed": config.seed,

@@ -1,5 +1,6 @@
 """LightningDataModules of the literature's data sets and of a user's own images."""
 
+from stkd_lightning.data.arrays import RawData, RawSplit
 from stkd_lightning.data.datasets.cifar import CIFAR10DataModule, CIFAR100DataModule
 from stkd_lightning.data.datasets.cinic10 import CINIC10DataModule
 from stkd_lightning.data.datasets.digits import DigitsDataModule
@@ -14,5 +15,7 @@ __all__ = [
     "CINIC10DataModule",
     "DigitsDataModule",
     "ImageFolderDataModule",
+    "RawData",
+    "RawSplit",
     "TinyImageNetDataModule",
 ]

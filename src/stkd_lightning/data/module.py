@@ -20,7 +20,7 @@ from stkd_lightning.data.resident import Pixels, fits, place
 from stkd_lightning.data.sampling import Sampler, checked, order_of
 from stkd_lightning.tasks.types import Batch
 from stkd_lightning.utilities import validation
-from stkd_lightning.utilities.console import say
+from stkd_lightning.utilities.console import print_rank_zero
 from stkd_lightning.utilities.distributed import world
 from stkd_lightning.utilities.errors import InputError
 from stkd_lightning.utilities.paths import cache_root, key_of
@@ -169,7 +169,9 @@ class ArrayDataModule(L.LightningDataModule):
             resident = fits(split, device) if self.resident == "auto" else self.resident
             if not resident and self.resident == "auto":
                 size = split.images.nbytes / 2**30
-                say(f"dataset: the {name} images, {size:.1f} GiB, do not fit on {device}; worker processes read them")
+                print_rank_zero(
+                    f"dataset: the {name} images, {size:.1f} GiB, do not fit on {device}; worker processes read them"
+                )
             on = device if resident and device.type == "cuda" else torch.device("cpu")
             self._placed[name] = device, place(split, on), 0 if resident else self._workers()
         _, pixels, workers = self._placed[name]

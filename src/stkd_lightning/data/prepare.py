@@ -12,7 +12,7 @@ from filelock import FileLock
 
 from stkd_lightning.data.arrays import FACTS, Arrays, RawData, RawSplit, files_of, open_arrays
 from stkd_lightning.utilities.errors import InputError
-from stkd_lightning.utilities.files import settle
+from stkd_lightning.utilities.files import fsync
 
 
 def prepare(folder: Path, read: Callable[[], RawData]) -> Arrays:
@@ -47,9 +47,9 @@ def _write(folder: Path, raw: RawData) -> None:
         facts = {**raw._asdict(), "splits": list(raw.splits), "mean": mean, "std": std, "digest": digest.hexdigest()}
         (partial / FACTS).write_text(json.dumps(facts, indent=1))
         for name in files_of(raw.splits):
-            settle(partial / name)
+            fsync(partial / name)
             (partial / name).chmod(0o444)  # nothing shortens it under a run that maps it
-        settle(partial)
+        fsync(partial)
         os.replace(partial, folder)
     except OSError as error:
         if error.errno and not error.filename:  # as a full disk comes

@@ -16,7 +16,7 @@ from stkd_lightning.losses.base import Features, Loss, Terms
 from stkd_lightning.losses.feature_loss import FeatureLoss
 from stkd_lightning.models.feature_hooks import FeatureTap
 from stkd_lightning.models.memory_format import channels_last, compiled, images_channels_last
-from stkd_lightning.models.probe import Probe
+from stkd_lightning.models.probe import NetworkInspector
 from stkd_lightning.schedules import MultiStep, Schedule
 from stkd_lightning.tasks.classification import ClassificationMetrics
 from stkd_lightning.tasks.types import Batch, MixedTarget, ModelOutput, StepContext, VirtualBatch
@@ -67,7 +67,7 @@ class DistillationModule(L.LightningModule):
         >>> from stkd_lightning import Batch, DistillationModule, Mixup
         >>> from stkd_lightning.losses import STKDLoss
         >>> from stkd_lightning.models import create_model
-        >>> from stkd_lightning.teacher.frozen import FrozenTeacher
+        >>> from stkd_lightning.teacher import FrozenTeacher
         >>> teacher = FrozenTeacher(create_model("resnet20", num_classes=10))
         >>> module = DistillationModule(create_model("resnet8", num_classes=10), STKDLoss(), teacher, Mixup())
         >>> sorted(module.terms(Batch(torch.rand(8, 3, 32, 32), torch.arange(8))))
@@ -94,7 +94,7 @@ class DistillationModule(L.LightningModule):
             check_mixable(loss, mixup)
         if teacher is not None and isinstance(loss, Loss):
             image = torch.zeros(1, 3, 32, 32) if example is None else example[:1]
-            loss.prepare(Probe(student, image), Probe(teacher.network, image))
+            loss.prepare(NetworkInspector(student, image), NetworkInspector(teacher.network, image))
         features = getattr(loss, "features", Features())
         if teacher is not None and set(features.teacher) - set(teacher.paths):
             teacher = teacher.with_features(features.teacher)
@@ -195,7 +195,7 @@ class DistillationModule(L.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep what is to be logged, and what was found of the teacher's precision on the first images."""
         checkpoint["running_means"] = {"logged_step": self._logged_step, **self._means.state()}
-        checkpoint["teacher_faithful"] = dict(self.teacher.faithful) if self.teacher else {}
+        checkpoint["teacher_faithful"] = dict(self.teacher.within_tolerance) if self.teacher else {}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take it up again; a checkpoint of another project does without."""
@@ -203,7 +203,7 @@ class DistillationModule(L.LightningModule):
         self._logged_step = state.pop("logged_step", 0)
         self._means.load(**state)
         if self.teacher is not None:
-            self.teacher.faithful.update(checkpoint.get("teacher_faithful", {}))
+            self.teacher.within_tolerance.update(checkpoint.get("teacher_faithful", {}))
 
     def on_train_start(self) -> None:
         """Begin the first epoch, or go on in the middle of one."""

@@ -16,7 +16,7 @@ from stkd_lightning.inference.formats.base import INSIDE, Format
 from stkd_lightning.inference.student import Student
 from stkd_lightning.inference.student_info import StudentFacts, checked
 from stkd_lightning.utilities.errors import InputError, reason, unknown
-from stkd_lightning.utilities.files import settle, write_json
+from stkd_lightning.utilities.files import fsync, write_json
 from stkd_lightning.utilities.paths import conf_dir
 
 MARK = "stkd_lightning_export"
@@ -110,8 +110,8 @@ def replaced(output: Path) -> Iterator[Path]:
     try:
         yield partial
         for path in partial.iterdir():
-            settle(path)
-        settle(partial)
+            fsync(path)
+        fsync(partial)
         if output.is_dir():
             os.replace(output, old)
         try:
@@ -120,7 +120,7 @@ def replaced(output: Path) -> Iterator[Path]:
             if old.is_dir():
                 os.replace(old, output)
             raise
-        settle(output.parent)
+        fsync(output.parent)
         shutil.rmtree(old, ignore_errors=True)
     finally:
         shutil.rmtree(partial, ignore_errors=True)

@@ -10,7 +10,7 @@ from typing import TextIO
 
 from stkd_lightning.inference.predict import Prediction
 from stkd_lightning.utilities.errors import InputError
-from stkd_lightning.utilities.files import settle
+from stkd_lightning.utilities.files import fsync
 
 Write = Callable[[Path, Prediction | InputError], None]
 
@@ -35,7 +35,7 @@ def prediction_file(path: Path | None, top: int) -> Iterator[Write]:
             rows(file, top) as write,
         ):
             yield write
-        settle(partial)
+        fsync(partial)
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)

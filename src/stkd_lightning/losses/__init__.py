@@ -1,12 +1,13 @@
 """Distillation objectives: one method, one file, one paper."""
 
 from stkd_lightning.losses.at import ATLoss, attention_transfer
-from stkd_lightning.losses.base import Features, Loss, Terms
+from stkd_lightning.losses.base import Features, Loss, Terms, check_logits, full_precision, require_teacher
 from stkd_lightning.losses.cckd import CCKDLoss, correlation_congruence
 from stkd_lightning.losses.crd import CRDLoss, contrastive_representation
 from stkd_lightning.losses.cross_entropy import CrossEntropyLoss, mixed_cross_entropy
 from stkd_lightning.losses.dist import DISTLoss, inter_class, intra_class
 from stkd_lightning.losses.dkd import DKDLoss, decoupled
+from stkd_lightning.losses.feature_loss import FeatureLoss, PairwiseLoss
 from stkd_lightning.losses.fitnet import FitNetLoss, hint
 from stkd_lightning.losses.kd import KDLoss, softened_kl
 from stkd_lightning.losses.logit_standardization import LogitStandardizationLoss, standardized_kl
@@ -27,6 +28,7 @@ __all__ = [
     "CrossEntropyLoss",
     "DISTLoss",
     "DKDLoss",
+    "FeatureLoss",
     "Features",
     "FitNetLoss",
     "KDLoss",
@@ -34,6 +36,7 @@ __all__ = [
     "Loss",
     "NSTLoss",
     "PKTLoss",
+    "PairwiseLoss",
     "RKDLoss",
     "ReviewKDLoss",
     "SPLoss",
@@ -43,9 +46,11 @@ __all__ = [
     "VIDLoss",
     "WeightedSum",
     "attention_transfer",
+    "check_logits",
     "contrastive_representation",
     "correlation_congruence",
     "decoupled",
+    "full_precision",
     "hierarchical_context",
     "hint",
     "inter_class",
@@ -54,6 +59,7 @@ __all__ = [
     "neuron_selectivity",
     "probabilistic_transfer",
     "relational",
+    "require_teacher",
     "similarity_preserving",
     "similarity_transfer",
     "softened_kl",

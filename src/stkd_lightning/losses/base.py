@@ -8,7 +8,7 @@ from typing import Concatenate, ParamSpec
 import torch
 from torch import Tensor, nn
 
-from stkd_lightning.models.probe import Probe
+from stkd_lightning.models.probe import NetworkInspector
 from stkd_lightning.tasks.types import MixedTarget, ModelOutput, StepContext
 from stkd_lightning.utilities.dtypes import at_least_float32
 
@@ -42,7 +42,7 @@ class Loss(nn.Module):
     mixable: bool = True
     smallest_batch: int = 1
 
-    def prepare(self, student: Probe, teacher: Probe) -> None:
+    def prepare(self, student: NetworkInspector, teacher: NetworkInspector) -> None:
         """Fit the loss to the networks: choose what it reads of them and build its own parameters.
 
         Raises:

@@ -129,7 +129,7 @@ class CRDLoss(FeatureLoss):
         self._begun = False
 
     @staticmethod
-    def usual(layers: Layers) -> tuple[str, ...]:
+    def default_layers(layers: Layers) -> tuple[str, ...]:
         """Return the pooled features' path."""
         return (layers.embedding,)
 

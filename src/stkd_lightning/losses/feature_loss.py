@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from stkd_lightning.losses.base import Features, Loss, require_teacher
-from stkd_lightning.models.probe import Layers, Probe
+from stkd_lightning.models.probe import Layers, NetworkInspector
 from stkd_lightning.tasks.types import ModelOutput
 from stkd_lightning.utilities.distributed import gather_with_gradient
 from stkd_lightning.utilities.dtypes import at_least_float32
@@ -44,11 +44,11 @@ class FeatureLoss(Loss):
             self.features = Features(*self._paired(self.student_layers, self.teacher_layers))
 
     @staticmethod
-    def usual(layers: Layers) -> tuple[str, ...]:
+    def default_layers(layers: Layers) -> tuple[str, ...]:
         """Return where the method reads a network if nothing else is said."""
         return layers.stages[-1:]
 
-    def prepare(self, student: Probe, teacher: Probe) -> None:
+    def prepare(self, student: NetworkInspector, teacher: NetworkInspector) -> None:
         """Find the layers in both networks, and build what depends on their shapes, unless it was built for these."""
         own = self.student_layers or self._usual(student, "student_layers")
         other = self.teacher_layers or self._usual(teacher, "teacher_layers")
@@ -63,8 +63,8 @@ class FeatureLoss(Loss):
             self.build(*shapes)
         self._built = shapes
 
-    def _usual(self, probe: Probe, option: str) -> tuple[str, ...]:
-        paths = self.usual(probe.layers)
+    def _usual(self, probe: NetworkInspector, option: str) -> tuple[str, ...]:
+        paths = self.default_layers(probe.layers)
         if not paths:
             raise InputError(f"{type(self).__name__}: no stages can be seen in {probe.name}; name {option} of the loss")
         return paths
@@ -82,7 +82,7 @@ class FeatureLoss(Loss):
             raise InputError(f"{type(self).__name__}: reads one layer of each network, not {len(student)}")
         return student, teacher
 
-    def _shapes(self, probe: Probe, paths: tuple[str, ...]) -> Shapes:
+    def _shapes(self, probe: NetworkInspector, paths: tuple[str, ...]) -> Shapes:
         shapes = probe.shapes(paths)
         for path, shape in zip(paths, shapes, strict=True):
             if self.dimensions and len(shape) not in self.dimensions:
@@ -116,7 +116,7 @@ class StagesLoss(FeatureLoss):
     dimensions = (4,)
 
     @staticmethod
-    def usual(layers: Layers) -> tuple[str, ...]:
+    def default_layers(layers: Layers) -> tuple[str, ...]:
         """Return all stages."""
         return layers.stages
 
@@ -128,7 +128,7 @@ class PairwiseLoss(FeatureLoss):
     smallest_batch = 2
 
     @staticmethod
-    def usual(layers: Layers) -> tuple[str, ...]:
+    def default_layers(layers: Layers) -> tuple[str, ...]:
         """Return the pooled features' path."""
         return (layers.embedding,)
 

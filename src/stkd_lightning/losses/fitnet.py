@@ -46,7 +46,7 @@ class FitNetLoss(FeatureLoss):
     regressors: nn.ModuleList
 
     @staticmethod
-    def usual(layers: Layers) -> tuple[str, ...]:
+    def default_layers(layers: Layers) -> tuple[str, ...]:
         """Return the middle stage; of an even number the one before the middle."""
         return layers.stages[(len(layers.stages) - 1) // 2 :][:1]
 

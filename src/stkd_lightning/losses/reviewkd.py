@@ -118,7 +118,7 @@ class ReviewKDLoss(FeatureLoss):
         self.warmup = validation.unit_interval("loss.warmup", warmup)
 
     @staticmethod
-    def usual(layers: Layers) -> tuple[str, ...]:
+    def default_layers(layers: Layers) -> tuple[str, ...]:
         """Return all stages and the pooled features."""
         return (*layers.stages, layers.embedding) if layers.stages else ()
 

@@ -4,7 +4,7 @@ from stkd_lightning.losses.base import Terms
 from stkd_lightning.losses.feature_loss import FeatureLoss, Shapes, same_resolution
 from stkd_lightning.losses.fitnet import hint
 from stkd_lightning.models.classifier_reuse import Projector, head_of
-from stkd_lightning.models.probe import Probe
+from stkd_lightning.models.probe import NetworkInspector
 from stkd_lightning.tasks.types import MixedTarget, ModelOutput, StepContext
 from stkd_lightning.utilities.dtypes import at_least_float32
 from stkd_lightning.utilities.errors import InputError
@@ -24,7 +24,7 @@ class SimKDLoss(FeatureLoss):
     def __init__(self) -> None:
         super().__init__()
 
-    def prepare(self, student: Probe, teacher: Probe) -> None:
+    def prepare(self, student: NetworkInspector, teacher: NetworkInspector) -> None:
         """Give the student the teacher's classifier, frozen.
 
         Raises:

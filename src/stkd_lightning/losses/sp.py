@@ -53,7 +53,7 @@ class SPLoss(PairwiseLoss):
     """
 
     @staticmethod
-    def usual(layers: Layers) -> tuple[str, ...]:
+    def default_layers(layers: Layers) -> tuple[str, ...]:
         """Return the last stage."""
         return layers.stages[-1:]
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from torch import nn
 
 from stkd_lightning.losses.base import Features, Loss, Terms
-from stkd_lightning.models.probe import Probe
+from stkd_lightning.models.probe import NetworkInspector
 from stkd_lightning.tasks.types import MixedTarget, ModelOutput, StepContext
 from stkd_lightning.utilities import validation
 from stkd_lightning.utilities.errors import InputError, unknown
@@ -55,7 +55,7 @@ class WeightedSum(Loss):
             for loss in parts
         )
 
-    def prepare(self, student: Probe, teacher: Probe) -> None:
+    def prepare(self, student: NetworkInspector, teacher: NetworkInspector) -> None:
         """Fit each loss to the networks."""
         parts = list(self.losses.values())
         for loss in parts:

@@ -1,6 +1,8 @@
 """Networks: the CIFAR zoo by name, and adapters that make any other classifier a teacher or a student."""
 
+import warnings
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
@@ -10,7 +12,7 @@ from stkd_lightning.models.cifar import zoo
 from stkd_lightning.models.classifier_reuse import reuse_classifier
 from stkd_lightning.models.feature_hooks import FeatureTap
 from stkd_lightning.models.input_adapter import AdaptedInput, InputSpec, for_data
-from stkd_lightning.models.probe import Layers, Probe
+from stkd_lightning.models.probe import Layers, NetworkInspector
 from stkd_lightning.models.weights import load_weights
 from stkd_lightning.utilities.errors import unknown
 
@@ -19,7 +21,7 @@ __all__ = [
     "FeatureTap",
     "InputSpec",
     "Layers",
-    "Probe",
+    "NetworkInspector",
     "create_model",
     "for_data",
     "list_models",
@@ -65,3 +67,10 @@ def create_model(name: str, num_classes: int, weights: str | Path | None = None)
     if weights is not None:
         load_weights(network, weights)
     return network
+
+
+def __getattr__(name: str) -> Any:
+    if name == "Probe":
+        warnings.warn("models.Probe is now models.NetworkInspector", DeprecationWarning, stacklevel=2)
+        return NetworkInspector
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

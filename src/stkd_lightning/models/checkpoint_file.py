@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from stkd_lightning.utilities.errors import InputError, RunError
-from stkd_lightning.utilities.files import settle
+from stkd_lightning.utilities.files import fsync
 
 # The end record of a zip archive closes with the length of a comment and the comment.
 MARK = b"sha256:"
@@ -56,7 +56,7 @@ def write_sealed(content: Any, path: Path, *, read_back: bool = False) -> None:
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
-    settle(path.parent)
+    fsync(path.parent)
 
 
 def intact(path: Path) -> bool | None:

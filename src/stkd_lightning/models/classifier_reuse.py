@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from stkd_lightning.models.feature_hooks import INPUT, FeatureTap
-from stkd_lightning.models.probe import Probe
+from stkd_lightning.models.probe import NetworkInspector
 from stkd_lightning.utilities import validation
 from stkd_lightning.utilities.errors import InputError
 
@@ -44,7 +44,7 @@ def reuse_classifier(student: nn.Module, teacher: nn.Module, *, reduction: int =
     and stored as such. The classifier is frozen. With a teacher of other weights ``SimKDLoss`` brings the right ones.
 
     Args:
-        student: whose layers are known; see ``Probe``.
+        student: whose layers are known; see ``NetworkInspector``.
         teacher: likewise; stays as it is.
         reduction: of the projector, >= 1; 2 in the paper.
         image_size: side in pixels of the image on which channels are seen.
@@ -54,7 +54,7 @@ def reuse_classifier(student: nn.Module, teacher: nn.Module, *, reduction: int =
     """
     validation.whole("student.reduction", reduction, minimum=1)
     image = torch.randn(1, 3, image_size, image_size, generator=torch.Generator().manual_seed(0))
-    own, other = Probe(student, image), Probe(teacher, image)
+    own, other = NetworkInspector(student, image), NetworkInspector(teacher, image)
     width_in, width = _pooled_width(own), _pooled_width(other)
     network, layers = own.inner, own.layers
     if isinstance(dict(network.named_modules()).get(layers.pooled), Projector):
@@ -68,7 +68,7 @@ def reuse_classifier(student: nn.Module, teacher: nn.Module, *, reduction: int =
     return student
 
 
-def _pooled_width(probe: Probe) -> int:
+def _pooled_width(probe: NetworkInspector) -> int:
     """Return the channels of the map whose mean a network's classifier reads.
 
     Raises:
@@ -87,6 +87,6 @@ def _pooled_width(probe: Probe) -> int:
     raise InputError(f"{probe.name}: its linear classifier does not read the mean of a feature map, as SimKD needs it")
 
 
-def head_of(probe: Probe) -> nn.Linear:
+def head_of(probe: NetworkInspector) -> nn.Linear:
     """Return a network's linear classifier."""
     return cast(nn.Linear, probe.inner.get_submodule(probe.layers.head))

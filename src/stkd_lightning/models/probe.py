@@ -34,7 +34,7 @@ class Layers:
     head: str
 
 
-class Probe:
+class NetworkInspector:
     """A network as a loss sees it that is fitted to it; run on one image where that is needed.
 
     Args:
@@ -99,7 +99,7 @@ class Probe:
                 module.training = mode
 
 
-def _seen(probe: Probe) -> Layers:
+def _seen(probe: NetworkInspector) -> Layers:
     """Find layers by a run: the last outer module of each resolution, and what the last linear layer reads.
 
     On a small image the last stages end in one position, so that a larger one is shown first, if the network takes it.
@@ -111,7 +111,7 @@ def _seen(probe: Probe) -> Layers:
     scale = -(-LARGE // min(probe.image.shape[2:]))
     if scale > 1:
         with suppress(InputError):
-            return _seen(Probe(probe.inner, F.interpolate(probe.image, scale_factor=scale)))
+            return _seen(NetworkInspector(probe.inner, F.interpolate(probe.image, scale_factor=scale)))
     outputs: list[tuple[str, nn.Module, torch.Size]] = []
 
     def watch(path: str) -> Any:

@@ -126,7 +126,7 @@ def load_weights(network: nn.Module, path: str | Path) -> None:
     Example:
         >>> import tempfile, torch
         >>> from stkd_lightning.models import create_model
-        >>> from stkd_lightning.teacher.frozen import load_weights
+        >>> from stkd_lightning.teacher import load_weights
         >>> trained, network = create_model("resnet8", num_classes=10), create_model("resnet8", num_classes=10)
         >>> with tempfile.NamedTemporaryFile(suffix=".pth") as file:
         ...     torch.save({"model": trained.state_dict()}, file.name)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from stkd_lightning.models.feature_hooks import check_paths
 from stkd_lightning.models.weights import load_weights
 from stkd_lightning.tasks.types import Batch, ModelOutput
-from stkd_lightning.teacher.inference_copy import Constants, compute_dtype
+from stkd_lightning.teacher.inference_copy import InferenceCopy, compute_dtype
 from stkd_lightning.utilities.errors import InputError
 
 __all__ = ["FrozenTeacher", "check_accuracy", "default_min_accuracy", "load_weights"]
@@ -19,8 +19,8 @@ __all__ = ["FrozenTeacher", "check_accuracy", "default_min_accuracy", "load_weig
 class FrozenTeacher(nn.Module):
     """A trained network that answers and never changes.
 
-    The network given stays where it is, bit for bit. ``Constants`` made of it at the first call on a device and in a
-    precision answer: BatchNorm folded, channels last, in the precision that autocast asks for.
+    The network given stays where it is, bit for bit. An ``InferenceCopy`` of it is made at the first call on a device
+    and in a precision: BatchNorm folded, channels last, in the precision that autocast asks for.
 
     Args:
         network: trained classifier, images ``(B, C, H, W)`` to logits ``(B, K)``.
@@ -29,7 +29,7 @@ class FrozenTeacher(nn.Module):
         compile: generate code with the weights as constants, for batches of one shape.
 
     Attributes:
-        faithful: by precision, whether answers in it were found close enough to exact ones.
+        within_tolerance: by precision, whether answers in it were found close enough to exact ones.
 
     Raises:
         InputError: a feature path that is not there.
@@ -37,7 +37,7 @@ class FrozenTeacher(nn.Module):
     Example:
         >>> import torch
         >>> from stkd_lightning.models import create_model
-        >>> from stkd_lightning.teacher.frozen import FrozenTeacher
+        >>> from stkd_lightning.teacher import FrozenTeacher
         >>> teacher = FrozenTeacher(create_model("resnet20", num_classes=10), features=["layer3"])
         >>> output = teacher.train()(torch.zeros(2, 3, 32, 32))
         >>> output.logits.shape, output.features["layer3"].shape, output.logits.requires_grad, teacher.training
@@ -58,8 +58,8 @@ class FrozenTeacher(nn.Module):
         self.dtype, self.compiles = dtype, compile
         self.eval()
         check_paths(network, self.paths)
-        self._constants: dict[tuple[torch.device, torch.dtype], Constants] = {}
-        self.faithful: dict[torch.dtype, bool] = {}
+        self._copies: dict[tuple[torch.device, torch.dtype], InferenceCopy] = {}
+        self.within_tolerance: dict[torch.dtype, bool] = {}
 
     def with_features(self, paths: Iterable[str]) -> "FrozenTeacher":
         """Return a teacher of the same network that keeps further outputs."""
@@ -81,13 +81,13 @@ class FrozenTeacher(nn.Module):
         """
         own = self.dtype if images.dtype == torch.float32 else None
         kind = (images.device, own or compute_dtype(images))
-        if kind not in self._constants:
+        if kind not in self._copies:
             if self.network.training:  # somebody has called .train() on the network itself
                 self.eval()
-            known = self.faithful.get(kind[1])
-            self._constants[kind] = Constants(self.network, self.paths, images, kind[1], faithful=known)
-            self.faithful[kind[1]] = self._constants[kind].faithful
-        return self._constants[kind](images, compile=self.compiles and not eager)
+            known = self.within_tolerance.get(kind[1])
+            self._copies[kind] = InferenceCopy(self.network, self.paths, images, kind[1], within_tolerance=known)
+            self.within_tolerance[kind[1]] = self._copies[kind].within_tolerance
+        return self._copies[kind](images, compile=self.compiles and not eager)
 
     @property
     def digest(self) -> str:

@@ -26,7 +26,7 @@ def compute_dtype(images: Tensor) -> torch.dtype:
     return images.dtype
 
 
-class Constants:
+class InferenceCopy:
     """Answers as a frozen network does, from a copy made for one device and precision.
 
     Weights are copied now and follow no later change. Logits are compared with those of the network itself; where they
@@ -37,10 +37,10 @@ class Constants:
         paths: modules whose outputs are kept; see ``FeatureTap``.
         images: a batch as it will come, ``(B, C, H, W)``; gives the device.
         dtype: precision to compute in.
-        faithful: what was found of these logits before, so that it is not asked again of other images.
+        within_tolerance: what was found of these logits before, so that it is not asked again of other images.
 
     Attributes:
-        faithful: whether they stay within ``TOLERANCE``.
+        within_tolerance: whether they stay within ``TOLERANCE``.
     """
 
     def __init__(
@@ -50,12 +50,14 @@ class Constants:
         images: Tensor,
         dtype: torch.dtype,
         *,
-        faithful: bool | None = None,
+        within_tolerance: bool | None = None,
     ) -> None:
         self.paths, self.dtype = tuple(paths), dtype
         self._prepare(network, images, fold=True)
-        self.faithful = self._is_faithful(network, images) if faithful is None else faithful
-        if not self.faithful:
+        self.within_tolerance = (
+            self._is_within_tolerance(network, images) if within_tolerance is None else within_tolerance
+        )
+        if not self.within_tolerance:
             self.dtype = torch.promote_types(dtype, torch.float32)
             self._prepare(network, images, fold=False)
         self._compiled: Run | None = None
@@ -72,7 +74,7 @@ class Constants:
                 module.to(self.dtype)
         self._tap = FeatureTap(channels_last(network).requires_grad_(False), self.paths)
 
-    def _is_faithful(self, network: nn.Module, images: Tensor) -> bool:
+    def _is_within_tolerance(self, network: nn.Module, images: Tensor) -> bool:
         error, tolerance = self._error(network, images), TOLERANCE[self.dtype]
         if not error <= tolerance:
             warnings.warn(

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from stkd_lightning.losses.base import Features
 from stkd_lightning.utilities import signals
-from stkd_lightning.utilities.console import say
+from stkd_lightning.utilities.console import print_rank_zero
 from stkd_lightning.utilities.distributed import barrier, of_first_rank, world
 from stkd_lightning.utilities.errors import InputError
 from stkd_lightning.utilities.files import write_json
@@ -78,7 +78,7 @@ def _locked(path: Path) -> FileLock:
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        say(f"replay: {path.stem} is being recorded by another run; waiting for it")
+        print_rank_zero(f"replay: {path.stem} is being recorded by another run; waiting for it")
         while not lock.is_locked:
             if received := signals.requested():
                 raise signals.answer(received, "") from None

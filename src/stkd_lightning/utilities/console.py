@@ -7,7 +7,7 @@ from stkd_lightning.utilities.rank import process_rank
 console = Console(soft_wrap=True)
 
 
-def say(line: object) -> None:
+def print_rank_zero(line: object) -> None:
     """Print on the first rank only."""
     if process_rank() == 0:
         console.print(line, highlight=False)

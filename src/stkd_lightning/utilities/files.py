@@ -22,7 +22,7 @@ def check_exists(checkpoint: Path) -> None:
         raise InputError(f"checkpoint {checkpoint}: no such file" + (f"; there: {', '.join(near)}" if near else ""))
 
 
-def settle(path: Path) -> None:
+def fsync(path: Path) -> None:
     """Have a file, or the names in a folder, survive a crash of the machine."""
     if path.is_dir() and os.name != "posix":
         return

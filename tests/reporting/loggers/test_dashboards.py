@@ -18,9 +18,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from stkd_lightning.commands.config import checks
 from stkd_lightning.reporting.loggers.finish import abandon, finish, log_configuration
-from stkd_lightning.reporting.loggers.mlflow import LenientMLFlowLogger
+from stkd_lightning.reporting.loggers.mlflow import FaultTolerantMLFlowLogger
 from stkd_lightning.reporting.loggers.run_names import run_name, sweep_name
-from stkd_lightning.reporting.loggers.tensorboard import LenientTensorBoardLogger
+from stkd_lightning.reporting.loggers.tensorboard import FaultTolerantTensorBoardLogger
 from stkd_lightning.utilities.errors import InputError
 from tests.conftest import Command
 
@@ -79,9 +79,9 @@ def test_a_run_that_was_killed_is_logged_once(command: Command, tmp_path: Path) 
 
 def make(kind: str, folder: Path) -> Logger:
     if kind == "tensorboard":
-        return LenientTensorBoardLogger(folder, id="abcd")
+        return FaultTolerantTensorBoardLogger(folder, id="abcd")
     uri = f"sqlite:///{folder}/mlflow.db"
-    return LenientMLFlowLogger(tracking_uri=uri, experiment_name="stkd-lightning", id="abcd", group="s")
+    return FaultTolerantMLFlowLogger(tracking_uri=uri, experiment_name="stkd-lightning", id="abcd", group="s")
 
 
 def test_steps_that_are_done_again_and_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -113,7 +113,7 @@ def test_steps_that_are_done_again_and_pictures(tmp_path: Path, monkeypatch: pyt
 
 def test_faults_are_one_warning_and_end_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "file").write_text("")
-    dead = LenientMLFlowLogger(tracking_uri="http://127.0.0.1:9", experiment_name="x")
+    dead = FaultTolerantMLFlowLogger(tracking_uri="http://127.0.0.1:9", experiment_name="x")
     for logger in (make("tensorboard", tmp_path / "file"), dead):
         log_configuration([logger], {"a": 1})
         for step in range(3):

@@ -18,7 +18,7 @@ from stkd_lightning.commands.training.rank_watchdog import together
 from stkd_lightning.distillation.module import DistillationModule
 from stkd_lightning.models.weights import read_checkpoint
 from stkd_lightning.utilities import signals
-from stkd_lightning.utilities.console import say
+from stkd_lightning.utilities.console import print_rank_zero
 from stkd_lightning.utilities.errors import InputError, RunError
 from stkd_lightning.utilities.files import BEFORE, BEST
 
@@ -114,7 +114,7 @@ def _selected(kept: Checkpoints, trainer: L.Trainer) -> dict[str, Any] | None:
         fault = f"it is of step {content['global_step']}, not {kept.best_step}"
     except InputError as error:
         fault = str(error)
-    say(f"[yellow]warning: the selected student is lost ({fault}); the last one stands for it[/yellow]")
+    print_rank_zero(f"[yellow]warning: the selected student is lost ({fault}); the last one stands for it[/yellow]")
     return None
 
 

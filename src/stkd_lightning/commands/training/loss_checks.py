@@ -7,9 +7,9 @@ from stkd_lightning.data.module import ArrayDataModule
 from stkd_lightning.distillation.mixup import Mixup, check_mixable
 from stkd_lightning.losses.base import Features, Loss
 from stkd_lightning.models.build import build_network, example_of, without_start
-from stkd_lightning.models.probe import Probe
+from stkd_lightning.models.probe import NetworkInspector
 from stkd_lightning.teacher.replay import check_replay
-from stkd_lightning.utilities.console import say
+from stkd_lightning.utilities.console import print_rank_zero
 from stkd_lightning.utilities.errors import InputError
 from stkd_lightning.utilities.random import seeded
 
@@ -44,7 +44,7 @@ def try_features(loss: nn.Module, student: nn.Module, teacher: DictConfig, data:
     features = getattr(loss, "features", Features())
     if not (getattr(loss, "reads_features", False) or features != Features()):
         return
-    own, its = (Probe(n, example_of(data)) for n in (student, build_network(without_start(teacher), data)))
+    own, its = (NetworkInspector(n, example_of(data)) for n in (student, build_network(without_start(teacher), data)))
     seeded(seed)
     if isinstance(loss, Loss):
         loss.prepare(own, its)
@@ -57,4 +57,6 @@ def say_features(loss: nn.Module) -> None:
     """Tell a person which layers are compared."""
     features = getattr(loss, "features", Features())
     if features != Features():
-        say(f"loss: reads {', '.join(features.student)} of the student, {', '.join(features.teacher)} of the teacher")
+        print_rank_zero(
+            f"loss: reads {', '.join(features.student)} of the student, {', '.join(features.teacher)} of the teacher"
+        )

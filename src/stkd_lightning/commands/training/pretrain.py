@@ -26,8 +26,8 @@ from stkd_lightning.models.build import build_network, input_facts
 from stkd_lightning.models.cost import flops
 from stkd_lightning.models.weights import read_checkpoint
 from stkd_lightning.reporting.loggers.metrics_csv import MetricsFile
-from stkd_lightning.reporting.run_options import ELSEWHERE, HANDLING, INCIDENTAL
-from stkd_lightning.utilities.console import say
+from stkd_lightning.reporting.run_options import DATA_LOCATION_OPTIONS, INCIDENTAL, LOADING_OPTIONS
+from stkd_lightning.utilities.console import print_rank_zero
 from stkd_lightning.utilities.errors import InputError
 from stkd_lightning.utilities.files import write_json
 from stkd_lightning.utilities.paths import key_of
@@ -70,7 +70,9 @@ class Recipe:
         if nodes["trainer"]["precision"] == "auto":  # then what the hardware has decides
             nodes["trainer"]["precision"] = ["auto", speed.has_bfloat16(speed.device_type(self.trainer))]
         nodes["trainer"] = {k: v for k, v in nodes["trainer"].items() if k not in INCIDENTAL}
-        nodes["dataset"] = {k: v for k, v in nodes["dataset"].items() if k not in ELSEWHERE | HANDLING}
+        nodes["dataset"] = {
+            k: v for k, v in nodes["dataset"].items() if k not in DATA_LOCATION_OPTIONS | LOADING_OPTIONS
+        }
         start = nodes["network"].get("weights")
         if start is not None:  # what is in the file counts, not its name
             nodes["network"]["weights"] = hashlib.sha256(Path(start).read_bytes()).hexdigest()
@@ -78,7 +80,7 @@ class Recipe:
 
 
 @dataclass(frozen=True)
-class Alone:
+class PretrainedNetwork:
     """A network trained alone: its checkpoint, its figures, and the key it is kept under."""
 
     checkpoint: Path
@@ -86,16 +88,16 @@ class Alone:
     key: str
 
 
-def find(recipe: Recipe, data: ArrayDataModule, cache: Path) -> Alone | None:
+def find(recipe: Recipe, data: ArrayDataModule, cache: Path) -> PretrainedNetwork | None:
     """Return the network of a recipe if it has been trained before."""
     folder = cache / recipe.key(data)
     if not folder.is_dir():
         return None
     figures = json.loads((folder / "figures.json").read_text())
-    return Alone(folder / "last.ckpt", Fitted(**figures), folder.name)
+    return PretrainedNetwork(folder / "last.ckpt", Fitted(**figures), folder.name)
 
 
-def train_once(recipe: Recipe, data: ArrayDataModule, cache: Path) -> Alone:
+def get_or_train(recipe: Recipe, data: ArrayDataModule, cache: Path) -> PretrainedNetwork:
     """Return the network of a recipe, trained now if it never was.
 
     The first rank trains on one device under a lock, so that parallel jobs of a sweep share the result; other ranks
@@ -108,7 +110,7 @@ def train_once(recipe: Recipe, data: ArrayDataModule, cache: Path) -> Alone:
     """
     found = find(recipe, data, cache)
     if found:
-        say(f"{recipe.role}: trained before, reused from {found.checkpoint.parent}")
+        print_rank_zero(f"{recipe.role}: trained before, reused from {found.checkpoint.parent}")
         return found
     if process_rank() > 0:
         return _wait(recipe, data, cache)
@@ -124,10 +126,10 @@ def train_once(recipe: Recipe, data: ArrayDataModule, cache: Path) -> Alone:
             raise RuntimeError(f"{recipe.role}: its training left no checkpoint in {partial}")
         write_json(partial / "figures.json", dataclasses.asdict(fitted))
         os.replace(partial, folder)
-    return Alone(folder / "last.ckpt", fitted, folder.name)
+    return PretrainedNetwork(folder / "last.ckpt", fitted, folder.name)
 
 
-def _wait(recipe: Recipe, data: ArrayDataModule, cache: Path) -> Alone:
+def _wait(recipe: Recipe, data: ArrayDataModule, cache: Path) -> PretrainedNetwork:
     start, told = time.monotonic(), False
     while (found := find(recipe, data, cache)) is None:
         if not told and time.monotonic() - start > 60:
@@ -153,7 +155,7 @@ def _train(recipe: Recipe, folder: Path) -> Fitted:
         schedule=instantiate(recipe.scheduler),
         compile=compile,
     )
-    say(training(recipe.role, recipe.network, data, recipe.trainer, precision, compile=compile))
+    print_rank_zero(training(recipe.role, recipe.network, data, recipe.trainer, precision, compile=compile))
     facts = {
         "config": redacted({"student": plain(recipe.network), "dataset": plain(recipe.dataset)}),
         "data": data_facts(data),
@@ -178,7 +180,7 @@ def _train(recipe: Recipe, folder: Path) -> Fitted:
         shapes = {k: v.shape for k, v in module.state_dict().items()}
         if {k: v.shape for k, v in read_checkpoint(checkpoint)["state_dict"].items()} != shapes:
             raise InputError(f"{recipe.role}: {folder} holds the beginning of another network's training; delete it")
-        say(f"{recipe.role}: goes on where its training was interrupted")
+        print_rank_zero(f"{recipe.role}: goes on where its training was interrupted")
     return fit_and_test(module, data, trainer, checkpoint)
 
 

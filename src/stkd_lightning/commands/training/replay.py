@@ -7,10 +7,10 @@ from omegaconf import DictConfig
 
 from stkd_lightning.commands.training.pretrain import plain
 from stkd_lightning.data.module import ArrayDataModule
-from stkd_lightning.reporting.run_options import ELSEWHERE, HANDLING
+from stkd_lightning.reporting.run_options import DATA_LOCATION_OPTIONS, LOADING_OPTIONS
 from stkd_lightning.teacher.frozen import FrozenTeacher
 from stkd_lightning.teacher.replay import Replay
-from stkd_lightning.utilities.console import say
+from stkd_lightning.utilities.console import print_rank_zero
 from stkd_lightning.utilities.errors import InputError
 from stkd_lightning.utilities.paths import cache_root, key_of
 
@@ -47,7 +47,11 @@ def replayed(config: DictConfig, data: ArrayDataModule, teacher: FrozenTeacher, 
         InputError: with what is there already it would take more than ``teacher.replay_limit``, or than the disk has.
     """
     root = cache_root(config.cache_dir) / "replay"
-    shown = {k: v for k, v in plain(config.dataset).items() if k == "seed" or k not in ELSEWHERE | HANDLING}
+    shown = {
+        k: v
+        for k, v in plain(config.dataset).items()
+        if k == "seed" or k not in DATA_LOCATION_OPTIONS | LOADING_OPTIONS
+    }
     dtype = str(teacher.dtype or config.trainer.precision)
     key = key_of([FORMAT, teacher.digest, data.arrays.digest, shown, plain(config.mixup), dtype, ranks])
     more = bytes_needed(config, data, batches, dtype) - _size(root / key)
@@ -59,7 +63,9 @@ def replayed(config: DictConfig, data: ArrayDataModule, teacher: FrozenTeacher, 
         )
         raise InputError(f"teacher.replay=true: needs {_gib(more)}, but {root} {cause}; delete what is old in it")
     there = (root / key).is_dir()
-    say(f"teacher: {'logits of earlier runs are read from' if there else 'its logits are written to'} {root / key}")
+    print_rank_zero(
+        f"teacher: {'logits of earlier runs are read from' if there else 'its logits are written to'} {root / key}"
+    )
     return Replay(root / key)
 
 

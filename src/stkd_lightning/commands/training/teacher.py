@@ -9,13 +9,13 @@ from torch import nn
 
 from stkd_lightning.commands.training.fit import Fitted
 from stkd_lightning.commands.training.precision import best_dtype, device_type
-from stkd_lightning.commands.training.pretrain import TRAINED, Recipe, find, train_once
+from stkd_lightning.commands.training.pretrain import TRAINED, Recipe, find, get_or_train
 from stkd_lightning.data.module import ArrayDataModule
 from stkd_lightning.inference.student_info import name_of
 from stkd_lightning.models.build import build_network
 from stkd_lightning.models.input_adapter import AdaptedInput
 from stkd_lightning.teacher.frozen import FrozenTeacher, accuracy, check_accuracy, default_min_accuracy
-from stkd_lightning.utilities.console import say
+from stkd_lightning.utilities.console import print_rank_zero
 from stkd_lightning.utilities.errors import InputError
 from stkd_lightning.utilities.paths import key_of, remembered
 
@@ -61,7 +61,7 @@ def load(node: DictConfig, trainer: DictConfig, data: ArrayDataModule, cache: Pa
         std=node.std,
     )
     if isinstance(network, AdaptedInput):
-        say(f"teacher: images are resized or normalized for it, as it was trained: {network.describe()}")
+        print_rank_zero(f"teacher: images are resized or normalized for it, as it was trained: {network.describe()}")
     teacher = frozen(network, trainer)
     _check(teacher, data, node, str(node.checkpoint), cache, refuse=True)
     return Teacher(teacher, str(node.checkpoint), None if own else str(Path(node.checkpoint).absolute()))
@@ -74,7 +74,7 @@ def obtain(node: DictConfig, recipe: Recipe, data: ArrayDataModule, cache: Path,
         The teacher, or ``None`` where it is neither there nor needed.
     """
     trained = cache / TRAINED
-    alone = train_once(recipe, data, trained) if needed else find(recipe, data, trained)
+    alone = get_or_train(recipe, data, trained) if needed else find(recipe, data, trained)
     if alone is None:
         return None
     teacher = frozen(build_network(node.network, data, checkpoint=str(alone.checkpoint)), recipe.trainer)
@@ -96,10 +96,12 @@ def _check(
         lambda: accuracy(teacher, data.val_dataloader() or data.plain_train_dataloader(), device),
     )
     name = f"{name_of(node.network)} ({source})"
-    say(f"teacher: {name}, accuracy {value:.1%} on {'validation' if data.has_validation else 'training'} images")
+    print_rank_zero(
+        f"teacher: {name}, accuracy {value:.1%} on {'validation' if data.has_validation else 'training'} images"
+    )
     try:
         check_accuracy(value, minimum=minimum, source=name)
     except InputError as error:
         if refuse:
             raise
-        say(f"[yellow]warning: {error}[/yellow]")
+        print_rank_zero(f"[yellow]warning: {error}[/yellow]")

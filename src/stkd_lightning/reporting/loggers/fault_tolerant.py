@@ -10,12 +10,12 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from rich.markup import escape
 
-from stkd_lightning.utilities.console import say
+from stkd_lightning.utilities.console import print_rank_zero
 from stkd_lightning.utilities.errors import reason
 from stkd_lightning.utilities.redaction import redacted
 
 
-class Lenient(Logger):
+class FaultTolerant(Logger):
     """Comes before one of Lightning's loggers among a class's bases; has its faults end no run.
 
     The first fault is told in one line, later ones are passed over. Credentials are left out of the configuration.
@@ -40,7 +40,7 @@ class Lenient(Logger):
     def warn(self, text: str) -> None:
         """Warn once."""
         if not self._told:
-            say(f"[yellow]warning: {self.label}: {escape(redacted(text))}[/yellow]")
+            print_rank_zero(f"[yellow]warning: {self.label}: {escape(redacted(text))}[/yellow]")
         self._told = True
 
     @property
@@ -84,7 +84,7 @@ def words(error: Exception) -> str:
     return reason(error).replace("<no message>", f"refused ({type(error).__name__})")
 
 
-class Continued(Lenient):
+class SkipsLoggedSteps(FaultTolerant):
     """Passes over figures of steps that an earlier part of the run has logged.
 
     After ``kill -9`` a run does the work since its last checkpoint again, and its figures come out equal, so that

@@ -16,7 +16,7 @@ from stkd_lightning.reporting.loggers.timeouts import bounded
 from stkd_lightning.reporting.loggers.wandb import FINISH, sync
 from stkd_lightning.reporting.loggers.wandb_run import keep_student, tell
 from stkd_lightning.reporting.summary import Summary
-from stkd_lightning.utilities.console import say
+from stkd_lightning.utilities.console import print_rank_zero
 from stkd_lightning.utilities.redaction import redacted
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ def _finish_wandb(
     if fault and kept:
         _warn("W&B", f"{fault}; upload what is left with: {command}")
     elif offline:
-        say(f"W&B: offline; upload it with: {command}")
+        print_rank_zero(f"W&B: offline; upload it with: {command}")
     _fault(logger.finalize, "success")
 
 
@@ -126,4 +126,4 @@ def _fault(call: Callable[..., Any], *arguments: Any) -> str | None:
 
 def _warn(name: str, fault: str | None) -> None:
     if fault:
-        say(f"[yellow]warning: {name}: {escape(redacted(fault))}[/yellow]")
+        print_rank_zero(f"[yellow]warning: {name}: {escape(redacted(fault))}[/yellow]")

@@ -9,7 +9,7 @@ from lightning.pytorch.loggers import MLFlowLogger
 from lightning.pytorch.loggers.logger import rank_zero_experiment
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
-from stkd_lightning.reporting.loggers.fault_tolerant import Continued
+from stkd_lightning.reporting.loggers.fault_tolerant import SkipsLoggedSteps
 from stkd_lightning.reporting.loggers.timeouts import unanswered
 from stkd_lightning.utilities.redaction import redacted
 
@@ -21,7 +21,7 @@ ID = "stkd_lightning.id"  # the tag by which a run is found again: MLflow names 
 SECONDS, TRIES = "8", "1"  # that a server has, and that are made after the first; MLflow's own are minutes
 
 
-class LenientMLFlowLogger(Continued, MLFlowLogger):
+class FaultTolerantMLFlowLogger(SkipsLoggedSteps, MLFlowLogger):
     """Lightning's MLflow logger whose faults end no run and slow none down, and which goes on with a run.
 
     Args:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from stkd_lightning.reporting.grouping import rounded
-from stkd_lightning.reporting.run_options import ELSEHOW, ELSEHOW_BELOW
+from stkd_lightning.reporting.run_options import NON_RESULT_GROUPS, NON_RESULT_OPTIONS
 
 # What the name holds already, or what is no setting.
 NO_SETTING = {"callbacks", "dataset", "experiment", "logger", "loss", "seed", "student", "trainer"}
@@ -45,7 +45,11 @@ def run_name(method: str, student: str, data: str, overrides: Iterable[str], see
         seed: of the run.
     """
     settings = dict(o.lstrip("+~").split("=", 1) for o in overrides if "=" in o)
-    own = {k: v for k, v in settings.items() if k not in NO_SETTING | ELSEHOW and not k.startswith(ELSEHOW_BELOW)}
+    own = {
+        k: v
+        for k, v in settings.items()
+        if k not in NO_SETTING | NON_RESULT_OPTIONS and not k.startswith(NON_RESULT_GROUPS)
+    }
     last = [name.rpartition(".")[2] for name in own]
     short = [end if last.count(end) == 1 else name for name, end in zip(own, last, strict=True)]
     told = [f"{name}={rounded(value)}" for name, value in zip(short, own.values(), strict=True)]

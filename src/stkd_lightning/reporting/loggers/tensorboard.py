@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from lightning.pytorch.loggers import TensorBoardLogger
 
-from stkd_lightning.reporting.loggers.fault_tolerant import Continued
+from stkd_lightning.reporting.loggers.fault_tolerant import SkipsLoggedSteps
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 SCALARS = 10**9  # of each figure that are read back, which is all of them
 
 
-class LenientTensorBoardLogger(Continued, TensorBoardLogger):
+class FaultTolerantTensorBoardLogger(SkipsLoggedSteps, TensorBoardLogger):
     """Lightning's TensorBoard logger whose faults end no run, and which goes on with its files.
 
     Args:

@@ -14,7 +14,7 @@ from urllib.parse import urlparse
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.loggers.logger import rank_zero_experiment
 
-from stkd_lightning.reporting.loggers.fault_tolerant import Lenient, words
+from stkd_lightning.reporting.loggers.fault_tolerant import FaultTolerant, words
 from stkd_lightning.reporting.loggers.timeouts import unanswered
 from stkd_lightning.reporting.loggers.wandb_run import prepare
 from stkd_lightning.utilities.redaction import redacted
@@ -25,7 +25,7 @@ KEEP, UPLOAD = 60.0, 600.0  # the same where the end of a run uploads the studen
 ROOM = 1 << 20  # bytes that a run takes at least, logs included
 
 
-class LenientWandbLogger(Lenient, WandbLogger):
+class FaultTolerantWandbLogger(FaultTolerant, WandbLogger):
     """Lightning's W&B logger whose faults end no run and slow none down.
 
     Where the server does not answer or refuses the run, it is kept on disk; where that fails, too, W&B gets nothing of
@@ -169,4 +169,4 @@ def wandb_logger(
     os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
     options |= {} if mode is None else {"mode": "offline" if mode == "dryrun" else mode}
     options |= {} if resume is None else {"resume": resume}
-    return LenientWandbLogger(asks=offline is not False, keeps=keeps, save_dir=save_dir, id=id, **options)
+    return FaultTolerantWandbLogger(asks=offline is not False, keeps=keeps, save_dir=save_dir, id=id, **options)
