@@ -24,6 +24,7 @@ def test_two_ranks_leave_one_run(fresh_command: Command, tmp_path: Path) -> None
     assert {p.name for p in tmp_path.iterdir()} == {"run", "cache"}
 
 
+@pytest.mark.slow
 def test_a_sweep_runs_each_job_once(fresh_command: Command, tmp_path: Path) -> None:
     done = fresh_command("train", "-m", *DDP, "loss.alpha=0.5,0.9", "cache_dir=cache", "hydra.sweep.dir=sweep",
                    "hydra.callbacks.comparison.report=false")  # fmt: skip

@@ -82,6 +82,7 @@ def test_what_is_decided_is_kept_with_the_run(command: Command, tmp_path: Path) 
     assert f"({config.precision})" in out
 
 
+@pytest.mark.slow
 def test_a_compiled_run(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
     _, eager = run(command, tmp_path, "trainer.max_epochs=1", "student=resnet8", "teacher=resnet8")

@@ -31,6 +31,7 @@ def started(folder: Path, *arguments: str) -> "subprocess.Popen[str]":
     return run
 
 
+@pytest.mark.slow
 def test_runs_killed_at_random_end_as_one_that_is_not(tmp_path: Path) -> None:
     """Each signal in each data path once; benchmarks/soak.py does the same for as long as one likes."""
     script = Path(soak.__file__)
