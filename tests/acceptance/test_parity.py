@@ -9,7 +9,7 @@ import torch
 from tests.conftest import Command
 
 ONE = ["experiment=quickstart", "teacher=resnet8", "teacher.max_epochs=1", "teacher.min_accuracy=0", "logger=csv",
-       "baseline=false", "cache_dir=cache", "precision=64-true", "trainer.log_every_n_steps=1"]  # fmt: skip
+       "baseline=false", "precision=64-true", "trainer.log_every_n_steps=1"]  # fmt: skip
 TWO = [*ONE, "trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2"]
 
 NETWORK = """
