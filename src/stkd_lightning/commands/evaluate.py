@@ -26,7 +26,7 @@ def evaluate(config: DictConfig) -> float:
         config: resolved by Hydra.
 
     Returns:
-        Top-1 accuracy in [0, 1].
+        The task's score, for example the accuracy in [0, 1].
 
     Raises:
         InputError: a checkpoint that is not this project's or holds foreign classes, or data that do not fit it.
@@ -48,7 +48,7 @@ def evaluate(config: DictConfig) -> float:
     data: ArrayDataModule = instantiate(dataset)
     _check_classes(data, said["data"]["class_names"], path)
     student = build_network(saved.student, data, checkpoint=str(path))
-    module = DistillationModule(student, CrossEntropyLoss())
+    module = DistillationModule(student, CrossEntropyLoss(), task=data.task)
     trainer = instantiate(config.trainer, callbacks=[ProgressBar()], logger=False, enable_checkpointing=False)
     loader = data.test_dataloader() if config.split == "test" else data.val_dataloader()
     if not loader:
@@ -60,7 +60,7 @@ def evaluate(config: DictConfig) -> float:
         output = Path(config.output)
         output.parent.mkdir(parents=True, exist_ok=True)
         write_json(output, {"checkpoint": str(path), "split": config.split, "data": data.name, **figures})
-    return float(figures["accuracy"])
+    return float(figures[data.task.score.name])
 
 
 def _check_classes(data: ArrayDataModule, class_names: list[str], path: Path) -> None:

@@ -17,7 +17,7 @@ from stkd_lightning.commands.diagnose import write_diagnostics
 from stkd_lightning.commands.training import precision as speed
 from stkd_lightning.commands.training import teacher as teachers
 from stkd_lightning.commands.training.fit import Fitted, fit_and_test, quiet, try_settings
-from stkd_lightning.commands.training.loss_checks import check_loss, say_features, try_features
+from stkd_lightning.commands.training.loss_checks import check_classes, check_loss, say_features, try_features
 from stkd_lightning.commands.training.pretrain import (
     TRAINED,
     PretrainedNetwork,
@@ -36,6 +36,7 @@ from stkd_lightning.models.build import build_network, example_of, input_facts
 from stkd_lightning.models.cost import flops, parameters
 from stkd_lightning.reporting.loggers.finish import abandon, finish, log_configuration
 from stkd_lightning.reporting.summary import Summary, environment, table
+from stkd_lightning.tasks.base import Score
 from stkd_lightning.utilities.console import print_rank_zero
 from stkd_lightning.utilities.files import write_json, write_text
 from stkd_lightning.utilities.paths import cache_root
@@ -82,6 +83,7 @@ def _train(config: DictConfig) -> float:
     config.num_classes, config.num_samples = data.num_classes, len(data.arrays.splits["train"].labels)
     seeded(config.seed)  # a loss may make parameters of its own, now or when it is fitted to the networks
     loss: nn.Module = instantiate(config.loss)
+    check_classes(loss, data, config.method)
     student = build_network(config.distilled or config.student, data, seed=config.seed)
     optimizer, schedule = instantiate(config.optimizer), instantiate(config.scheduler)
 
@@ -110,6 +112,7 @@ def _train(config: DictConfig) -> float:
         schedule,
         compile=config.compile,
         replay=replay,
+        task=data.task,
         example=example_of(data),
     )
     say_features(loss)
@@ -127,7 +130,7 @@ def _train(config: DictConfig) -> float:
         "teacher": digest,
     }
     try:
-        trainer = _trainer(config, facts, before, select=data.has_validation)
+        trainer = _trainer(config, facts, before, score=data.task.score, select=data.has_validation)
         fitted = fit_and_test(module, data, trainer, before.checkpoint if before else None)
     except BaseException:
         abandon()
@@ -137,12 +140,13 @@ def _train(config: DictConfig) -> float:
         run_dir = Path(config.run_dir)
         summary = _summary(config, data, student, fitted, teacher, baseline)
         write_json(run_dir / "summary.json", summary)
-        print_rank_zero(table(summary))
-        write_diagnostics(module, data, run_dir, trainer.strategy.root_device)
+        print_rank_zero(table(summary, data.task))
+        if data.task.has_pictures:
+            write_diagnostics(module, data, run_dir, trainer.strategy.root_device)
         print_rank_zero(f"{run_dir}: summary.json, config.yaml, metrics.csv, checkpoints/")
         finish(trainer.loggers, summary, run_dir)
         return _result(summary["student"])
-    return (fitted.validation or fitted.test["last"])["accuracy"]
+    return (fitted.validation or fitted.test["last"])[data.task.score.name]
 
 
 def _result(student: dict[str, Any]) -> float:
@@ -196,7 +200,9 @@ def _baseline_recipe(config: DictConfig) -> Recipe:
     )
 
 
-def _trainer(config: DictConfig, facts: dict[str, Any], before: Earlier | None, *, select: bool) -> L.Trainer:
+def _trainer(
+    config: DictConfig, facts: dict[str, Any], before: Earlier | None, *, score: Score, select: bool
+) -> L.Trainer:
     run_dir = Path(config.run_dir)
     folder = run_dir / "checkpoints"
     if before:
@@ -208,7 +214,7 @@ def _trainer(config: DictConfig, facts: dict[str, Any], before: Earlier | None, 
     log_configuration(loggers, facts["config"])
     callbacks = [instantiate(node) for node in config.callbacks.values()]
     callbacks += [Throughput(), Provenance(facts), Seeding(config.seed)]
-    callbacks += [Checkpoints(folder, select=select, minutes=config.checkpoint_minutes)]
+    callbacks += [Checkpoints(folder, select=select, minutes=config.checkpoint_minutes, score=score)]
     return instantiate(config.trainer, callbacks=callbacks, logger=loggers, default_root_dir=str(run_dir))
 
 
@@ -242,7 +248,8 @@ def _summary(
     }
     if teacher:
         # A teacher trained here was tested then; of a loaded one the student's test tells the accuracy.
-        seen = {"accuracy": fitted.test["last"]["teacher_accuracy"]}
+        name = data.task.score.name
+        seen = {name: fitted.test["last"][f"teacher_{name}"]}
         test = teacher.figures.test if teacher.figures else {"last": seen}
         summary["teacher"] = _network(config.teacher.network, teacher.network.network, data, test)
         summary["teacher"] |= {"source": teacher.source, "digest": teacher.network.digest}

@@ -19,12 +19,12 @@ class RawSplit(NamedTuple):
     """A split on its way to disk.
 
     Attributes:
-        labels: one class index per image.
+        labels: one class index for each image, or an array ``(n, ...)`` of the task's shape.
         images: chunks ``(n, C, H, W)`` uint8, in the labels' order.
         shape: ``(C, H, W)``.
     """
 
-    labels: list[int]
+    labels: list[int] | NDArray[np.int64]
     images: Iterable[NDArray[np.uint8]]
     shape: tuple[int, int, int]
 
@@ -139,7 +139,7 @@ def _check(arrays: Arrays) -> None:
     for name, (images, labels) in arrays.splits.items():
         if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != train.shape[1:]:
             raise ValueError(f"{name}_images.npy holds {images.dtype} {images.shape}")
-        if labels.dtype != np.int64 or labels.shape != images.shape[:1]:
+        if labels.dtype != np.int64 or len(labels) != len(images):
             raise ValueError(f"{name}_labels.npy holds {labels.dtype} {labels.shape} for {len(images)} images")
         if labels.min() < 0 or labels.max() >= len(arrays.class_names):
             raise ValueError(f"{name}_labels.npy holds labels beyond the {len(arrays.class_names)} classes")

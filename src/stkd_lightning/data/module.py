@@ -18,6 +18,8 @@ from stkd_lightning.data.loader import EvalLoader, Normalize, Pass, TrainLoader
 from stkd_lightning.data.prepare import prepare
 from stkd_lightning.data.resident import Pixels, fits, place
 from stkd_lightning.data.sampling import Sampler, checked, order_of
+from stkd_lightning.tasks.base import Task
+from stkd_lightning.tasks.classification import Classification
 from stkd_lightning.tasks.types import Batch
 from stkd_lightning.utilities import validation
 from stkd_lightning.utilities.console import print_rank_zero
@@ -85,6 +87,11 @@ class ArrayDataModule(L.LightningDataModule):
         self.cache = cache_root(cache_dir) / "data"
 
     name: str  # short, for the cache's folders
+
+    @property
+    def task(self) -> Task:
+        """What networks predict of these data."""
+        return Classification()
 
     @abstractmethod
     def locate(self) -> Path:

@@ -18,8 +18,9 @@ from stkd_lightning.models.feature_hooks import FeatureTap
 from stkd_lightning.models.memory_format import channels_last, compiled, images_channels_last
 from stkd_lightning.models.probe import NetworkInspector
 from stkd_lightning.schedules import MultiStep, Schedule
-from stkd_lightning.tasks.classification import ClassificationMetrics
-from stkd_lightning.tasks.types import Batch, MixedTarget, ModelOutput, StepContext, VirtualBatch
+from stkd_lightning.tasks.base import Task
+from stkd_lightning.tasks.classification import Classification
+from stkd_lightning.tasks.types import Batch, ModelOutput, StepContext, VirtualBatch
 from stkd_lightning.teacher.frozen import FrozenTeacher
 from stkd_lightning.teacher.outputs import Answers
 from stkd_lightning.teacher.replay import Replay, check_replay
@@ -36,12 +37,12 @@ def cifar_sgd(parameters: Iterable[nn.Parameter]) -> Optimizer:
 
 
 class DistillationModule(L.LightningModule):
-    """Trains a student to satisfy a loss, shown the same (virtual) images as a frozen teacher.
+    """Train a student to satisfy a loss on the same (virtual) inputs as a frozen teacher.
 
-    Batches are ``(images, labels)`` or ``(images, labels, indices)``: images ``(B, C, H, W)`` float, normalized;
-    labels ``(B,)`` int64. Logged are ``train/loss`` and each term, averaged since they were last logged, and the
-    ``ClassificationMetrics`` as ``val/...`` and ``test/...``, on images that are not mixed. The student is measured in
-    the precision of its weights, whatever precision it trains in; the teacher as it teaches.
+    Batches are ``(inputs, labels)`` or ``(inputs, labels, indices)``: inputs ``(B, ...)`` float, normalized; labels
+    int64 of the task's shape, ``(B,)`` for classification. The module logs ``train/loss`` and each term, averaged
+    since they were last logged, and the task's metrics as ``val/...`` and ``test/...``, on inputs that are not mixed.
+    The student is measured in the precision of its weights, whatever precision it trains in; the teacher as it teaches.
 
     Args:
         student: the network that is trained and kept; its convolutions are stored channels last.
@@ -54,6 +55,7 @@ class DistillationModule(L.LightningModule):
             ``MultiStep()``.
         compile: generate code for the student's training step; for a teacher see ``FrozenTeacher``.
         replay: keeps the teacher's logits, or has them from an earlier run.
+        task: what the networks predict; default ``Classification()``. A data module of this project names its task.
         example: images ``(B, C, H, W)`` as they will come, by which a loss that reads features is fitted to the
             networks; default one of 32x32 pixels and three colours.
 
@@ -85,6 +87,7 @@ class DistillationModule(L.LightningModule):
         *,
         compile: bool = False,
         replay: Replay | None = None,
+        task: Task | None = None,
         example: Tensor | None = None,
     ) -> None:
         super().__init__()
@@ -120,7 +123,8 @@ class DistillationModule(L.LightningModule):
         self._compiles = compile
         self._train_student = compiled(self._run_student.parts) if compile else self._run_student.parts
         self._optimizer_factory, self._schedule = optimizer, schedule or MultiStep()
-        self.metrics = ClassificationMetrics()
+        self.task = task or Classification()
+        self.metrics = self.task.metrics()
         self._means = RunningMeans()
         self._finite = FiniteTerms()
         self._logged_step = 0
@@ -128,25 +132,25 @@ class DistillationModule(L.LightningModule):
 
     teacher: FrozenTeacher | None
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Return the student's logits ``(B, K)`` of images ``(B, C, H, W)``."""
-        return self._run_student(images).logits
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Return the student's logits, ``(B, K)`` for classification, of inputs ``(B, ...)``."""
+        return self._run_student(inputs).logits
 
     def virtual(self, batch: Batch, context: StepContext | None = None) -> VirtualBatch:
         """Return what both networks see of a training batch, channels last."""
         if self.mixup is None:
-            virtual = VirtualBatch(batch.images, MixedTarget.unmixed(batch.labels))
+            virtual = VirtualBatch(batch.inputs, self.task.unmixed(batch.labels))
         else:
-            virtual = self.mixup(batch, context)
-        return virtual._replace(images=images_channels_last(virtual.images))
+            virtual = self.mixup(batch, context, self.task.target)
+        return virtual._replace(inputs=images_channels_last(virtual.inputs))
 
     def terms(self, batch: Batch, context: StepContext | None = None) -> Terms:
         """Return the weighted terms of the loss on a training batch."""
         if self._compiles:
             torch.compiler.cudagraph_mark_step_begin()  # what the last step's graphs wrote is no longer needed
         virtual = self.virtual(batch, context)
-        teacher = self._answers.of_virtual(virtual.images, context) if self._asks else None
-        student = ModelOutput(*self._train_student(virtual.images))
+        teacher = self._answers.of_virtual(virtual.inputs, context) if self._asks else None
+        student = ModelOutput(*self._train_student(virtual.inputs))
         return self.loss(student, teacher, virtual.target, context)
 
     def on_fit_start(self) -> None:
@@ -238,8 +242,8 @@ class DistillationModule(L.LightningModule):
 
     def _evaluation_step(self, stage: str, batch: Any, batch_idx: int, dataloader_idx: int) -> None:
         batch = Batch(*batch)
-        with torch.autocast(batch.images.device.type, enabled=False):
-            student = self(batch.images)
+        with torch.autocast(batch.inputs.device.type, enabled=False):
+            student = self(batch.inputs)
         asked = self.teacher is not None
         teacher = self._answers.of_evaluation(batch, stage, dataloader_idx, batch_idx) if asked else None
         self.metrics.update(student, batch.labels, teacher)

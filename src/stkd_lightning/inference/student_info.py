@@ -11,6 +11,8 @@ from omegaconf import DictConfig
 
 from stkd_lightning.models.checkpoint_file import KEY
 from stkd_lightning.models.weights import read_checkpoint
+from stkd_lightning.tasks.base import Task
+from stkd_lightning.tasks.classification import Classification
 from stkd_lightning.utilities.errors import InputError
 from stkd_lightning.utilities.files import BEST, LAST
 
@@ -39,6 +41,11 @@ class StudentFacts:
     std: tuple[float, ...]
     image_size: int
     about: dict[str, Any]
+
+    @property
+    def task(self) -> Task:
+        """Classification, which a student by itself does."""
+        return Classification()
 
     @property
     def num_classes(self) -> int:

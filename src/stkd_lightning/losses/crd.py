@@ -148,6 +148,8 @@ class CRDLoss(FeatureLoss):
         context: StepContext | None = None,
     ) -> Terms:
         """Return ``{"crd"}``, and remember the batch."""
+        if target.labels.ndim != 2:
+            raise InputError("CRDLoss: needs one label for each sample; this task has one for each position")
         if target.labels.shape[1] != 1:
             raise InputError("CRDLoss: not defined on mixed samples; train with mixup=none")
         if context is None or context.indices is None:

@@ -49,6 +49,7 @@ class WeightedSum(Loss):
         self.needs_teacher = any(getattr(loss, "needs_teacher", True) for loss in parts)
         self.mixable = all(getattr(loss, "mixable", True) for loss in parts)
         self.smallest_batch = max(getattr(loss, "smallest_batch", 1) for loss in parts)
+        self.smallest_classes = max(getattr(loss, "smallest_classes", 1) for loss in parts)
         self.features = Features(_paths(parts, "student"), _paths(parts, "teacher"))
         self.reads_features = any(
             getattr(loss, "reads_features", False) or getattr(loss, "features", Features()) != Features()

@@ -12,6 +12,7 @@ from stkd_lightning.models.checkpoint_file import KEY
 from stkd_lightning.models.feature_hooks import logits_of
 from stkd_lightning.models.input_adapter import AdaptedInput, InputSpec, declared, for_data
 from stkd_lightning.models.weights import load_weights, read_checkpoint
+from stkd_lightning.tasks.base import Task
 from stkd_lightning.utilities.errors import InputError
 from stkd_lightning.utilities.random import seeded
 
@@ -26,6 +27,10 @@ class Images(Protocol):
     @property
     def image_size(self) -> int:
         """Side in pixels."""
+
+    @property
+    def task(self) -> Task:
+        """What the network predicts of them."""
 
     @property
     def mean(self) -> Sequence[float]:
@@ -97,9 +102,10 @@ def _try(network: nn.Module, data: Images) -> None:
         ) from error
     finally:
         network.train()
-    if logits.ndim != 2 or logits.shape[1] != data.num_classes:
-        shape = tuple(logits.shape[1:])
-        raise InputError(f"network {name}: gives {shape} values for an image, the data has {data.num_classes} classes")
+    shape, needed = tuple(logits.shape[1:]), data.task.logits_shape(data.num_classes, (3, side, side))
+    if shape != needed:
+        need = f"the data has {data.num_classes} classes" + (f", which need {needed}" if len(needed) > 1 else "")
+        raise InputError(f"network {name}: gives {shape} values for an image, {need}")
 
 
 def without_start(network: DictConfig) -> DictConfig:

@@ -9,6 +9,8 @@ import torch
 from rich import box
 from rich.table import Table
 
+from stkd_lightning.tasks.base import Task
+
 Summary = dict[str, Any]
 
 
@@ -39,8 +41,8 @@ def _cpu() -> str:
     return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
 
 
-def table(summary: Summary) -> Table:
-    """Lay out teacher, baseline and student; accuracies in percent on the test images."""
+def table(summary: Summary, task: Task) -> Table:
+    """Lay out teacher, baseline and student; the figures of the test images in the task's columns."""
     shown = Table(
         box=box.SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
@@ -49,29 +51,12 @@ def table(summary: Summary) -> Table:
     )
     shown.add_column()
     shown.add_column("network")
-    for column in ("params", "MFLOPs", "top-1", "selected", "top-5", "ECE", "agree"):
-        shown.add_column(column, justify="right")
+    for title in ("params", "MFLOPs", *(column.title for column in task.columns)):
+        shown.add_column(title, justify="right")
     for role in ("teacher", "baseline", "student"):
         row = summary.get(role)
         if row:
             label = {"baseline": "alone", "student": summary["loss"]}.get(role, role)
-            shown.add_row(label, row["network"], *_cells(row))
+            cost = f"{row['parameters']:,}", f"{row['flops'] / 1e6:,.1f}"
+            shown.add_row(label, row["network"], *cost, *(column.text(row["test"]) for column in task.columns))
     return shown
-
-
-def _cells(row: Summary) -> list[str]:
-    last, selected = row["test"].get("last", {}), row["test"].get("selected", {})
-
-    def percent(figures: dict[str, float], name: str) -> str:
-        return f"{100 * figures[name]:.2f}" if name in figures else ""
-
-    calibration = f"{last['calibration_error']:.3f}" if "calibration_error" in last else ""
-    return [
-        f"{row['parameters']:,}",
-        f"{row['flops'] / 1e6:,.1f}",
-        percent(last, "accuracy"),
-        percent(selected, "accuracy"),
-        percent(last, "top5"),
-        calibration,
-        percent(last, "agreement"),
-    ]

@@ -28,6 +28,17 @@ def check_loss(loss: nn.Module, mixup: Mixup, config: DictConfig) -> None:
         raise InputError(f"dataset.batch_size={size}: loss={config.method} compares samples; the nearest is {needed}")
 
 
+def check_classes(loss: nn.Module, data: ArrayDataModule, method: str) -> None:
+    """Refuse a loss that has nothing to compare among the few classes of the data.
+
+    Raises:
+        InputError: names the classes that it needs.
+    """
+    needed, classes = getattr(loss, "smallest_classes", 1), data.task.row_classes(data.num_classes)
+    if classes < needed:
+        raise InputError(f"loss={method}: needs {needed} classes, {data.name} has {classes}; the nearest is loss=kd")
+
+
 def try_features(loss: nn.Module, student: nn.Module, teacher: DictConfig, data: ArrayDataModule, *, seed: int) -> None:
     """Fit a loss that reads features to a student and to a network like its teacher.
 

@@ -154,6 +154,7 @@ def _train(recipe: Recipe, folder: Path) -> Fitted:
         optimizer=instantiate(recipe.optimizer),
         schedule=instantiate(recipe.scheduler),
         compile=compile,
+        task=data.task,
     )
     print_rank_zero(training(recipe.role, recipe.network, data, recipe.trainer, precision, compile=compile))
     facts = {
@@ -161,7 +162,7 @@ def _train(recipe: Recipe, folder: Path) -> Fitted:
         "data": data_facts(data),
         "input": input_facts(network, data),
     }
-    kept = Checkpoints(folder, select=data.has_validation)
+    kept = Checkpoints(folder, select=data.has_validation, score=data.task.score)
     callbacks = [Throughput(), ProgressBar(), Provenance(facts), Seeding(recipe.seed), kept]
     # One device, and no process group, even inside a distributed job.
     trainer = instantiate(

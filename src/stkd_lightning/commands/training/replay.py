@@ -1,5 +1,6 @@
 """Where a run's teacher logits are kept, under a key of all that shapes them."""
 
+import math
 import shutil
 from pathlib import Path
 
@@ -24,7 +25,8 @@ def bytes_needed(config: DictConfig, data: ArrayDataModule, batches: int, dtype:
         InputError: they are more than ``teacher.replay_limit`` allows in all.
     """
     size = 2 if "16" in dtype else 4
-    total = batches * config.dataset.batch_size * data.num_classes * size
+    shape = data.task.logits_shape(data.num_classes, (3, data.image_size, data.image_size))
+    total = batches * config.dataset.batch_size * math.prod(shape) * size
     if total > config.teacher.replay_limit * 2**30:
         raise InputError(
             f"teacher.replay=true: this run's logits take {_gib(total)}, more than "
