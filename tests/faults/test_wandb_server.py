@@ -8,6 +8,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -20,13 +21,14 @@ from stkd_lightning.reporting.loggers import finish
 from stkd_lightning.reporting.loggers.timeouts import unanswered
 from stkd_lightning.reporting.loggers.wandb import wandb_logger
 from tests.conftest import Command
+from tests.reporting.runs import run
 
 KEY = "0123456789abcdef0123456789abcdef01234567"
 SHORT = ["experiment=quickstart", "trainer.max_epochs=1", "baseline=false", "loss=ce", "+trainer.limit_train_batches=3"]
 
 FIGURES = {"last": {"accuracy": 0.5}, "selected": {"accuracy": 0.5}}
-SUMMARY: dict[str, Any] = {"loss": "kd", "seed": 0, "data": {"name": "digits"},
-                           "student": {"network": "resnet8", "validation": None, "test": FIGURES}}  # fmt: skip
+SUMMARY = run("kd", 0, 0.5).summary
+SUMMARY = replace(SUMMARY, student=replace(SUMMARY.student, test=FIGURES))
 
 
 class Handler(BaseHTTPRequestHandler):

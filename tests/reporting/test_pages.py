@@ -2,6 +2,7 @@ import csv
 import io
 import re
 import shlex
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -57,7 +58,8 @@ def test_a_grid_of_two_numbers_is_a_heat_map_and_others_a_panel_each() -> None:
 def test_numbers_at_logarithmic_axes_are_plain() -> None:
     swept = [run("stkd", 0, 0.5, validation=0.5 + a / 100, loss__temperature=a) for a in (1.5, 4.2, 30.0)]
     small, large = (run("kd", 0, 0.5, student=name) for name in ("resnet8", "resnet110"))
-    large.summary["student"] |= {"parameters": 10**7, "flops": 10**9}
+    costly = replace(large.summary.student, parameters=10**7, flops=10**9)
+    large = replace(large, summary=replace(large.summary, student=costly))
     report = make_report([*swept, small, large], "kd", {})
     for picture in [*report.overview, *(p for s in report.sections for p in s.pictures)]:
         assert "$" not in re.sub(r"<style.*?</style>", "", svg(picture.figure))
@@ -138,10 +140,11 @@ def test_settings_of_different_teachers_or_choices_are_apart() -> None:
     runs = [run("kd", 0, 0.5 + i / 10, teacher__checkpoint=f"{i}.pth") for i in (1, 2)]
     assert [s.label for s in settings(runs)] == ["kd, teacher.checkpoint=1.pth", "kd, teacher.checkpoint=2.pth"]
     chosen = [run("kd", 0, 0.5, optimizer__name=name, loss__alpha=a) for name in ("sgd", "adamw") for a in (0.5, 0.9)]
-    for one in chosen:
+    for i, one in enumerate(chosen):
         name = one.config["optimizer"].pop("name")
         one.config["optimizer"] = {"_target_": f"torch.optim.{name}"}
-        one.summary["overrides"] = [f"optimizer={name}", f"loss.alpha={one.config['loss']['alpha']}", "seed=0"]
+        overrides = (f"optimizer={name}", f"loss.alpha={one.config['loss']['alpha']}", "seed=0")
+        chosen[i] = replace(one, summary=replace(one.summary, overrides=overrides))
     assert [s.label for s in settings(chosen)] == [
         f"kd, optimizer={name}, loss.alpha={a}" for name in ("sgd", "adamw") for a in (0.5, 0.9)
     ]

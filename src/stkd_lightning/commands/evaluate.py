@@ -10,7 +10,7 @@ from stkd_lightning.commands.training.fit import quiet
 from stkd_lightning.data.module import ArrayDataModule
 from stkd_lightning.distillation.module import DistillationModule
 from stkd_lightning.inference.load import checkpoint_file
-from stkd_lightning.inference.student_info import provenance, trained_network
+from stkd_lightning.inference.provenance import StudentProvenance
 from stkd_lightning.inference.trust import check_trusted
 from stkd_lightning.losses.cross_entropy import CrossEntropyLoss
 from stkd_lightning.models.build import build_network
@@ -35,8 +35,8 @@ def evaluate(config: DictConfig) -> float:
     if config.split not in ("test", "val"):
         raise unknown("split", str(config.split), ["test", "val"])
     path = checkpoint_file(Path(config.checkpoint))
-    said = provenance(path)
-    parts = {"student": trained_network(said), "dataset": said["config"]["dataset"]}
+    origin = StudentProvenance.from_checkpoint(path)
+    parts = {"student": origin.network, "dataset": origin.config["dataset"]}
     if not config.trust:
         check_trusted(parts, path)
     saved = OmegaConf.create(parts)
@@ -46,7 +46,7 @@ def evaluate(config: DictConfig) -> float:
     official = {k: None for k in ("url", "md5") if k in saved.dataset}
     dataset = OmegaConf.merge(saved.dataset, here, official)
     data: ArrayDataModule = instantiate(dataset)
-    _check_classes(data, said["data"]["class_names"], path)
+    _check_classes(data, origin.data.class_names, path)
     student = build_network(saved.student, data, checkpoint=str(path))
     module = DistillationModule(student, CrossEntropyLoss(), task=data.task)
     trainer = instantiate(config.trainer, callbacks=[ProgressBar()], logger=False, enable_checkpointing=False)
@@ -63,9 +63,9 @@ def evaluate(config: DictConfig) -> float:
     return float(figures[data.task.score.name])
 
 
-def _check_classes(data: ArrayDataModule, class_names: list[str], path: Path) -> None:
+def _check_classes(data: ArrayDataModule, class_names: tuple[str, ...], path: Path) -> None:
     if data.num_classes != len(class_names):
         raise InputError(f"checkpoint {path}: made for {len(class_names)} classes, {data.name} has {data.num_classes}")
-    if list(data.class_names) != class_names:
+    if data.class_names != class_names:
         odd = sorted(set(data.class_names) ^ set(class_names))
         raise InputError(f"checkpoint {path}: trained on other classes: {', '.join(odd[:5]) or 'in another order'}")

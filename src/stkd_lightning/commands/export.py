@@ -17,8 +17,8 @@ from stkd_lightning.inference.formats.base import Format, need
 from stkd_lightning.inference.hub import check_hub, push
 from stkd_lightning.inference.load import checkpoint_file, load_student
 from stkd_lightning.inference.model_card import card
+from stkd_lightning.inference.provenance import StudentProvenance
 from stkd_lightning.inference.student import Student
-from stkd_lightning.inference.student_info import provenance
 from stkd_lightning.inference.verify import largest_difference
 from stkd_lightning.models.cost import flops, parameters
 from stkd_lightning.utilities.console import print_rank_zero
@@ -117,5 +117,5 @@ def _data(config: DictConfig) -> ArrayDataModule:
     if is_export(path):
         raise InputError("an export does not say where they are")
     checkpoint = checkpoint_file(path)
-    dataset: dict[str, Any] = provenance(checkpoint)["config"]["dataset"]
+    dataset: dict[str, Any] = StudentProvenance.from_checkpoint(checkpoint).config["dataset"]
     return data_here(dataset, checkpoint, trust=config.trust, cache_dir=config.cache_dir, data_dir=config.data_dir)

@@ -64,12 +64,13 @@ def compare(runs: Iterable[Run], reference: str) -> list[Row]:
 
 
 def _row(setting: Setting, reference: Setting | None) -> Row:
-    students = [run.summary["student"] for run in setting.runs]
-    validation = [s["validation"]["accuracy"] for s in students if s["validation"]]
-    selected = [s["test"]["selected"] for s in students]
+    students = [run.summary.student for run in setting.runs]
+    validation = [run.score(s.validation) for run, s in zip(setting.runs, students, strict=True) if s.validation]
+    selected = [s.test["selected"] for s in students]
+    scores = [run.score(figures) for run, figures in zip(setting.runs, selected, strict=True)]
     errors = [figures["calibration_error"] for figures in selected if "calibration_error" in figures]
-    others = {run.seed: _accuracy(run) for run in reference.runs} if reference else {}
-    differences = [_accuracy(run) - others[run.seed] for run in setting.runs if run.seed in others]
+    others = {run.seed: run.test_score for run in reference.runs} if reference else {}
+    differences = [run.test_score - others[run.seed] for run in setting.runs if run.seed in others]
     return Row(
         label=setting.label,
         group=setting.group,
@@ -77,17 +78,13 @@ def _row(setting: Setting, reference: Setting | None) -> Row:
         options=setting.options,
         seeds=[run.seed for run in setting.runs],
         validation=Spread.of(validation) if validation else None,
-        last=Spread.of([_accuracy(run) for run in setting.runs]),
-        selected=Spread.of([figures["accuracy"] for figures in selected]),
+        last=Spread.of([run.test_score for run in setting.runs]),
+        selected=Spread.of(scores),
         calibration=Spread.of(errors) if errors else None,
-        parameters=students[0].get("parameters", 0),
-        flops=students[0].get("flops", 0),
+        parameters=students[0].parameters,
+        flops=students[0].flops,
         difference=Spread.of(differences) if differences else None,
     )
-
-
-def _accuracy(run: Run) -> float:
-    return run.summary["student"]["test"]["last"]["accuracy"]
 
 
 def cells(row: Row) -> tuple[str, ...]:

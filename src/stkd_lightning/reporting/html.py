@@ -88,7 +88,7 @@ def _machines(report: Report) -> list[str]:
     """Return in a line each by what versions on what hardware the runs were made."""
     lines: dict[str, None] = {}
     for run in report.runs:
-        versions, hardware = run.summary.get("versions", {}), run.summary.get("hardware", {})
+        versions, hardware = run.summary.versions, run.summary.hardware
         devices = ", ".join(hardware.get("gpus") or [str(hardware.get("cpu", ""))])
         named = ("stkd-lightning", "torch", "lightning")
         known = ", ".join(f"{name} {versions[name]}" for name in named if versions.get(name))

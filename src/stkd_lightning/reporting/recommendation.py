@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from stkd_lightning.reporting.comparison import Row
 from stkd_lightning.reporting.grouping import Setting
-from stkd_lightning.reporting.run import Group, Run, taught
+from stkd_lightning.reporting.run import Group, Run
 from stkd_lightning.reporting.statistics import Spread
 
 MANY = 8  # settings, of which the best is likely to be one that was lucky
@@ -54,8 +54,10 @@ def verdict(settings: Sequence[Setting], rows: Sequence[Row], reference: str) ->
     judged = [(s, r, r.validation) for s, r in zip(settings, rows, strict=True) if r.validation]
     if not judged:
         return None
-    setting, row, validation = max(judged, key=lambda found: found[2].mean)
-    run = max(setting.runs, key=lambda r: float(r.summary["student"]["validation"]["accuracy"]))
+    score = settings[0].runs[0].summary.score
+    best = max if score.higher else min
+    setting, row, validation = best(judged, key=lambda found: found[2].mean)
+    run = best(setting.runs, key=lambda r: r.score(r.summary.student.validation or {}))
     answer = (
         f"{setting.label} is highest on validation images, {validation.percent()} % over {_seeds(row)}, by the last "
         f"students; the selected ones have {row.selected.percent()} % on test images{_beside_teacher(row, run)}."
@@ -73,11 +75,11 @@ def _seeds(row: Row) -> str:
 
 
 def _beside_teacher(row: Row, run: Run) -> str:
-    teacher = run.summary.get("teacher")
-    if not teacher or not row.parameters:
+    teacher = run.summary.teacher
+    if teacher is None or not row.parameters:
         return ""
-    times = teacher.get("parameters", 0) / row.parameters
-    return f", the teacher {100 * taught(teacher):.2f} % with {times:.1f} times the parameters"
+    times = teacher.parameters / row.parameters
+    return f", the teacher {100 * run.score(teacher.test['last']):.2f} % with {times:.1f} times the parameters"
 
 
 def _doubts(row: Row, settings: int, reference: str) -> list[str]:

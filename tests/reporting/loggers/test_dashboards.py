@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +24,13 @@ from stkd_lightning.reporting.loggers.run_names import run_name, sweep_name
 from stkd_lightning.reporting.loggers.tensorboard import FaultTolerantTensorBoardLogger
 from stkd_lightning.utilities.errors import InputError
 from tests.conftest import Command
+from tests.reporting.runs import run
 
 RUN = ["experiment=quickstart", "loss=ce", "trainer.max_epochs=4", "baseline=false", "cache_dir=cache",
        "logger=[tensorboard,mlflow]", "hydra.run.dir=run", "resume=auto"]  # fmt: skip
 TEST = {"last": {"accuracy": 0.5}, "selected": {"accuracy": 0.6}}
-SUMMARY: dict[str, Any] = {"loss": "kd", "seed": 0, "data": {"name": "digits"},
-                           "student": {"network": "resnet8", "validation": None, "test": TEST}}  # fmt: skip
+SUMMARY = run("kd", 0, 0.5).summary
+SUMMARY = replace(SUMMARY, student=replace(SUMMARY.student, test=TEST))
 
 
 def in_tensorboard(folder: Path) -> EventAccumulator:

@@ -41,8 +41,10 @@ def pictures(settings: Sequence[Setting]) -> list[Picture]:
 
 
 def promise(setting: Setting) -> float:
-    """Return the mean accuracy on validation images, by which settings are chosen; 0 where there are none."""
-    return fmean(r.summary["student"]["validation"].get("accuracy", 0.0) for r in setting.runs)
+    """Return the mean score on validation images, by which settings are chosen, higher is better; 0 where there are none."""
+    scores = [r.score(r.summary.student.validation) for r in setting.runs if r.summary.student.validation]
+    mean = fmean(scores) if scores else 0.0
+    return mean if setting.runs[0].summary.score.higher else -mean
 
 
 def foremost(settings: Sequence[Setting], most: int = MOST) -> list[Setting]:

@@ -9,7 +9,7 @@ from stkd_lightning.reporting.figures.style import legend, new, styles
 from stkd_lightning.reporting.grouping import Setting
 from stkd_lightning.reporting.run import Run
 
-PANELS = {"val/accuracy": "validation accuracy, %", "val/agreement": "same first class as the teacher, %"}
+AGREEMENT = {"val/agreement": "same first class as the teacher, %"}
 
 
 def curves(settings: Sequence[Setting]) -> Picture | None:
@@ -18,9 +18,11 @@ def curves(settings: Sequence[Setting]) -> Picture | None:
     Returns:
         ``None`` where no run has measured validation images.
     """
+    score = settings[0].runs[0].summary.score.name
+    titles = {f"val/{score}": f"validation {score}, %", **AGREEMENT}
     measured = {
         column: [(s, values) for s in settings if (values := [v for r in s.runs if (v := _values(r, column))])]
-        for column in PANELS
+        for column in titles
     }
     panels = [column for column, found in measured.items() if found]
     if not panels:
@@ -35,7 +37,7 @@ def curves(settings: Sequence[Setting]) -> Picture | None:
             shares = 100 * np.array([[own[epoch] for epoch in epochs] for own in runs])
             axis.plot(epochs, shares.mean(0), line, color=colour, label=setting.label)
             axis.fill_between(epochs, shares.min(0), shares.max(0), color=colour, alpha=0.15, linewidth=0)
-        axis.set_ylabel(PANELS[column])
+        axis.set_ylabel(titles[column])
     axes[-1].set_xlabel("epoch")
     axes[-1].xaxis.get_major_locator().set_params(integer=True)
     legend(figure, axes[0])

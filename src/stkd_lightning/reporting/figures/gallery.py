@@ -21,7 +21,7 @@ def gallery(setting: Setting) -> Picture | None:
     diagnostics = setting.runs[0].diagnostics
     if diagnostics is None or not len(diagnostics.shown):
         return None
-    names = [str(name) for name in setting.runs[0].summary["data"]["class_names"]]
+    names = [str(name) for name in setting.runs[0].summary.data.class_names]
     rows = len(diagnostics.shown)
     figure = new(0.3 + 0.95 * rows)
     axes = figure.subplots(rows, 4, squeeze=False, width_ratios=[1, 1, 1, 2.6])

@@ -26,7 +26,7 @@ def similarity(settings: Sequence[Setting]) -> Picture | None:
         return None
     teacher = found[0][1].teacher_similarity
     order = _clustered(teacher)
-    names = found[0][0].runs[0].summary["data"]["class_names"]
+    names = found[0][0].runs[0].summary.data.class_names
     panels = [("teacher", teacher), *((s.label, d.student_similarity) for s, d in found)]
     rows = -(-len(panels) // 2)
     figure = new(0.4 + 2.5 * rows)

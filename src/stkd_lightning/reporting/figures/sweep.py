@@ -40,11 +40,11 @@ def sweep(settings: Sequence[Setting]) -> Picture | None:
 
 
 def _trial(setting: Setting) -> Trial | None:
-    validation = [r.summary["student"]["validation"] for r in setting.runs]
-    if not all(validation):
+    validation = [r.score(v) for r in setting.runs if (v := r.summary.student.validation)]
+    if len(validation) < len(setting.runs):
         return None
     numbers = {name: number for name, value in setting.options.items() if (number := _number(value)) is not None}
-    return numbers, 100 * float(np.mean([v["accuracy"] for v in validation]))
+    return numbers, 100 * float(np.mean(validation))
 
 
 def _number(value: str) -> float | None:

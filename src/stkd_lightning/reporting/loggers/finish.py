@@ -15,7 +15,7 @@ from stkd_lightning.reporting.loggers.tensorboard import finish_tensorboard
 from stkd_lightning.reporting.loggers.timeouts import bounded
 from stkd_lightning.reporting.loggers.wandb import FINISH, sync
 from stkd_lightning.reporting.loggers.wandb_run import keep_student, tell
-from stkd_lightning.reporting.summary import Summary
+from stkd_lightning.reporting.summary import RunSummary
 from stkd_lightning.utilities.console import print_rank_zero
 from stkd_lightning.utilities.redaction import redacted
 
@@ -33,7 +33,10 @@ def log_configuration(loggers: list[Logger], config: dict[str, Any]) -> None:
 
 
 def finish(
-    loggers: list[Logger], summary: Summary, run_dir: Path | None = None, figures: "Mapping[str, Figure] | None" = None
+    loggers: list[Logger],
+    summary: RunSummary,
+    run_dir: Path | None = None,
+    figures: "Mapping[str, Figure] | None" = None,
 ) -> None:
     """Give dashboards the test figures, the selected student's under ``selected/``, pictures, and close them.
 
@@ -45,7 +48,7 @@ def finish(
         run_dir: with the student's checkpoints, for dashboards that keep it.
         figures: pictures of the run by name; ``None``: made of what lies in ``run_dir``.
     """
-    test = summary["student"]["test"]
+    test = summary.student.test
     results = {f"test/{k}": v for k, v in test["last"].items()} | {
         f"selected/{k}": v for k, v in test["selected"].items()
     }
@@ -93,7 +96,7 @@ def abandon() -> None:
 def _finish_wandb(
     logger: WandbLogger,
     results: dict[str, float],
-    summary: Summary,
+    summary: RunSummary,
     figures: "Mapping[str, Figure]",
     run_dir: Path | None,
 ) -> None:

@@ -14,8 +14,8 @@ NO_SETTING = {"callbacks", "dataset", "experiment", "logger", "loss", "seed", "s
 LONGEST = 120  # characters of a name; W&B takes 128
 
 
-def name_runs(loggers: Any, *, name: str, group: str | None, tags: list[str]) -> None:
-    """Give the runs of dashboards what the user has not given them.
+def run_names(loggers: Any, *, name: str, group: str | None, tags: list[str]) -> dict[str, Any]:
+    """Return what the user has not given to the runs of dashboards, by option, for example ``wandb.id``.
 
     Args:
         loggers: nodes of the configuration by name; those with an ``id`` have runs.
@@ -23,15 +23,14 @@ def name_runs(loggers: Any, *, name: str, group: str | None, tags: list[str]) ->
         group: of runs of one sweep.
         tags: words.
     """
-    for node in loggers.values():
-        if "id" not in node:
-            continue
-        given = {"id": secrets.token_hex(4), "name": name, "run_name": name, "group": group}
-        for option, value in given.items():
-            if option in node and node[option] is None:
-                node[option] = value
-        if "tags" in node and node.tags is None:
-            node.tags = tags
+    given = {"name": name, "run_name": name, "group": group, "tags": tags}
+    return {
+        f"{logger}.{option}": value
+        for logger, node in loggers.items()
+        if "id" in node
+        for option, value in {"id": secrets.token_hex(4), **given}.items()
+        if option in node and node[option] is None
+    }
 
 
 def run_name(method: str, student: str, data: str, overrides: Iterable[str], seed: int) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stkd_lightning.reporting.loggers.timeouts import bounded
-from stkd_lightning.reporting.summary import Summary
+from stkd_lightning.reporting.summary import RunSummary
 from stkd_lightning.utilities.files import BEST, LAST
 from stkd_lightning.utilities.redaction import redacted
 
@@ -53,28 +53,26 @@ def _keep_source(run: Any, folder: Path) -> None:
     bounded(lambda: run.log_artifact(artifact), 0)  # it asks the server, which may be slow
 
 
-def tell(run: Any, results: Mapping[str, float], summary: Summary, figures: "Mapping[str, Figure]") -> None:
+def tell(run: Any, results: Mapping[str, float], summary: RunSummary, figures: "Mapping[str, Figure]") -> None:
     """Log test figures, the table of networks, and pictures."""
     import wandb
 
-    run.summary.update({**results, "summary": redacted(summary)})
+    run.summary.update({**results, "summary": redacted(summary.to_plain())})
     if run.disabled:
         return
     shown = {f"pictures/{name}": wandb.Image(figure) for name, figure in figures.items()}
     run.log({"networks": wandb.Table(columns=list(COLUMNS), data=list(_rows(summary))), **shown})
 
 
-def _rows(summary: Summary) -> Iterator[list[Any]]:
-    for role in ("teacher", "baseline", "student"):
-        if row := summary.get(role):
-            label = {"baseline": "alone", "student": summary["loss"]}.get(role, role)
-            last, selected = row["test"].get("last", {}), row["test"].get("selected", {})
-            figures = [last.get(name) for name in ("accuracy", "top5", "calibration_error", "agreement")]
-            size = [row.get("parameters"), row.get("flops")]
-            yield [label, row["network"], *size, *figures, selected.get("accuracy")]
+def _rows(summary: RunSummary) -> Iterator[list[Any]]:
+    names = (summary.score.name, "top5", "calibration_error", "agreement")
+    for label, network in summary.networks.items():
+        last, selected = network.test.get("last", {}), network.test.get("selected", {})
+        figures = [*(last.get(name) for name in names), selected.get(summary.score.name)]
+        yield [label, network.network, network.parameters, network.flops, *figures]
 
 
-def keep_student(run: Any, folder: Path, summary: Summary) -> None:
+def keep_student(run: Any, folder: Path, summary: RunSummary) -> None:
     """Keep the selected student, or the last one, as an artifact.
 
     Args:
@@ -87,14 +85,14 @@ def keep_student(run: Any, folder: Path, summary: Summary) -> None:
     kept = next((path for name in (BEST, LAST) if (path := folder / name).is_file()), None)
     if kept is None or run.disabled:
         return
-    student = summary["student"]
+    student = summary.student
     facts = {
-        "data": summary["data"]["name"],
-        "method": summary["loss"],
-        "network": student["network"],
-        "seed": summary["seed"],
-        "validation": student["validation"],
-        "test": student["test"]["selected" if kept.name == BEST else "last"],
+        "data": summary.data.name,
+        "method": summary.loss,
+        "network": student.network,
+        "seed": summary.seed,
+        "validation": student.validation,
+        "test": student.test["selected" if kept.name == BEST else "last"],
     }
     artifact = wandb.Artifact(f"student-{run.id}", type="model", metadata=facts)
     artifact.add_file(str(kept), name=kept.name, policy="immutable")  # where it lies, also for an upload later on
