@@ -27,7 +27,7 @@ from stkd_lightning.commands.training.pretrain import (
     plain,
     training,
 )
-from stkd_lightning.commands.training.replay import bytes_needed, replayed
+from stkd_lightning.commands.training.replay import bytes_needed, replay_folder
 from stkd_lightning.commands.training.resume import Earlier, earlier, name_dashboards
 from stkd_lightning.data.module import ArrayDataModule
 from stkd_lightning.distillation.module import DistillationModule
@@ -99,7 +99,7 @@ def _train(config: DictConfig) -> float:
     _decide(config, data, student, teacher if asks else None, steps)
     replay = None
     if teacher and asks and config.teacher.replay:
-        replay = replayed(config, data, teacher.network, ranks=ranks, batches=steps)
+        replay = replay_folder(config, data, teacher.network, ranks=ranks, batches=steps)
     seeded(config.seed)
     module = DistillationModule(
         student,
