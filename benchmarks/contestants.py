@@ -26,7 +26,7 @@ from stkd_lightning.losses import STKDLoss
 from stkd_lightning.models import create_model
 from stkd_lightning.tasks.types import Batch, StepContext
 from stkd_lightning.teacher import FrozenTeacher
-from stkd_lightning.teacher.replay import Recording, Replay
+from stkd_lightning.teacher.replay import RecordedPass, open_pass
 from stkd_lightning.utilities.memory import keep_freed_memory
 
 ALPHA, TEMPERATURE = 0.9, 4.0
@@ -198,7 +198,7 @@ def plain_lightning(connection: Connection, pair: tuple[str, str], batch_size: i
     fit(Plain(*networks(pair)), data.loader(batch_size), connection, folder, "32-true", bar)
 
 
-def distillation(pair: tuple[str, str], *, compile: bool = False, replay: Replay | None = None) -> DistillationModule:
+def distillation(pair: tuple[str, str], *, compile: bool = False, replay: Path | None = None) -> DistillationModule:
     """Return our module for a pair."""
     teacher, student = networks(pair)
     return DistillationModule(
@@ -212,17 +212,16 @@ def distillation(pair: tuple[str, str], *, compile: bool = False, replay: Replay
     )
 
 
-def recorded(folder: Path, batches: int, batch_size: int, epochs: int = 4) -> Replay:
-    """Return a replay that holds some epochs of logits; what they say does not matter to speed."""
-    replay, images = Replay(folder), torch.empty(batch_size, 0)
-    logits = torch.randn(batch_size, 100).bfloat16()
+def recorded(folder: Path, batches: int, batch_size: int, epochs: int = 4) -> Path:
+    """Record some epochs of logits in a replay folder, and return it; their values do not matter to speed."""
+    images, logits = torch.empty(batch_size, 0), torch.randn(batch_size, 100).bfloat16()
     for epoch in range(epochs):
-        one = replay.open(f"epoch-{epoch}", batches)
-        if isinstance(one, Recording):
+        epoch_pass = open_pass(folder, f"epoch-{epoch}", batches)
+        if isinstance(epoch_pass, RecordedPass):
             for position in range(batches):
-                one.logits(position, images, lambda: logits)
-        one.end()
-    return replay
+                epoch_pass.logits(position, images, lambda: logits)
+        epoch_pass.end()
+    return folder
 
 
 def ours(

@@ -95,7 +95,8 @@ class Images(Dataset[tuple[Tensor, int]]):
 def dataset() -> Images:
     """Return the training images."""
     module = data_module()
-    return Images(*module.arrays.splits["train"], module.mean, module.std)
+    split = module.arrays.splits["train"]
+    return Images(split.images.numpy(), split.labels.numpy(), module.mean, module.std)
 
 
 def loader(batch_size: int, images: Images | None = None) -> DataLoader:

@@ -23,7 +23,7 @@ def settings() -> DictConfig:
 def test_checked_settings_are_read_only(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A job that writes to them fails, whatever it writes."""
     seen: list[DictConfig] = []
-    monkeypatch.setattr("stkd_lightning.commands.train.train", lambda config: seen.append(config) or 0.0)
+    monkeypatch.setattr("stkd_lightning.commands.train.train", seen.append)
     monkeypatch.setattr("sys.argv", ["train", "experiment=quickstart", f"hydra.run.dir={tmp_path / 'run'}"])
     cli.command("train", "stkd_lightning.commands.train:train")
     (config,) = seen

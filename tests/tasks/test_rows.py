@@ -45,8 +45,8 @@ def test_ignored_pixels_do_not_count(loss: Loss) -> None:
     kept = labels[:, 0] != 255
     weights = torch.ones(6, 1, dtype=torch.float64)
     value = total(loss, student, teacher, MixedTarget(labels, weights, ignored=255))
-    rows = [t.movedim(1, -1)[kept] for t in (student, teacher)]
-    expected = total(loss, *rows, MixedTarget.unmixed(labels[:, 0][kept]))
+    own, other = (t.movedim(1, -1)[kept] for t in (student, teacher))
+    expected = total(loss, own, other, MixedTarget.unmixed(labels[:, 0][kept]))
     torch.testing.assert_close(value, expected)
     (gradient,) = torch.autograd.grad(value, student)
     assert not gradient.movedim(1, -1)[~kept].any()

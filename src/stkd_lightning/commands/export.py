@@ -97,7 +97,7 @@ def _images(student: Student, config: DictConfig) -> tuple[Tensor, str, int | No
         pixels = data.arrays.splits["test"].images
         if pixels.shape[1:] != (3, student.image_size, student.image_size):
             raise InputError(f"{data.name} has images of another size now")
-        images = Normalize(student.mean, student.std)(torch.from_numpy(pixels[:IMAGES].copy()))
+        images = Normalize(student.mean, student.std)(pixels[:IMAGES])
         same = data.arrays.digest == (student.about.get("data") or {}).get("digest")
         return images, f"{len(images)} test images of {data.name}", len(pixels) if same else None
     except (InputError, OSError) as error:

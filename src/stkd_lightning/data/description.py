@@ -18,7 +18,7 @@ class DataDescription:
         digest: of all images and labels.
         mean: of each channel of the training images, in units of 1.
         std: likewise.
-        image_size: side in pixels.
+        image_size: side in pixels, or height and width where they differ.
     """
 
     name: str
@@ -27,7 +27,7 @@ class DataDescription:
     digest: str
     mean: tuple[float, ...]
     std: tuple[float, ...]
-    image_size: int
+    image_size: int | tuple[int, int]
 
     @classmethod
     def of(cls, data: ArrayDataModule) -> "DataDescription":
@@ -41,10 +41,10 @@ class DataDescription:
         """Read what ``to_plain`` gave.
 
         Raises:
-            TypeError: not a mapping with class names.
+            AttributeError, TypeError: something else.
         """
         values = {field.name: content.get(field.name) for field in fields(cls)}
-        values["class_names"] = [str(name) for name in content["class_names"]]
+        values["class_names"] = [str(name) for name in content.get("class_names") or ()]
         return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})  # type: ignore[arg-type]
 
     def to_plain(self) -> dict[str, Any]:

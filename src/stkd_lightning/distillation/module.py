@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 import lightning as L
@@ -22,8 +23,8 @@ from stkd_lightning.tasks.base import Task
 from stkd_lightning.tasks.classification import Classification
 from stkd_lightning.tasks.types import Batch, ModelOutput, StepContext, VirtualBatch
 from stkd_lightning.teacher.frozen import FrozenTeacher
-from stkd_lightning.teacher.outputs import Answers
-from stkd_lightning.teacher.replay import Replay, check_replay
+from stkd_lightning.teacher.outputs import TeacherOutputs
+from stkd_lightning.teacher.replay import check_replay
 from stkd_lightning.utilities.distributed import share_buffers
 from stkd_lightning.utilities.errors import RunError
 from stkd_lightning.utilities.memory import keep_freed_memory
@@ -54,7 +55,7 @@ class DistillationModule(L.LightningModule):
         schedule: from a run's progress in [0, 1] to a factor on the learning rate, set at each step; default
             ``MultiStep()``.
         compile: generate code for the student's training step; for a teacher see ``FrozenTeacher``.
-        replay: keeps the teacher's logits, or has them from an earlier run.
+        replay: folder that stores the teacher's logits for later runs; see ``TeacherOutputs``.
         task: what the networks predict; default ``Classification()``. A data module of this project names its task.
         example: images ``(B, C, H, W)`` as they will come, by which a loss that reads features is fitted to the
             networks; default one of 32x32 pixels and three colours.
@@ -86,7 +87,7 @@ class DistillationModule(L.LightningModule):
         schedule: Schedule | None = None,
         *,
         compile: bool = False,
-        replay: Replay | None = None,
+        replay: str | Path | None = None,
         task: Task | None = None,
         example: Tensor | None = None,
     ) -> None:
@@ -117,7 +118,7 @@ class DistillationModule(L.LightningModule):
         # Kept out of the registered submodules, so that no state_dict, optimizer, `.train()` or DDP bucket sees it.
         self.__dict__["teacher"] = teacher
         if teacher is not None:
-            self._answers = Answers(teacher, replay)
+            self._teacher_outputs = TeacherOutputs(teacher, replay)
         self._asks = teacher is not None and getattr(loss, "needs_teacher", True)
         self._run_student = FeatureTap(student, features.student)
         self._compiles = compile
@@ -149,7 +150,7 @@ class DistillationModule(L.LightningModule):
         if self._compiles:
             torch.compiler.cudagraph_mark_step_begin()  # what the last step's graphs wrote is no longer needed
         virtual = self.virtual(batch, context)
-        teacher = self._answers.of_virtual(virtual.inputs, context) if self._asks else None
+        teacher = self._teacher_outputs.training_output(virtual.inputs, context) if self._asks else None
         student = ModelOutput(*self._train_student(virtual.inputs))
         return self.loss(student, teacher, virtual.target, context)
 
@@ -227,30 +228,31 @@ class DistillationModule(L.LightningModule):
         epochs = self.trainer.estimated_stepping_batches / batches  # max_steps may end the run before max_epochs
         self._epochs = max(1, math.ceil(epochs)) if math.isfinite(epochs) else 1
         if self._asks:
-            self._answers.begin_epoch(self.current_epoch, self.trainer.num_training_batches)
+            self._teacher_outputs.begin_epoch(self.current_epoch, self.trainer.num_training_batches)
 
     def on_train_epoch_end(self) -> None:
         """Complete the record."""
         if self._asks:
-            self._answers.end_epoch()
+            self._teacher_outputs.end_epoch()
 
     def _begin_evaluation(self, stage: str, batches: list[int | float]) -> None:
         # The first rank's BatchNorm statistics are those that are saved; all ranks measure that student.
         share_buffers(self.student)
         if self.teacher is not None and not self.trainer.sanity_checking:
-            self._answers.begin_evaluation(stage, batches)
+            self._teacher_outputs.begin_evaluation(stage, batches)
 
     def _evaluation_step(self, stage: str, batch: Any, batch_idx: int, dataloader_idx: int) -> None:
         batch = Batch(*batch)
         with torch.autocast(batch.inputs.device.type, enabled=False):
             student = self(batch.inputs)
-        asked = self.teacher is not None
-        teacher = self._answers.of_evaluation(batch, stage, dataloader_idx, batch_idx) if asked else None
+        teacher = None
+        if self.teacher is not None:
+            teacher = self._teacher_outputs.evaluation_logits(batch, stage, dataloader_idx, batch_idx)
         self.metrics.update(student, batch.labels, teacher)
 
     def _end_evaluation(self, stage: str) -> None:
         if self.teacher is not None and not self.trainer.sanity_checking:
-            self._answers.end_evaluation()
+            self._teacher_outputs.end_evaluation()
         values = self.metrics.compute(with_teacher=self.teacher is not None)
         with torch.inference_mode(False):  # a training that follows goes on with these tensors
             self.metrics.reset()
@@ -284,7 +286,7 @@ class DistillationModule(L.LightningModule):
     def abandon(self) -> None:
         """Let go of what a run that failed was recording, so that others can."""
         if self.teacher is not None:
-            self._answers.abandon()
+            self._teacher_outputs.abandon()
 
     def configure_optimizers(self) -> Any:
         """Optimize the student and the loss's own parameters; set the rate at each step."""

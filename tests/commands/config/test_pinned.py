@@ -58,10 +58,12 @@ def test_keys_of_replay(overrides: list[str], key: str, tmp_path: Path) -> None:
     config = settings([*overrides, f"cache_dir={tmp_path}"])
     data = cast(
         Any,
-        SimpleNamespace(arrays=SimpleNamespace(digest="0" * 16), num_classes=10, image_size=32, task=Classification()),
+        SimpleNamespace(
+            arrays=SimpleNamespace(digest="0" * 16), num_classes=10, input_shape=(3, 32, 32), task=Classification()
+        ),
     )
     teacher = cast(FrozenTeacher, SimpleNamespace(digest="1" * 64, dtype=None))
-    replay.replayed(config, data, teacher, ranks=1, batches=10)
+    replay.replay_folder(config, data, teacher, ranks=1, batches=10)
     assert [p.name for p in (cache_root(config.cache_dir) / "replay").iterdir()] == [key]
 
 

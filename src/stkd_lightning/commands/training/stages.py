@@ -23,7 +23,7 @@ from stkd_lightning.commands.training.pretrain import (
     get_or_train,
     plain,
 )
-from stkd_lightning.commands.training.replay import bytes_needed, replayed
+from stkd_lightning.commands.training.replay import bytes_needed, replay_folder
 from stkd_lightning.commands.training.resume import Earlier, name_dashboards
 from stkd_lightning.data.description import DataDescription
 from stkd_lightning.data.module import ArrayDataModule
@@ -33,7 +33,6 @@ from stkd_lightning.inference.student_info import name_of
 from stkd_lightning.models.build import build_network, example_of, input_facts
 from stkd_lightning.models.cost import flops, parameters
 from stkd_lightning.reporting.summary import NetworkSummary, RunSummary, environment
-from stkd_lightning.teacher.replay import Replay
 from stkd_lightning.utilities.console import print_rank_zero
 from stkd_lightning.utilities.paths import cache_root
 from stkd_lightning.utilities.random import seeded
@@ -52,7 +51,7 @@ class RunPlan:
         loss: fitted to the networks where it reads features.
         teacher: ``None`` where there is none.
         teaches: whether the loss asks the teacher.
-        replay: the teacher's logits on disk; ``None`` where they are not kept.
+        replay: folder of the teacher's logits; ``None`` where they are not kept.
         baseline: the student trained without a teacher, where that was asked for.
         origin: what the student's checkpoints hold of all this.
         earlier: the interrupted run that goes on; ``None`` for a new one.
@@ -64,7 +63,7 @@ class RunPlan:
     loss: nn.Module
     teacher: teachers.Teacher | None
     teaches: bool
-    replay: Replay | None
+    replay: Path | None
     baseline: PretrainedNetwork | None
     origin: StudentProvenance
     earlier: Earlier | None
@@ -112,7 +111,7 @@ def plan_run(settings: DictConfig, earlier: Earlier | None, ranks: int) -> RunPl
         teacher.network.compiles = settings.compile
     replay = None
     if teacher and teaches and settings.teacher.replay:
-        replay = replayed(settings, data, teacher.network, ranks=ranks, batches=steps)
+        replay = replay_folder(settings, data, teacher.network, ranks=ranks, batches=steps)
     baseline = None
     if settings.baseline:
         baseline = get_or_train(baseline_recipe(settings), data, cache_root(settings.cache_dir) / TRAINED)

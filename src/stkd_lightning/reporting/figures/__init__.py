@@ -41,7 +41,7 @@ def pictures(settings: Sequence[Setting]) -> list[Picture]:
 
 
 def promise(setting: Setting) -> float:
-    """Return the mean score on validation images, by which settings are chosen, higher is better; 0 where there are none."""
+    """Return the mean validation score, by which settings are chosen: higher is better; 0 where there is none."""
     scores = [r.score(r.summary.student.validation) for r in setting.runs if r.summary.student.validation]
     mean = fmean(scores) if scores else 0.0
     return mean if setting.runs[0].summary.score.higher else -mean
