@@ -92,13 +92,13 @@ def _settings(group: Group, method: str, runs: Sequence[Run]) -> list[Setting]:
     by_values: dict[tuple[str | None, ...], dict[int, Run]] = {}
     for run in runs:
         by_values.setdefault(tuple(run.options.get(n) for n in differing), {})[run.seed] = run
-    found = [
+    named = [
         Setting(group, method, _values(next(iter(seeds.values())), labelled), [seeds[seed] for seed in sorted(seeds)])
         for seeds in by_values.values()
     ]
-    if len({setting.label for setting in found}) == len(found):
-        return found
-    return [replace(setting, options=_values(setting.runs[0], differing)) for setting in found]
+    if len({setting.label for setting in named}) == len(named):
+        return named
+    return [replace(setting, options=_values(setting.runs[0], differing)) for setting in named]
 
 
 def _label_names(runs: Sequence[Run], differing: Sequence[str]) -> list[str]:
