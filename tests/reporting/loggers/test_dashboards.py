@@ -127,8 +127,8 @@ def test_faults_are_one_warning_and_end_nothing(tmp_path: Path, capsys: pytest.C
     abandon()
     first, second = capsys.readouterr().out.splitlines()
     assert first.startswith("warning: TensorBoard: ")
-    assert first.endswith("; the run goes on without it")
-    assert second == "warning: MLflow: http://127.0.0.1:9: Connection refused; the run goes on without it"
+    assert first.endswith("; the run continues without it")
+    assert second == "warning: MLflow: http://127.0.0.1:9: Connection refused; the run continues without it"
 
 
 @pytest.mark.parametrize("name", ["tensorboard", "mlflow"])

@@ -1,4 +1,4 @@
-"""Accuracy against what a network costs."""
+"""Accuracy against the cost of a network."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from stkd_lightning.reporting.figures.picture import Picture
-from stkd_lightning.reporting.figures.style import INK, legend, logarithmic, new, styles
+from stkd_lightning.reporting.figures.style import INK, legend, logarithmic, new_figure, styles
 from stkd_lightning.reporting.grouping import Setting
 from stkd_lightning.reporting.run import Latency, known
 from stkd_lightning.reporting.statistics import Spread
@@ -14,11 +14,11 @@ from stkd_lightning.reporting.summary import NetworkSummary
 
 
 def pareto(settings: Sequence[Setting], latency: Latency) -> Picture:
-    """Draw networks of one data set as points: parameters, operations, and measured time for an image.
+    """Draw the networks of one data set as points: accuracy over parameters, operations, and latency.
 
     Args:
-        settings: of one data set.
-        latency: milliseconds for one image, by network; empty where nothing was measured.
+        settings: settings of one data set.
+        latency: milliseconds for one image, by network; empty if not measured.
     """
     several = len({s.group for s in settings}) > 1
     labels = [f"{s.group.teacher} → {s.group.student}, {s.label}" if several else s.label for s in settings]
@@ -26,11 +26,11 @@ def pareto(settings: Sequence[Setting], latency: Latency) -> Picture:
     points = list(zip(labels, students, map(_selected, settings), strict=True))
     teachers = {known(t): (t, r.score(t.test["last"])) for s in settings for r in s.runs if (t := r.summary.teacher)}
     score = settings[0].runs[0].summary.score.name
-    panels = [("parameters", "parameters"), ("flops", "operations for an image (FLOPs)")]
-    panels += [("latency", "ms for an image, measured")] * bool(latency)
-    figure = new(0.5 + 2.3 * len(panels), ["teacher", *labels])
+    panels = [("parameters", "parameters"), ("flops", "operations for one image (FLOPs)")]
+    panels += [("latency", "measured ms for one image")] * bool(latency)
+    figure = new_figure(0.5 + 2.3 * len(panels), ["teacher", *labels])
     axes = figure.subplots(len(panels), 1, squeeze=False)[:, 0]
-    for axis, (cost, words) in zip(axes, panels, strict=True):
+    for axis, (cost, label_of_cost) in zip(axes, panels, strict=True):
         drawn: list[float] = []
         for (label, student, accuracy), (colour, _, mark) in zip(points, styles(len(points)), strict=True):
             if x := _cost(student, cost, latency):
@@ -45,16 +45,16 @@ def pareto(settings: Sequence[Setting], latency: Latency) -> Picture:
                 axis.annotate(name, (x, y), xytext=below, textcoords="offset points", ha="center", fontsize=8)
                 drawn.append(x)
         _scale(axis, drawn)
-        axis.set_xlabel(words)
+        axis.set_xlabel(label_of_cost)
         axis.set_ylabel(f"test {score}, %")
         axis.margins(y=0.15)
     legend(figure, axes[0])
     caption = (
-        f"Above and to the left is better. Test {score} of the selected student, mean and standard deviation over the "
-        "seeds; two operations for each multiply-add."
+        f"Higher and further left is better. Test {score} of the selected student, mean and standard deviation over "
+        "the seeds; a multiply-add counts as two operations."
     )
     if latency:
-        caption += " Times are for one image at a time in float32, measured side by side on this machine."
+        caption += " Latency: one image at a time in float32, measured side by side on this machine."
     return Picture("pareto", f"{score.capitalize()} and cost on {settings[0].group.data}", caption, figure)
 
 
@@ -63,12 +63,12 @@ def _selected(setting: Setting) -> Spread:
 
 
 def _cost(network: NetworkSummary, kind: str, latency: Latency) -> float:
-    """Return what a network costs; 0 where that is not known."""
+    """Return the cost of a network; 0 if it is unknown."""
     return latency.get(known(network), 0.0) if kind == "latency" else float(getattr(network, kind))
 
 
 def _scale(axis: Axes, drawn: Sequence[float]) -> None:
-    """Leave room beside the points, on a logarithmic axis where they are far apart."""
+    """Leave a margin beside the points; use a logarithmic axis if they are far apart."""
     if not drawn:
         return
     if max(drawn) > 3 * min(drawn):
