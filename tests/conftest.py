@@ -1,12 +1,14 @@
-"""What tests share: a cache of their own, real data where they are unpacked, commands run as a user runs them."""
+"""What tests share: one cache for the test run, real data where they are unpacked, commands run as a user runs them."""
 
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.fork_server import ForkServer
 
 # One thread for each test worker: several busy OpenMP pools on few cores slow each other down.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -17,8 +19,10 @@ Command = Callable[..., subprocess.CompletedProcess[str]]
 
 @pytest.fixture(scope="session", autouse=True)
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A cache shared by the tests of a worker, and by nothing else."""
-    folder = tmp_path_factory.mktemp("cache")
+    """A cache of prepared data and teachers that all workers share, empty when the test run begins."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "cache"
+    folder.mkdir(exist_ok=True)
     os.environ["STKD_CACHE"] = str(folder)
     return folder
 
@@ -32,9 +36,20 @@ def real_data() -> Path:
     return folder.absolute()
 
 
+@pytest.fixture(scope="session")
+def fork_server() -> Iterator[ForkServer]:
+    """A server that forks the commands of a worker's tests."""
+    server = ForkServer()
+    yield server
+    server.close()
+
+
 @pytest.fixture
-def command(tmp_path: Path) -> Command:
-    """Run ``python -m stkd_lightning.NAME ARGUMENTS`` in an empty folder; give its exit code and output."""
+def fresh_command(tmp_path: Path) -> Command:
+    """Run ``python -m stkd_lightning.NAME ARGUMENTS`` in a fresh interpreter; give its exit code and output.
+
+    For tests of start-up, several ranks, and what is read at import.
+    """
 
     def run(
         name: str, *arguments: str, cwd: Path = tmp_path, timeout: float = 300, **environment: str
@@ -47,5 +62,23 @@ def command(tmp_path: Path) -> Command:
             text=True,
             timeout=timeout,
         )
+
+    return run
+
+
+@pytest.fixture
+def command(tmp_path: Path, request: pytest.FixtureRequest, fresh_command: Command) -> Command:
+    """Run a command as ``fresh_command`` does, in a process forked from a server where its environment allows it."""
+    if sys.platform != "linux":
+        return fresh_command
+    server: ForkServer = request.getfixturevalue("fork_server")
+
+    def run(
+        name: str, *arguments: str, cwd: Path = tmp_path, timeout: float = 300, **environment: str
+    ) -> subprocess.CompletedProcess[str]:
+        whole = {**os.environ, **environment}
+        if not server.serves(whole):
+            return fresh_command(name, *arguments, cwd=cwd, timeout=timeout, **environment)
+        return server.run(f"stkd_lightning.{name}", arguments, cwd=cwd, environment=whole, timeout=timeout)
 
     return run

@@ -31,6 +31,7 @@ def test_there_are_notebooks() -> None:
     assert len(NOTEBOOKS) == 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_runs_as_it_stands(path: Path, copies: Path) -> None:
     done = execute(copies, path.stem)

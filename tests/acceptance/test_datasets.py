@@ -15,7 +15,12 @@ SHORT = ["trainer=cpu", "trainer.max_epochs=1", "trainer.limit_train_batches=3",
 
 @pytest.mark.parametrize(
     ("dataset", "classes", "size"),
-    [("cifar10", 10, 32), ("cifar100", 100, 32), ("cinic10", 10, 32), ("tiny_imagenet", 200, 64)],
+    [
+        ("cifar100", 100, 32),
+        pytest.param("cifar10", 10, 32, marks=pytest.mark.slow),
+        pytest.param("cinic10", 10, 32, marks=pytest.mark.slow),
+        pytest.param("tiny_imagenet", 200, 64, marks=pytest.mark.slow),
+    ],
 )
 def test_real_data(dataset: str, classes: int, size: int, command: Command, real_data: Path, tmp_path: Path) -> None:
     done = command(

@@ -14,8 +14,8 @@ DDP = ["experiment=quickstart", "trainer=ddp", "trainer.accelerator=cpu", "train
        "teacher.max_epochs=2", "teacher.min_accuracy=0", "logger=csv", "baseline=false"]  # fmt: skip
 
 
-def test_two_ranks_leave_one_run(command: Command, tmp_path: Path) -> None:
-    done = command("train", *DDP, "hydra.run.dir=run", "cache_dir=cache")
+def test_two_ranks_leave_one_run(fresh_command: Command, tmp_path: Path) -> None:
+    done = fresh_command("train", *DDP, "hydra.run.dir=run", "cache_dir=cache")
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("teacher: training") == done.stdout.count("student: training") == 1
     assert done.stdout.count("top-1") == done.stdout.count("summary.json") == 1
@@ -24,8 +24,9 @@ def test_two_ranks_leave_one_run(command: Command, tmp_path: Path) -> None:
     assert {p.name for p in tmp_path.iterdir()} == {"run", "cache"}
 
 
-def test_a_sweep_runs_each_job_once(command: Command, tmp_path: Path) -> None:
-    done = command("train", "-m", *DDP, "loss.alpha=0.5,0.9", "cache_dir=cache", "hydra.sweep.dir=sweep",
+@pytest.mark.slow
+def test_a_sweep_runs_each_job_once(fresh_command: Command, tmp_path: Path) -> None:
+    done = fresh_command("train", "-m", *DDP, "loss.alpha=0.5,0.9", "cache_dir=cache", "hydra.sweep.dir=sweep",
                    "hydra.callbacks.comparison.report=false")  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("teacher: training") == 1

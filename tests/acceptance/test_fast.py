@@ -48,11 +48,11 @@ def test_replay_gives_the_same_figures_and_serves_a_sweep(command: Command, tmp_
     assert done.stdout.count("teacher: its logits are written to") == len(others)
 
 
-def test_replay_over_two_ranks(command: Command, tmp_path: Path) -> None:
+def test_replay_over_two_ranks(fresh_command: Command, tmp_path: Path) -> None:
     ranks = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "trainer.max_epochs=1"]
-    _, without = run(command, tmp_path, *ranks)
-    first, recorded = run(command, tmp_path, *ranks, "teacher.replay=true")
-    second, read = run(command, tmp_path, *ranks, "teacher.replay=true")
+    _, without = run(fresh_command, tmp_path, *ranks)
+    first, recorded = run(fresh_command, tmp_path, *ranks, "teacher.replay=true")
+    second, read = run(fresh_command, tmp_path, *ranks, "teacher.replay=true")
     assert "written to" in first
     assert "read from" in second
     assert without["student"] == recorded["student"] == read["student"]
@@ -85,6 +85,7 @@ def test_what_is_decided_is_kept_with_the_run(command: Command, tmp_path: Path) 
     assert f"({config.precision})" in out
 
 
+@pytest.mark.slow
 def test_a_compiled_run(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
     _, eager = run(command, tmp_path, "trainer.max_epochs=1", "student=resnet8", "teacher=resnet8")

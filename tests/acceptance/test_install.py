@@ -37,6 +37,7 @@ def run(python: Path, *arguments: str, cwd: Path) -> subprocess.CompletedProcess
     return subprocess.run([python, *arguments], cwd=cwd, env=environment, capture_output=True, text=True, timeout=300)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("editable", [False, True], ids=["wheel", "editable"])
 def test_install(editable: bool, tmp_path: Path) -> None:
     python = installed(tmp_path / "environment", *(["-e"] if editable else []), str(ROOT))

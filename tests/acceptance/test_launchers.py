@@ -36,9 +36,9 @@ def test_jobs_side_by_side(launcher: list[str], command: Command, tmp_path: Path
     assert (tmp_path / "second" / "0" / "summary.json").is_file()
 
 
-def test_jobs_of_several_ranks(command: Command, tmp_path: Path) -> None:
+def test_jobs_of_several_ranks(fresh_command: Command, tmp_path: Path) -> None:
     ranks = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2"]
-    done = command("train", *SWEEP, *LAUNCHERS[0], *ranks, "loss.alpha=0.5,0.9", "hydra.sweep.dir=sweep")
+    done = fresh_command("train", *SWEEP, *LAUNCHERS[0], *ranks, "loss.alpha=0.5,0.9", "hydra.sweep.dir=sweep")
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("teacher: training") == 1
     assert sorted(str(p.relative_to(tmp_path)) for p in tmp_path.rglob("summary.json")) == [

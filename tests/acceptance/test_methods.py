@@ -45,7 +45,10 @@ def test_a_student_that_reuses_the_classifier_is_measured_as_such(command: Comma
     assert json.loads((tmp_path / "out.json").read_text())["accuracy"] == pytest.approx(expected)
 
 
-@pytest.mark.parametrize(("teacher", "student"), [("resnet20", "resnet8x4"), ("wrn_16_2", "ShuffleV1")])
+@pytest.mark.parametrize(
+    ("teacher", "student"),
+    [("resnet20", "resnet8x4"), pytest.param("wrn_16_2", "ShuffleV1", marks=pytest.mark.slow)],
+)
 def test_all_methods_together_on_cifar100(
     teacher: str, student: str, command: Command, real_data: Path, tmp_path: Path
 ) -> None:

@@ -9,7 +9,7 @@ import torch
 from tests.conftest import Command
 
 ONE = ["experiment=quickstart", "teacher=resnet8", "teacher.max_epochs=1", "teacher.min_accuracy=0", "logger=csv",
-       "baseline=false", "cache_dir=cache", "precision=64-true", "trainer.log_every_n_steps=1"]  # fmt: skip
+       "baseline=false", "precision=64-true", "trainer.log_every_n_steps=1"]  # fmt: skip
 TWO = [*ONE, "trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2"]
 
 NETWORK = """
@@ -66,15 +66,15 @@ def steps(run: Path) -> list[dict[str, float]]:
     return [{name: float(value) for name, value in row.items() if name.startswith("train/")} for row in rows]
 
 
-def test_losses_are_those_of_one_process(command: Command, tmp_path: Path) -> None:
+def test_losses_are_those_of_one_process(command: Command, fresh_command: Command, tmp_path: Path) -> None:
     """Where nothing in the network depends on a rank's own batch; also losses over pairs and over classes."""
     (tmp_path / "own_network.py").write_text(NETWORK)
     (tmp_path / "mine" / "loss").mkdir(parents=True)
     (tmp_path / "mine" / "loss" / "pairs.yaml").write_text(LOSS)
     mine = ["--config-dir", "mine"]
     own = ["loss=pairs", "student=custom", "student._target_=own_network.Plain", "trainer.max_steps=50"]
-    for name, options in (("one", ONE), ("two", TWO)):
-        done = command("train", *mine, *options, *own, f"hydra.run.dir={name}")
+    for name, options, start in (("one", ONE, command), ("two", TWO, fresh_command)):
+        done = start("train", *mine, *options, *own, f"hydra.run.dir={name}")
         assert done.returncode == 0, done.stderr
     one, two = steps(tmp_path / "one"), steps(tmp_path / "two")
     assert len(one) == len(two) == 50
@@ -84,12 +84,14 @@ def test_losses_are_those_of_one_process(command: Command, tmp_path: Path) -> No
         assert values == pytest.approx(expected, rel=1e-9)
 
 
-def test_samples_and_virtual_images_are_those_of_one_process(command: Command, tmp_path: Path) -> None:
+def test_samples_and_virtual_images_are_those_of_one_process(
+    command: Command, fresh_command: Command, tmp_path: Path
+) -> None:
     """With BatchNorm, whose statistics are a rank's own, the losses differ, but not what is learned from."""
     (tmp_path / "own_callback.py").write_text(SPY)
     short = ["trainer.max_epochs=2", "trainer.limit_train_batches=4", "+callbacks.spy._target_=own_callback.Spy"]
-    for name, options in (("one", ONE), ("two", TWO)):
-        done = command("train", *options, *short, f"+callbacks.spy.folder={name}", f"hydra.run.dir=run/{name}")
+    for name, options, start in (("one", ONE, command), ("two", TWO, fresh_command)):
+        done = start("train", *options, *short, f"+callbacks.spy.folder={name}", f"hydra.run.dir=run/{name}")
         assert done.returncode == 0, done.stderr
     one, left, right = (torch.load(tmp_path / f"{name}.pt") for name in ("one.0", "two.0", "two.1"))
     for whole, first, second in zip(one, left, right, strict=True):

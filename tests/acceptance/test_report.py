@@ -98,6 +98,7 @@ def look(browser: Browser, path: Path) -> None:
             context.close()
 
 
+@pytest.mark.slow
 def test_the_ablation_ends_in_a_report(command: Command, browser: Browser, tmp_path: Path) -> None:
     """From an empty cache: what came before the teacher was trained is compared with it all the same."""
     done = command("train", "experiment=[quickstart,ablation]", *SHORT, "hydra.sweep.dir=sweep", "cache_dir=cache",

@@ -17,7 +17,7 @@ from stkd_lightning.utilities.paths import conf_dir
 from tests.conftest import Command
 
 TUNE = ["experiment=[quickstart,tune]", "teacher=resnet8", "teacher.max_epochs=1", "teacher.min_accuracy=0",
-        "trainer.max_epochs=1", "baseline=false", "logger=csv", "cache_dir=cache", "hydra.sweep.dir=sweep"]  # fmt: skip
+        "trainer.max_epochs=1", "baseline=false", "logger=csv", "hydra.sweep.dir=sweep"]  # fmt: skip
 
 
 def test_optuna_seeks_and_goes_on(command: Command, tmp_path: Path) -> None:

@@ -76,6 +76,7 @@ def test_stkd_is_called_so_with_the_settings_it_has_by_default(name: str, monkey
         assert settings(tabulated.read_table(name).rows["STKD"]) == settings(["loss=stkd"])
 
 
+@pytest.mark.slow
 def test_a_table_is_taken_up_where_it_was_killed(tmp_path: Path) -> None:
     """Another copy of the benchmarks, with a table and a README of its own."""
     for path in (ROOT / "benchmarks").glob("*.py"):

@@ -25,6 +25,7 @@ def benchmark(name: str, tmp_path: Path, *arguments: str) -> tuple[str, dict[str
     return done.stdout, json.loads((tmp_path / "out.json").read_text())
 
 
+@pytest.mark.slow
 def test_throughput(tmp_path: Path) -> None:
     out, result = benchmark("throughput.py", tmp_path, "--pairs", "resnet14:resnet8", "--batch-size", "8",
                             "--rounds", "1", "--round-seconds", "0.1", "--eager",
@@ -43,12 +44,14 @@ def test_throughput(tmp_path: Path) -> None:
     assert {"hardware", "versions", "commit", "busy_percent"} <= result.keys()
 
 
+@pytest.mark.slow
 def test_framework(tmp_path: Path) -> None:
     _, result = benchmark("framework.py", tmp_path, "--rounds", "1", "--steps", "5")
     assert result["framework_ms"] == pytest.approx(result["ours_ms"] - result["bare_ms"])
     assert result["of_which_lightning_ms"] == pytest.approx(result["lightning_ms"] - result["bare_ms"])
 
 
+@pytest.mark.slow
 def test_scaling(tmp_path: Path) -> None:
     out, result = benchmark("scaling.py", tmp_path, "--batch-sizes", "4", "8", "--counts", "500", "2000",
                             "--ranks", "2", "--rounds", "1", "--batches", "2", "--images", "16")  # fmt: skip
@@ -58,6 +61,7 @@ def test_scaling(tmp_path: Path) -> None:
     assert "2,000 images: opened in" in out
 
 
+@pytest.mark.slow
 def test_methods(tmp_path: Path) -> None:
     out, result = benchmark("methods.py", tmp_path, "--pair", "resnet14", "resnet8", "--batch-size", "4",
                             "--methods", "kd", "sp", "simkd", "crd", "--rounds", "1")  # fmt: skip
@@ -98,6 +102,7 @@ def test_the_readme_shows_the_soak(monkeypatch: pytest.MonkeyPatch) -> None:
     assert all(trial.exit_code and not trial.differences for trial in trials)
 
 
+@pytest.mark.slow
 def test_latency(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out, result = benchmark("latency.py", tmp_path, "--pairs", "resnet14:resnet8", "--batches", "1", "2",
                             "--rounds", "1", "--threads", "1")  # fmt: skip

@@ -18,7 +18,7 @@ from stkd_lightning.models.checkpoint_file import intact
 from tests.conftest import Command
 
 RUN = ["experiment=quickstart", "teacher=resnet14", "teacher.max_epochs=1", "teacher.min_accuracy=0", "logger=csv",
-       "trainer.max_epochs=10", "baseline=false", "cache_dir=cache", "hydra.run.dir=run"]  # fmt: skip
+       "trainer.max_epochs=10", "baseline=false", "hydra.run.dir=run"]  # fmt: skip
 
 
 def started(folder: Path, *arguments: str) -> "subprocess.Popen[str]":
@@ -31,6 +31,7 @@ def started(folder: Path, *arguments: str) -> "subprocess.Popen[str]":
     return run
 
 
+@pytest.mark.slow
 def test_runs_killed_at_random_end_as_one_that_is_not(tmp_path: Path) -> None:
     """Each signal in each data path once; benchmarks/soak.py does the same for as long as one likes."""
     script = Path(soak.__file__)
@@ -113,7 +114,7 @@ def test_a_sweep_that_the_configuration_makes(command: Command, tmp_path: Path) 
 
 
 def test_a_replay_that_is_interrupted(command: Command, tmp_path: Path) -> None:
-    settings = ["teacher.replay=true"]
+    settings = ["teacher.replay=true", "cache_dir=cache"]
     run = started(tmp_path, *settings)
     run.kill()
     run.communicate()
@@ -169,7 +170,7 @@ def test_an_output_folder_below_a_file(command: Command, tmp_path: Path) -> None
 
 
 def test_data_that_change_under_a_run(tmp_path: Path) -> None:
-    run = started(tmp_path, "trainer.max_epochs=500")
+    run = started(tmp_path, "trainer.max_epochs=500", "cache_dir=cache")
     (labels,) = (tmp_path / "cache" / "data").glob("digits-*/train_labels.npy")
     os.utime(labels)
     _, error = run.communicate(timeout=120)

@@ -42,10 +42,10 @@ class Fate(L.Callback):
         (0, "raises", "hangs", "[rank0]: ArithmeticError: a loss that cannot"),
     ],
 )
-def test_all_ranks_end(rank: int, how: str, other: str, last: str, command: Command, tmp_path: Path) -> None:
+def test_all_ranks_end(rank: int, how: str, other: str, last: str, fresh_command: Command, tmp_path: Path) -> None:
     (tmp_path / "own_callback.py").write_text(FATE)
     fate = ["+callbacks.fate._target_=own_callback.Fate", f"+callbacks.fate.rank={rank}", f"+callbacks.fate.how={how}"]
-    done = command("train", *RUN, *fate, f"+callbacks.fate.other={other}")
+    done = fresh_command("train", *RUN, *fate, f"+callbacks.fate.other={other}")
     # It returns when no process has its stderr any more: none is left behind.
     assert time.time() - (tmp_path / "died").stat().st_mtime < 20
     assert done.returncode == (1 if how == "raises" or rank == 1 else -9), done.stderr

@@ -21,6 +21,7 @@ def hosts(tmp_path: Path) -> Iterator[Hosts]:
         yield hosts
 
 
+@pytest.mark.slow
 def test_a_lost_host(hosts: Hosts, tmp_path: Path) -> None:
     run = [*RUN, "hydra.run.dir=run", "resume=auto"]
     both = hosts.start(*RUN, "hydra.run.dir=whole")

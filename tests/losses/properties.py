@@ -47,18 +47,27 @@ def check_half_precision(
     for dtype in (torch.bfloat16, torch.float16):
         half = student.to(dtype), teacher.to(dtype)
         rounded = function(half[0].float(), half[1].float())
-        with torch.autocast("cpu", torch.bfloat16):
-            value = function(*half)
-        assert value.dtype == torch.float32
-        torch.testing.assert_close(value, rounded, rtol=1e-5, atol=1e-6)
-        torch.testing.assert_close(value, exact, rtol=relative, atol=absolute)
+        for enabled in (False, True):
+            with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+                value = function(*half)
+            assert value.dtype == torch.float32
+            torch.testing.assert_close(value, rounded, rtol=1e-5, atol=1e-6)
+            torch.testing.assert_close(value, exact, rtol=relative, atol=absolute)
 
 
-def check_definition(function: Function, by_loops: Loops, student: Tensor, teacher: Tensor) -> None:
+def check_definition(
+    function: Function,
+    by_loops: Loops,
+    student: Tensor,
+    teacher: Tensor,
+    *,
+    relative: float = 1e-10,
+    rounding: float | None = None,
+) -> None:
     """The value is that of the loops, in float64 and, to its rounding, in float32."""
     expected = by_loops(student, teacher)
-    assert float(function(student, teacher)) == pytest.approx(expected, rel=1e-10)
-    assert float(function(student.float(), teacher.float())) == pytest.approx(expected, rel=1e-5)
+    assert float(function(student, teacher)) == pytest.approx(expected, rel=relative)
+    assert float(function(student.float(), teacher.float())) == pytest.approx(expected, rel=1e-5, abs=rounding)
 
 
 def check_finite(function: Function, student: Tensor, teacher: Tensor) -> None:

@@ -6,18 +6,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from stkd_lightning.losses import ATLoss, Features, attention_transfer
+from stkd_lightning.losses import ATLoss, attention_transfer
 from stkd_lightning.tasks.types import MixedTarget
 from tests.losses.properties import (
     cells,
-    check_definition,
-    check_finite,
-    check_gradient,
-    check_half_precision,
-    check_order,
     orthogonal,
     output,
-    probes,
     unit,
     waves,
 )
@@ -36,19 +30,6 @@ def at_by_loops(student: Tensor, teacher: Tensor) -> float:
     for own, other in zip(student.tolist(), teacher.tolist(), strict=True):
         total += sum((a - b) ** 2 for a, b in zip(attention(own), attention(other), strict=True))
     return total / (len(student) * height * width)
-
-
-@pytest.mark.parametrize(
-    ("student", "teacher"),
-    [
-        ((1, 1, 2, 2), (1, 3, 2, 2)),
-        ((3, 2, 4, 4), (3, 5, 2, 2)),
-        ((2, 3, 3, 2), (2, 2, 5, 6)),
-        ((2, 2, 3, 5), (2, 4, 4, 3)),
-    ],
-)
-def test_equals_the_definition(student: tuple[int, ...], teacher: tuple[int, ...]) -> None:
-    check_definition(attention_transfer, at_by_loops, waves(*student), waves(*teacher, phase=1.0))
 
 
 @settings(max_examples=30, deadline=None)
@@ -87,48 +68,6 @@ def test_the_number_of_channels_does_not_matter() -> None:
         rtol=1e-12,
         atol=0,
     )
-
-
-def test_the_order_of_the_batch_does_not_matter() -> None:
-    check_order(attention_transfer, waves(5, 3, 2, 2), waves(5, 2, 2, 2, phase=1.0))
-
-
-@pytest.mark.parametrize("side", [2, 3])
-def test_gradient(side: int) -> None:
-    """Of a student at the teacher's resolution, and of one that is pooled to it."""
-    check_gradient(attention_transfer, waves(2, 2, side, side), waves(2, 3, 2, 2, phase=1.0))
-
-
-@pytest.mark.parametrize("sample", [0.0, 1.0])
-def test_finite_at_zero_and_constant_maps(sample: float) -> None:
-    student, teacher = waves(2, 3, 2, 2, dtype=torch.float32), waves(2, 3, 2, 2, phase=1.0, dtype=torch.float32)
-    student[0], teacher[1] = sample, sample
-    check_finite(attention_transfer, student, teacher)
-    check_finite(attention_transfer, torch.full((2, 3, 2, 2), sample), teacher)
-
-
-def test_half_precision_is_raised() -> None:
-    check_half_precision(attention_transfer, waves(4, 8, 4, 4), waves(4, 6, 2, 2, phase=1.0), relative=0.02, absolute=0)
-
-
-@pytest.mark.parametrize(
-    ("student", "teacher", "words"),
-    [
-        ((4, 3), (4, 3), r"need feature maps \(B, C, H, W\) of one batch: \(4, 3\), \(4, 3\)"),
-        ((4, 3, 2, 2), (4, 3), r"need feature maps .* \(4, 3, 2, 2\), \(4, 3\)"),
-        ((4, 3, 2, 2), (1, 3, 2, 2), r"of one batch: \(4, 3, 2, 2\), \(1, 3, 2, 2\)"),
-    ],
-)
-def test_errors(student: tuple[int, ...], teacher: tuple[int, ...], words: str) -> None:
-    with pytest.raises(ValueError, match=words):
-        attention_transfer(waves(*student), waves(*teacher))
-
-
-def test_reads_all_stages_by_default() -> None:
-    loss = ATLoss()
-    loss.prepare(*probes())
-    stages = ("layer1", "layer2", "layer3")
-    assert loss.features == Features(stages, stages)
 
 
 def test_the_term_is_the_sum_over_the_stages() -> None:

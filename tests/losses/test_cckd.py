@@ -10,15 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from stkd_lightning.losses import CCKDLoss, Features, correlation_congruence
+from stkd_lightning.losses import CCKDLoss, correlation_congruence
 from stkd_lightning.tasks.types import MixedTarget
-from stkd_lightning.utilities.errors import InputError
 from tests.losses.properties import (
     Function,
-    check_definition,
-    check_finite,
-    check_gradient,
-    check_half_precision,
     check_order,
     dot,
     orthogonal,
@@ -56,17 +51,6 @@ def neighbours_by_loops(student: Tensor, teacher: Tensor) -> float:
     differences = (student - teacher).abs().tolist()
     products = [dot(one, following) for one, following in pairwise(differences)]
     return sum(products) / len(products)
-
-
-@pytest.mark.parametrize("options", [{}, {"gamma": 1.5, "order": 1}, {"order": 5}, {"kernel": "bilinear"}], ids=str)
-@pytest.mark.parametrize(("student", "teacher"), [((2, 2), (2, 3)), ((5, 3), (5, 2, 2, 2)), ((4, 3, 1, 1), (4, 6))])
-def test_equals_the_definition(student: tuple[int, ...], teacher: tuple[int, ...], options: dict[str, float]) -> None:
-    check_definition(
-        partial(correlation_congruence, **options),
-        partial(cckd_by_loops, **options),
-        waves(*student),
-        waves(*teacher, phase=1.0),
-    )
 
 
 @settings(max_examples=30, deadline=None)
@@ -114,55 +98,6 @@ def test_the_order_of_the_batch_does_not_matter_unlike_to_differences_of_neighbo
     assert neighbours_by_loops(student[order], teacher[order]) != pytest.approx(
         neighbours_by_loops(student, teacher), rel=0.01
     )
-
-
-@both_kernels
-def test_gradient(function: Function) -> None:
-    check_gradient(function, waves(4, 2, 2, 1), waves(4, 3, phase=1.0))
-
-
-@both_kernels
-@pytest.mark.parametrize("sample", [[0.0, 0.0, 0.0], [1.0, 2.0, 3.0], [-1.0, -2.0, -3.0]])
-def test_finite_at_zero_equal_and_opposite_samples(sample: list[float], function: Function) -> None:
-    student = torch.tensor([[1.0, 2.0, 3.0], sample, [0.5, -1.0, 2.0]])
-    check_finite(function, student, waves(3, 4, dtype=torch.float32))
-    check_finite(function, waves(3, 4, dtype=torch.float32), student)
-    check_finite(function, torch.zeros(3, 4), student)
-
-
-@both_kernels
-def test_half_precision_is_raised(function: Function) -> None:
-    check_half_precision(function, waves(8, 4, 2, 2), waves(8, 10, phase=1.0), relative=0.02)
-
-
-def test_errors() -> None:
-    with pytest.raises(InputError, match="a loss over pairs of samples needs a batch of at least 2, this one has 1"):
-        correlation_congruence(waves(1, 3), waves(1, 3))
-    with pytest.raises(ValueError, match=r"student and teacher features need one batch: \(4, 3\), \(2, 3\)"):
-        correlation_congruence(waves(4, 3), waves(2, 3))
-
-
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        ({"kernel": "gausian"}, r"loss.kernel 'gausian': unknown; did you mean gaussian\? all: bilinear, gaussian"),
-        ({"gamma": 0}, "loss.gamma=0: must be above 0"),
-        ({"order": 0}, "loss.order=0: must be a whole number of at least 1"),
-        ({"order": 1.5}, "loss.order=1.5: must be a whole number"),
-        ({"embedding_width": 0}, "loss.embedding_width=0: must be a whole number of at least 1"),
-    ],
-)
-def test_range_errors(arguments: dict[str, float], words: str) -> None:
-    with pytest.raises(InputError, match=words):
-        CCKDLoss(**arguments)
-
-
-def test_reads_the_pooled_features_by_default_and_learns_nothing() -> None:
-    loss = CCKDLoss()
-    loss.prepare(*probes())
-    assert loss.features == Features(("avgpool",), ("avgpool",))
-    assert loss.smallest_batch == 2
-    assert not list(loss.parameters())
 
 
 @pytest.mark.parametrize("kernel", ["gaussian", "bilinear"])

@@ -8,8 +8,7 @@ from torch import Tensor
 
 from stkd_lightning.losses import LogitStandardizationLoss, standardized_kl
 from stkd_lightning.tasks.types import MixedTarget, ModelOutput
-from stkd_lightning.utilities.errors import InputError
-from tests.losses.properties import check_finite, check_gradient, check_half_precision, check_order, waves
+from tests.losses.properties import waves
 
 
 def softened(row: list[float], temperature: float) -> list[float]:
@@ -19,23 +18,12 @@ def softened(row: list[float], temperature: float) -> list[float]:
     return [v / sum(powers) for v in powers]
 
 
-def kl_by_loops(student: Tensor, teacher: Tensor, temperature: float) -> float:
+def standardized_kl_by_loops(student: Tensor, teacher: Tensor, temperature: float) -> float:
     total = 0.0
     for z_s, z_t in zip(student.tolist(), teacher.tolist(), strict=True):
         p, q = softened(z_t, temperature), softened(z_s, temperature)
         total += sum(a * math.log(a / b) for a, b in zip(p, q, strict=True))
     return temperature**2 * total / len(student)
-
-
-@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-10), (torch.float32, 1e-5)])
-@pytest.mark.parametrize("shape", [(2, 2), (1, 3), (5, 7), (8, 100)])
-@pytest.mark.parametrize("temperature", [1.0, 2.0])
-def test_equals_the_definition(
-    shape: tuple[int, int], temperature: float, dtype: torch.dtype, tolerance: float
-) -> None:
-    student, teacher = waves(*shape, dtype=dtype), 5 * waves(*shape, phase=1.0, dtype=dtype) + 3
-    value = standardized_kl(student, teacher, temperature=temperature)
-    assert float(value) == pytest.approx(kl_by_loops(student, teacher, temperature), rel=tolerance, abs=tolerance / 10)
 
 
 def test_hand_computed_case() -> None:
@@ -47,15 +35,6 @@ def test_hand_computed_case() -> None:
     student = torch.tensor([[7.0, 1.0], [0.0, 0.1]], dtype=torch.float64)
     teacher = torch.tensor([[3.0, 2.0], [50.0, -50.0]], dtype=torch.float64)
     assert float(standardized_kl(student, teacher, temperature=2.0)) == pytest.approx(2 * math.tanh(0.5), rel=1e-12)
-
-
-@pytest.mark.parametrize("shape", [(2, 3), (3, 6)])
-def test_gradient(shape: tuple[int, int]) -> None:
-    check_gradient(standardized_kl, waves(*shape), waves(*shape, phase=1.0))
-
-
-def test_the_order_of_the_batch_does_not_matter() -> None:
-    check_order(standardized_kl, waves(6, 4), waves(6, 4, phase=1.0))
 
 
 @settings(max_examples=50, deadline=None)
@@ -70,21 +49,6 @@ def test_logits_may_be_scaled_and_moved(scale: float, shift: float, other_scale:
     )
 
 
-def test_zero_at_the_teacher_scaled_and_moved() -> None:
-    logits = waves(4, 5)
-    assert float(standardized_kl(3 * logits - 2, logits)) == pytest.approx(0, abs=1e-12)
-
-
-@pytest.mark.parametrize("scale", [0.0, 1.0, 1e4, 1e15])
-def test_equal_and_huge_logits_have_finite_gradients(scale: float) -> None:
-    student = scale * torch.tensor([[1.0, 0.0, 0.0], [0.0, 0.0, 0.0]])
-    check_finite(standardized_kl, student, waves(2, 3, dtype=torch.float32))
-
-
-def test_logits_that_hardly_differ_have_finite_gradients() -> None:
-    check_finite(standardized_kl, torch.tensor([[1e-30, 0.0, 0.0]]), waves(1, 3, dtype=torch.float32))
-
-
 @pytest.mark.parametrize(("dtype", "classes"), [(torch.float32, 10), (torch.float64, 7)])
 def test_equal_logits_stay_as_they_are(dtype: torch.dtype, classes: int) -> None:
     """As if both were 0: the gradient is T (softmax(0) - softmax(teacher / T)) for each of B samples, far below 1."""
@@ -94,31 +58,8 @@ def test_equal_logits_stay_as_they_are(dtype: torch.dtype, classes: int) -> None
     assert float(gradient.abs().max()) < 1
 
 
-def test_half_precision() -> None:
-    check_half_precision(standardized_kl, 4 * waves(8, 10), 4 * waves(8, 10, phase=1.0))
-
-
 def test_the_term() -> None:
     student, teacher = ModelOutput(waves(3, 4)), ModelOutput(waves(3, 4, phase=1.0))
     terms = LogitStandardizationLoss(temperature=3.0)(student, teacher, MixedTarget.unmixed(torch.tensor([0, 1, 2])))
     value = standardized_kl(student.logits, teacher.logits, temperature=3.0)
     torch.testing.assert_close(terms, {"logit_standardization": value})
-
-
-def test_shapes_that_broadcast_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"equal shape \(B, K\): \(4, 3\), \(1, 3\)"):
-        standardized_kl(waves(4, 3), waves(1, 3))
-
-
-@pytest.mark.parametrize(
-    ("temperature", "words"),
-    [(0, "loss.temperature=0: must be above 0"), ("2", "loss.temperature='2': must be a number above 0")],
-)
-def test_range_errors(temperature: float, words: str) -> None:
-    with pytest.raises(InputError, match=words):
-        LogitStandardizationLoss(temperature=temperature)
-
-
-def test_a_missing_teacher_is_named() -> None:
-    with pytest.raises(ValueError, match="LogitStandardizationLoss needs a teacher"):
-        LogitStandardizationLoss()(ModelOutput(waves(2, 3)), None, MixedTarget.unmixed(torch.tensor([0, 1])))

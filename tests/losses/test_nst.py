@@ -6,19 +6,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from stkd_lightning.losses import Features, NSTLoss, neuron_selectivity
+from stkd_lightning.losses import NSTLoss, neuron_selectivity
 from stkd_lightning.tasks.types import MixedTarget
 from tests.losses.properties import (
     cells,
-    check_definition,
-    check_finite,
-    check_gradient,
-    check_half_precision,
-    check_order,
     dot,
     orthogonal,
     output,
-    probes,
     unit,
     waves,
 )
@@ -39,19 +33,6 @@ def nst_by_loops(student: Tensor, teacher: Tensor) -> float:
     for own, other in zip(map(neurons, student.tolist()), map(neurons, teacher.tolist()), strict=True):
         total += kernel(other, other) + kernel(own, own) - 2 * kernel(own, other)
     return total / len(student)
-
-
-@pytest.mark.parametrize(
-    ("student", "teacher"),
-    [
-        ((1, 1, 2, 2), (1, 3, 2, 2)),
-        ((3, 2, 4, 4), (3, 5, 2, 2)),
-        ((2, 3, 3, 2), (2, 2, 5, 6)),
-        ((2, 2, 3, 5), (2, 4, 4, 3)),
-    ],
-)
-def test_equals_the_definition(student: tuple[int, ...], teacher: tuple[int, ...]) -> None:
-    check_definition(neuron_selectivity, nst_by_loops, waves(*student), waves(*teacher, phase=1.0))
 
 
 @settings(max_examples=30, deadline=None)
@@ -88,48 +69,6 @@ def test_positions_turned_in_both_networks_change_nothing() -> None:
     torch.testing.assert_close(
         neuron_selectivity(*turned), neuron_selectivity(student, teacher), rtol=1e-10, atol=1e-12
     )
-
-
-def test_the_order_of_the_batch_does_not_matter() -> None:
-    check_order(neuron_selectivity, waves(5, 3, 2, 2), waves(5, 2, 2, 2, phase=1.0))
-
-
-@pytest.mark.parametrize("side", [2, 3])
-def test_gradient(side: int) -> None:
-    """Of a student at the teacher's resolution, and of one that is pooled to it."""
-    check_gradient(neuron_selectivity, waves(2, 2, side, side), waves(2, 3, 2, 2, phase=1.0))
-
-
-@pytest.mark.parametrize("channel", [0.0, 1.0])
-def test_finite_at_zero_and_constant_channels(channel: float) -> None:
-    student, teacher = waves(2, 3, 2, 2, dtype=torch.float32), waves(2, 3, 2, 2, phase=1.0, dtype=torch.float32)
-    student[0, 1], teacher[1, 2] = channel, channel
-    check_finite(neuron_selectivity, student, teacher)
-    check_finite(neuron_selectivity, torch.full((2, 3, 2, 2), channel), teacher)
-
-
-def test_half_precision_is_raised() -> None:
-    check_half_precision(neuron_selectivity, waves(4, 8, 4, 4), waves(4, 6, 2, 2, phase=1.0), relative=0.05, absolute=0)
-
-
-@pytest.mark.parametrize(
-    ("student", "teacher", "words"),
-    [
-        ((4, 3), (4, 3), r"need feature maps \(B, C, H, W\) of one batch: \(4, 3\), \(4, 3\)"),
-        ((4, 3, 2, 2), (4, 3), r"need feature maps .* \(4, 3, 2, 2\), \(4, 3\)"),
-        ((4, 3, 2, 2), (1, 3, 2, 2), r"of one batch: \(4, 3, 2, 2\), \(1, 3, 2, 2\)"),
-    ],
-)
-def test_errors(student: tuple[int, ...], teacher: tuple[int, ...], words: str) -> None:
-    with pytest.raises(ValueError, match=words):
-        neuron_selectivity(waves(*student), waves(*teacher))
-
-
-def test_reads_all_stages_by_default() -> None:
-    loss = NSTLoss()
-    loss.prepare(*probes())
-    stages = ("layer1", "layer2", "layer3")
-    assert loss.features == Features(stages, stages)
 
 
 def test_the_term_is_the_sum_over_the_stages() -> None:

@@ -7,20 +7,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from stkd_lightning.losses import Features, RKDLoss, relational
+from stkd_lightning.losses import RKDLoss, relational
 from stkd_lightning.tasks.types import MixedTarget
-from stkd_lightning.utilities.errors import InputError
 from tests.losses.properties import (
     Function,
-    check_definition,
-    check_finite,
-    check_gradient,
-    check_half_precision,
-    check_order,
     dot,
     orthogonal,
     output,
-    probes,
     unit,
     waves,
 )
@@ -55,16 +48,6 @@ def rkd_by_loops(student: Tensor, teacher: Tensor, distance_weight: float = 25.0
     distance = [huber(a - b) for a, b in zip(distances(own), distances(other), strict=True)]
     angle = [huber(a - b) for a, b in zip(cosines(own), cosines(other), strict=True)]
     return distance_weight * sum(distance) / len(distance) + angle_weight * sum(angle) / len(angle)
-
-
-@pytest.mark.parametrize(
-    "options", [{}, {"distance_weight": 1.0, "angle_weight": 0.0}, {"distance_weight": 0.0}], ids=str
-)
-@pytest.mark.parametrize(("student", "teacher"), [((3, 1), (3, 2)), ((5, 3), (5, 7)), ((4, 2, 2, 2), (4, 3, 1, 1))])
-def test_equals_the_definition(student: tuple[int, ...], teacher: tuple[int, ...], options: dict[str, float]) -> None:
-    check_definition(
-        partial(relational, **options), partial(rkd_by_loops, **options), waves(*student), waves(*teacher, phase=1.0)
-    )
 
 
 @settings(max_examples=30, deadline=None)
@@ -106,26 +89,6 @@ def test_a_common_factor_changes_nothing(function: Function) -> None:
     torch.testing.assert_close(function(100 * student, teacher), function(student, teacher / 100), rtol=1e-12, atol=0)
 
 
-@both_parts
-def test_the_order_of_the_batch_does_not_matter(function: Function) -> None:
-    check_order(function, waves(6, 3), waves(6, 2, 2, 2, phase=1.0))
-
-
-@both_parts
-def test_gradient(function: Function) -> None:
-    check_gradient(function, waves(4, 2, 2, 1), waves(4, 3, phase=1.0))
-
-
-@both_parts
-@pytest.mark.parametrize("sample", [[0.0, 0.0, 0.0], [1.0, 2.0, 3.0], [-1.0, -2.0, -3.0]])
-def test_finite_at_zero_equal_and_opposite_samples(sample: list[float], function: Function) -> None:
-    student = torch.tensor([[1.0, 2.0, 3.0], sample, [0.5, -1.0, 2.0]])
-    check_finite(function, student, waves(3, 4, dtype=torch.float32))
-    check_finite(function, waves(3, 4, dtype=torch.float32), student)
-    check_finite(function, torch.ones(3, 4), student)
-    check_finite(function, student, torch.ones(3, 4))
-
-
 def test_equal_samples_are_a_pair_too() -> None:
     """The mean is over pairs of different samples, whatever their distance: the loss does not jump where it is 0."""
     student, teacher = waves(4, 3), waves(4, 5, phase=1.0)
@@ -140,29 +103,6 @@ def test_close_samples_keep_their_distance_in_float32() -> None:
     student, teacher = (100 + 0.01 * waves(6, 4)).float(), waves(6, 5, phase=1.0).float()
     expected = rkd_by_loops(student, teacher, distance_weight=1.0, angle_weight=0.0)
     assert float(DISTANCE(student, teacher)) == pytest.approx(expected, rel=1e-5)
-
-
-def test_half_precision_is_raised() -> None:
-    check_half_precision(relational, waves(8, 4, 2, 2), waves(8, 10, phase=1.0), relative=0.02)
-
-
-def test_errors() -> None:
-    with pytest.raises(InputError, match="a loss over pairs of samples needs a batch of at least 2, this one has 1"):
-        relational(waves(1, 3), waves(1, 3))
-    with pytest.raises(ValueError, match=r"student and teacher features need one batch: \(4, 3\), \(2, 3\)"):
-        relational(waves(4, 3), waves(2, 3))
-
-
-@pytest.mark.parametrize("name", ["distance_weight", "angle_weight"])
-def test_range_errors(name: str) -> None:
-    with pytest.raises(InputError, match=f"loss.{name}=-1: must be at least 0 and finite; the nearest is 0"):
-        RKDLoss(**{name: -1})
-
-
-def test_reads_the_pooled_features_by_default() -> None:
-    loss = RKDLoss()
-    loss.prepare(*probes())
-    assert loss.features == Features(("avgpool",), ("avgpool",))
 
 
 def test_term() -> None:

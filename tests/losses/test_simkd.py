@@ -16,12 +16,7 @@ from stkd_lightning.models import FeatureTap, NetworkInspector, create_model, re
 from stkd_lightning.tasks.types import MixedTarget
 from stkd_lightning.teacher import FrozenTeacher
 from stkd_lightning.utilities.errors import InputError
-from tests.losses.maps import array, mean_square, pooled
 from tests.losses.properties import (
-    check_definition,
-    check_gradient,
-    check_half_precision,
-    check_order,
     output,
     waves,
 )
@@ -40,38 +35,11 @@ def reusing(student: str = "resnet8", teacher: str = "resnet8x4") -> nn.Module:
     return reuse_classifier(create_model(student, num_classes=10), create_model(teacher, num_classes=10))
 
 
-@pytest.mark.parametrize(("own_side", "other_side"), [(4, 4), (4, 2), (2, 4), (3, 5)])
-def test_equals_the_definition(own_side: int, other_side: int) -> None:
-    def by_loops(student: Tensor, teacher: Tensor) -> float:
-        side = min(own_side, other_side)
-        return mean_square(pooled(array(student), side), pooled(array(teacher), side))
-
-    student, teacher = waves(2, 3, own_side, own_side), waves(2, 3, other_side, other_side, phase=1.0)
-    check_definition(simkd, by_loops, student, teacher)
-
-
 def test_hand_computed_case() -> None:
     """The teacher's maps average to 1 and 2, the student's are 0 and 4: (1 + 4) / 2."""
     teacher = torch.tensor([[0.0, 1.0, 1.0, 2.0], [2.0, 2.0, 2.0, 2.0]], dtype=torch.float64).view(2, 1, 2, 2)
     student = torch.tensor([0.0, 4.0], dtype=torch.float64).view(2, 1, 1, 1)
     assert float(simkd(student, teacher)) == 2.5
-
-
-def test_gradient() -> None:
-    check_gradient(simkd, waves(2, 2, 2, 2), waves(2, 2, 4, 4, phase=1.0))
-
-
-def test_the_order_of_the_batch_does_not_matter() -> None:
-    check_order(simkd, waves(6, 2, 3, 3), waves(6, 2, 3, 3, phase=1.0))
-
-
-def test_zero_at_the_teacher() -> None:
-    assert float(simkd(waves(2, 3, 4, 4), waves(2, 3, 4, 4))) == 0
-
-
-@pytest.mark.parametrize("side", [4, 2])
-def test_half_precision(side: int) -> None:
-    check_half_precision(simkd, waves(4, 3, 4, 4), waves(4, 3, side, side, phase=1.0))
 
 
 @settings(max_examples=25, deadline=None)

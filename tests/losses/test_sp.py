@@ -8,19 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from stkd_lightning.losses import Features, SPLoss, similarity_preserving
+from stkd_lightning.losses import SPLoss, similarity_preserving
 from stkd_lightning.tasks.types import MixedTarget
-from stkd_lightning.utilities.errors import InputError
 from tests.losses.properties import (
-    check_definition,
-    check_finite,
-    check_gradient,
-    check_half_precision,
-    check_order,
     dot,
     orthogonal,
     output,
-    probes,
     unit,
     waves,
 )
@@ -37,14 +30,6 @@ def sp_by_loops(student: Tensor, teacher: Tensor) -> float:
     for own, other in zip(similarities(student), similarities(teacher), strict=True):
         total += sum((a - b) ** 2 for a, b in zip(own, other, strict=True))
     return total / len(student) ** 2
-
-
-@pytest.mark.parametrize(
-    ("student", "teacher"),
-    [((2, 1), (2, 3)), ((4, 3), (4, 7)), ((5, 2, 3, 3), (5, 4, 2, 2)), ((3, 6), (3, 2, 4, 1))],
-)
-def test_equals_the_definition(student: tuple[int, ...], teacher: tuple[int, ...]) -> None:
-    check_definition(similarity_preserving, sp_by_loops, waves(*student), waves(*teacher, phase=1.0))
 
 
 @settings(max_examples=30, deadline=None)
@@ -80,40 +65,6 @@ def test_the_scale_of_one_sample_matters() -> None:
     assert float(similarity_preserving(scaled, teacher)) != pytest.approx(
         float(similarity_preserving(student, teacher)), rel=1e-3
     )
-
-
-def test_the_order_of_the_batch_does_not_matter() -> None:
-    check_order(similarity_preserving, waves(6, 3), waves(6, 2, 2, 2, phase=1.0))
-
-
-def test_gradient() -> None:
-    check_gradient(similarity_preserving, waves(4, 2, 2, 2), waves(4, 3, phase=1.0))
-
-
-@pytest.mark.parametrize("sample", [[0.0, 0.0, 0.0], [1.0, 2.0, 3.0], [-1.0, -2.0, -3.0]])
-def test_finite_at_zero_equal_and_opposite_samples(sample: list[float]) -> None:
-    student = torch.tensor([[1.0, 2.0, 3.0], sample, [0.5, -1.0, 2.0]])
-    check_finite(similarity_preserving, student, waves(3, 4, dtype=torch.float32))
-    check_finite(similarity_preserving, waves(3, 4, dtype=torch.float32), student)
-    check_finite(similarity_preserving, torch.zeros(3, 4), student)
-
-
-def test_half_precision_is_raised() -> None:
-    check_half_precision(similarity_preserving, waves(8, 4, 2, 2), waves(8, 10, phase=1.0), relative=0.02)
-
-
-def test_errors() -> None:
-    with pytest.raises(InputError, match="a loss over pairs of samples needs a batch of at least 2, this one has 1"):
-        similarity_preserving(waves(1, 3), waves(1, 3))
-    with pytest.raises(ValueError, match=r"student and teacher features need one batch: \(4, 3\), \(2, 3\)"):
-        similarity_preserving(waves(4, 3), waves(2, 3))
-
-
-def test_reads_the_last_stage_by_default() -> None:
-    loss = SPLoss()
-    loss.prepare(*probes())
-    assert loss.features == Features(("layer3",), ("layer3",))
-    assert loss.smallest_batch == 2
 
 
 def test_term() -> None:

