@@ -15,7 +15,7 @@ LONGEST = 120  # characters of a name; W&B allows 128
 
 
 def run_names(loggers: Any, *, name: str, group: str | None, tags: list[str]) -> dict[str, Any]:
-    """Return id, name, group and tags of the dashboards' runs by option, for example ``wandb.id``, unless the user set them.
+    """Return the dashboards' id, name, group and tags that the user has not set, by option: ``wandb.id``.
 
     Args:
         loggers: nodes of the configuration by name; loggers with runs have an option ``id``.
