@@ -18,7 +18,7 @@ def check_mixable(loss: nn.Module, mixup: "Mixup") -> None:
     """Refuse to mix for a loss that is not defined on virtual samples.
 
     Raises:
-        InputError: names the loss; in a sum its part.
+        InputError: names the loss, or the part of a sum.
     """
     if mixup.mixes and not getattr(loss, "mixable", True):
         *_, part = (m for m in loss.modules() if not getattr(m, "mixable", True))
@@ -29,14 +29,14 @@ class Mixup(nn.Module):
     """Mix each sample with k - 1 others of the global batch.
 
     Partners and weights are a function of (seed, epoch, batch), so a sweep over losses sees the same virtual
-    samples in every run. Over several ranks the partners come from the global batch, which is gathered.
+    samples in every run. With several ranks, partners come from the gathered global batch.
 
     Args:
         alpha: parameter a > 0 of Beta(a, a) for k = 2, of the symmetric Dirichlet for k > 2.
         k: samples in one combination, >= 2.
         per_sample: draw weights for each sample instead of once for the batch.
         probability: chance in [0, 1] that a batch is mixed at all.
-        fraction: share in [0, 1] of a mixed batch's samples that are mixed; the others stay as they are.
+        fraction: share in [0, 1] of a mixed batch's samples that are mixed; the rest stay unmixed.
         seed: >= 0.
 
     Raises:
@@ -97,7 +97,7 @@ class Mixup(nn.Module):
 
         Args:
             batch: inputs ``(B, ...)`` float and labels ``(B, ...)``; the rank's slice of the global batch.
-            context: epoch and batch, which fix the draw; without it torch's global generator does.
+            context: epoch and batch, which determine the draw; ``None``: torch's global generator does.
             target: makes the target of labels ``(B, k, ...)`` and weights ``(B, k)``, as ``Task.target`` does.
 
         Raises:
@@ -116,7 +116,7 @@ class Mixup(nn.Module):
         partner = torch.from_numpy(partners[mine]).to(images.device, non_blocking=True)
         dtype = torch.promote_types(images.dtype, torch.float32)
         weight = torch.from_numpy(weights[mine]).to(dtype).to(images.device, non_blocking=True)
-        if weights[:, 0].min() == 1:  # no sample of the global batch is mixed; every rank sees so
+        if weights[:, 0].min() == 1:  # no sample of the global batch is mixed, on any rank
             return VirtualBatch(images, target(gather(labels)[partner], weight))
         everyone = gather(images)
         shape = (-1,) + (1,) * (images.ndim - 1)
