@@ -1,14 +1,13 @@
 """Accuracy of methods, data sets and settings, a table of runs at a time.
 
-    python benchmarks/accuracy.py table=A                 # what is not there yet; killed, it goes on where it was
+    python benchmarks/accuracy.py table=A                 # run what is missing; resumes after an interruption
     python benchmarks/accuracy.py table=B parts=resnet56_resnet20 rows=KD,STKD seeds=0,1
-    python benchmarks/accuracy.py show=true               # only write what there is into the README
+    python benchmarks/accuracy.py show=true               # only write existing results into the README
 
-Tables are defined in benchmarks/tables/. Each run is the train command as a user runs it, students selected on
-validation images and test images read once; when it is finished, its figures are kept as a file of their own in
-benchmarks/results/accuracy/, which is what the README's tables are made of. Figures that another table has of the same
-settings are taken from there. Data are looked for in ``$STKD_DATA`` or ``data``; checkpoints stay in
-``outputs/accuracy``.
+benchmarks/tables/ defines the tables. Each run is the train command of a user: students are selected on validation
+images, and test images are used once. A finished run writes a file to benchmarks/results/accuracy/; the README's tables
+are generated from these files. Results of another table with the same settings are reused. The data are in
+``$STKD_DATA`` or ``data``; checkpoints stay in ``outputs/accuracy``.
 """
 
 import json
@@ -31,7 +30,7 @@ from stkd_lightning.utilities.files import write_json
 from stkd_lightning.utilities.paths import key_of
 
 OPTIONS = {"table": "A", "parts": "", "rows": "", "seeds": "", "work": "outputs/accuracy", "show": False}
-# What a run's summary says of it beside how it was started.
+# Entries of a run's summary that are kept, beside its options.
 KEPT = ("seed", "student", "teacher", "seconds", "images_per_second", "versions", "hardware")
 
 
@@ -46,19 +45,19 @@ class Job:
 
     @property
     def settings(self) -> list[str]:
-        """The options that it is started with, beside where things lie."""
+        """The options of the run, without its paths."""
         return tabulated.settings(self.table, self.part, self.row, self.seed)
 
     @property
     def done(self) -> bool:
-        """Whether its figures are there, of the same settings."""
+        """True if there are results of the same settings."""
         return tabulated.record(self.table, self.part, self.row, self.seed) is not None
 
     def keep(self, figures: Record) -> None:
-        """Write its figures, of which a table without test images leaves those out.
+        """Write the results of the run; a table without test images leaves out the results on them.
 
         Raises:
-            InputError: they are of other data or of another teacher than the part's others, beside which they mislead.
+            InputError: the run has other data or another teacher than earlier runs of the part.
         """
         for other in tabulated.records(self.table, self.part):
             if odd := tabulated.apart(figures, other):
@@ -74,7 +73,7 @@ class Job:
 
 
 def jobs(table: Table, options: DictConfig) -> Iterator[Job]:
-    """Yield a table's runs, a whole pass over the rows for each seed."""
+    """Yield a table's runs, seed by seed, and for each seed row by row."""
     parts = _chosen(options.parts, table.parts, "part")
     rows = _chosen(options.rows, table.rows, "row")
     seeds = [int(word) for word in _chosen(options.seeds, {str(seed): seed for seed in table.seeds}, "seed")]
@@ -92,10 +91,10 @@ def _chosen(words: Any, known: dict[str, Any], kind: str) -> list[str]:
 
 
 def run(job: Job, work: Path) -> None:
-    """Run a job, or the rest of it, and keep its figures."""
+    """Start or resume a job, and write its results."""
     data = Path(os.environ.get("STKD_DATA", "data")).absolute()
     name = record_file(job.table, job.part, job.row, job.seed).stem
-    folder = work / job.table.name / job.part / f"{name}-{key_of(job.settings)}"  # other settings, other folder
+    folder = work / job.table.name / job.part / f"{name}-{key_of(job.settings)}"  # one folder for each setting
     places = [f"dataset.data_dir={data}", f"hydra.run.dir='{folder}'", "resume=auto", "logger=csv"]
     command = [sys.executable, "-m", "stkd_lightning.train", *job.settings, *places]
     start = time.monotonic()
@@ -103,8 +102,8 @@ def run(job: Job, work: Path) -> None:
     with log.open("a") as written, subprocess.Popen(command, stdout=written, stderr=written) as child:
         try:
             code = child.wait()
-        except SystemExit as asked_to:  # the run saves itself, and is waited for
-            if asked_to.code != 128 + signal.SIGINT:  # a terminal tells the run, too
+        except SystemExit as asked_to:  # the run saves its state; wait for it
+            if asked_to.code != 128 + signal.SIGINT:  # a terminal sends SIGINT to the run as well
                 child.terminate()
             raise
     if code:
@@ -120,7 +119,7 @@ def run(job: Job, work: Path) -> None:
 
 
 def asked() -> tuple[DictConfig, Table, list[Job]]:
-    """Return the options of the command line, and the table and its runs that they name.
+    """Return the options of the command line, and the table and the runs that they name.
 
     Raises:
         InputError: an unknown option, table, part, row or seed.
@@ -138,7 +137,7 @@ def asked() -> tuple[DictConfig, Table, list[Job]]:
 
 
 def fill(table: Table, every: list[Job], work: Path) -> None:
-    """Run what is missing of a table, and have the README show what there is, also when that ends early."""
+    """Run the missing runs of a table, and update the README, also after an interruption."""
     work.mkdir(parents=True, exist_ok=True)
     left = [job for job in every if not job.done]
     print(f"table {table.name}: {len(every)} runs, {len(left)} to do; results in {RESULTS}", flush=True)
@@ -155,7 +154,7 @@ def fill(table: Table, every: list[Job], work: Path) -> None:
 
 
 def main() -> None:
-    """Run what is missing of a table, and bring the README up to date."""
+    """Run the missing runs of a table, and update the README."""
     for one in (signal.SIGTERM, signal.SIGINT):
         signal.signal(one, lambda number, _: sys.exit(128 + number))
     try:

@@ -1,4 +1,4 @@
-"""The trainings that are compared: the literature's loop, torchdistill, a plain Lightning module, and ours."""
+"""The compared trainings: the literature's loop, torchdistill, a plain Lightning module, and this package."""
 
 import copy
 import os
@@ -26,27 +26,27 @@ from stkd_lightning.losses import STKDLoss
 from stkd_lightning.models import create_model
 from stkd_lightning.tasks.types import Batch, StepContext
 from stkd_lightning.teacher import FrozenTeacher
-from stkd_lightning.teacher.replay import Recording, Replay
+from stkd_lightning.teacher.replay import RecordedPass, open_pass
 from stkd_lightning.utilities.memory import keep_freed_memory
 
 ALPHA, TEMPERATURE = 0.9, 4.0
 
 
 def networks(pair: tuple[str, str]) -> tuple[nn.Module, nn.Module]:
-    """Return teacher and student with first weights; speed does not ask what they have learned."""
+    """Return teacher and student with initial weights, which do not affect the speed."""
     torch.manual_seed(0)
     return create_model(pair[0], 100), create_model(pair[1], 100)
 
 
 def mixed(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, float]:
-    """Mix a batch as the literature's code does."""
+    """Mix a batch like the literature's code."""
     weight = float(torch.distributions.Beta(1.0, 1.0).sample())
     partner = torch.randperm(len(images), device=images.device)
     return weight * images + (1 - weight) * images[partner], labels[partner], weight
 
 
 def objective(student: Tensor, teacher: Tensor, labels: Tensor, others: Tensor, weight: float) -> Tensor:
-    """Return STKD's objective as a loop would have it."""
+    """Return STKD's objective, written for a plain loop."""
     hard = weight * F.cross_entropy(student, labels) + (1 - weight) * F.cross_entropy(student, others)
     log_student = F.log_softmax(student / TEMPERATURE, 1)
     soft = F.kl_div(log_student, F.softmax(teacher / TEMPERATURE, 1), reduction="batchmean") * TEMPERATURE**2
@@ -54,7 +54,7 @@ def objective(student: Tensor, teacher: Tensor, labels: Tensor, others: Tensor, 
 
 
 def reference(connection: Connection, pair: tuple[str, str], batch_size: int) -> None:
-    """The literature's recipe: float32, a DataLoader with torchvision's transforms, a loop."""
+    """Train with the literature's recipe: float32, a DataLoader with torchvision's transforms, a plain loop."""
     teacher, student = (n.to(device()) for n in networks(pair))
     teacher.eval()
     optimizer = torch.optim.SGD(student.parameters(), lr=0.05, momentum=0.9, weight_decay=5e-4)
@@ -69,12 +69,12 @@ def reference(connection: Connection, pair: tuple[str, str], batch_size: int) ->
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-            loss.item()  # kept by its meters
+            loss.item()  # read by the recipe's meters
             pacer.after_step()
 
 
 def torchdistill(connection: Connection, pair: tuple[str, str], batch_size: int) -> None:
-    """The package torchdistill: its DistillationBox with its KDLoss, on images as they are, which is less work."""
+    """Train with torchdistill's DistillationBox and KDLoss, without mixing, which is less work."""
     from torchdistill.core.distillation import get_distillation_box
 
     teacher, student = (n.to(device()) for n in networks(pair))
@@ -125,7 +125,7 @@ def torchdistill(connection: Connection, pair: tuple[str, str], batch_size: int)
 
 
 class Plain(L.LightningModule):
-    """What one writes by hand."""
+    """A distillation module written by hand."""
 
     def __init__(self, teacher: nn.Module, student: nn.Module) -> None:
         super().__init__()
@@ -145,7 +145,7 @@ class Plain(L.LightningModule):
 
 
 class Pacing(L.Callback):
-    """Tells the pacer of every step."""
+    """Callback that reports every step to the pacer."""
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
@@ -158,7 +158,7 @@ class Pacing(L.Callback):
 
 
 def unseen() -> dict[str, Any]:
-    """Return the options of a rich bar on a terminal that nobody looks at."""
+    """Return the options of a rich progress bar on a terminal without a display."""
     return {"force_terminal": True, "file": open(os.devnull, "w")}
 
 
@@ -170,7 +170,7 @@ def fit(
     precision: str,
     bar: L.Callback | None,
 ) -> None:
-    """Train by Lightning, with a progress bar and a CSV log where they are given, until the pacer stops it."""
+    """Train with Lightning, with the given progress bar and CSV log, until the pacer stops it."""
     quiet()
     warnings.filterwarnings("ignore")
     trainer = L.Trainer(
@@ -191,15 +191,15 @@ def fit(
 
 
 def plain_lightning(connection: Connection, pair: tuple[str, str], batch_size: int, folder: Path) -> None:
-    """A Lightning module written by hand, in float32, on the literature's loader."""
+    """Train a Lightning module written by hand, in float32, with the literature's loader."""
     from lightning.pytorch.callbacks import RichProgressBar
 
     bar = RichProgressBar(console_kwargs=unseen())
     fit(Plain(*networks(pair)), data.loader(batch_size), connection, folder, "32-true", bar)
 
 
-def distillation(pair: tuple[str, str], *, compile: bool = False, replay: Replay | None = None) -> DistillationModule:
-    """Return our module for a pair."""
+def distillation(pair: tuple[str, str], *, compile: bool = False, replay: Path | None = None) -> DistillationModule:
+    """Return this package's module for a pair of networks."""
     teacher, student = networks(pair)
     return DistillationModule(
         student,
@@ -212,17 +212,16 @@ def distillation(pair: tuple[str, str], *, compile: bool = False, replay: Replay
     )
 
 
-def recorded(folder: Path, batches: int, batch_size: int, epochs: int = 4) -> Replay:
-    """Return a replay that holds some epochs of logits; what they say does not matter to speed."""
-    replay, images = Replay(folder), torch.empty(batch_size, 0)
-    logits = torch.randn(batch_size, 100).bfloat16()
+def recorded(folder: Path, batches: int, batch_size: int, epochs: int = 4) -> Path:
+    """Record some epochs of logits in a replay folder, and return it; their values do not affect the speed."""
+    images, logits = torch.empty(batch_size, 0), torch.randn(batch_size, 100).bfloat16()
     for epoch in range(epochs):
-        one = replay.open(f"epoch-{epoch}", batches)
-        if isinstance(one, Recording):
+        epoch_pass = open_pass(folder, f"epoch-{epoch}", batches)
+        if isinstance(epoch_pass, RecordedPass):
             for position in range(batches):
-                one.logits(position, images, lambda: logits)
-        one.end()
-    return replay
+                epoch_pass.logits(position, images, lambda: logits)
+        epoch_pass.end()
+    return folder
 
 
 def ours(
@@ -234,7 +233,7 @@ def ours(
     compile: bool = False,
     replay: bool = False,
 ) -> None:
-    """Our module under Lightning's trainer."""
+    """Train this package's module with Lightning's trainer."""
     batches = data.data_module(batch_size=batch_size, validation_fraction=0)
     count = len(batches.train_dataloader())
     kept = recorded(folder / "replay", count, batch_size) if replay else None
@@ -249,14 +248,14 @@ def ours(
 
 
 class _AtDevice:
-    """A trainer's only word that a data module asks for."""
+    """The part of a trainer that a data module reads."""
 
     class strategy:  # noqa: N801
         root_device = device()
 
 
 def epochs(batch_size: int) -> Iterator[tuple[StepContext, Batch]]:
-    """Yield our batches for ever."""
+    """Yield this package's batches without end."""
     module = data.data_module(batch_size=batch_size, validation_fraction=0)
     module.trainer = _AtDevice()  # type: ignore[assignment]
     batches, epoch = module.train_dataloader(), 0
@@ -268,7 +267,7 @@ def epochs(batch_size: int) -> Iterator[tuple[StepContext, Batch]]:
 
 
 def bare(connection: Connection, pair: tuple[str, str], batch_size: int, precision: str, compile: bool = False) -> None:
-    """Our module's parts in a loop without Lightning: what a step costs by itself."""
+    """Train this package's module in a loop without Lightning."""
     keep_freed_memory()
     module = distillation(pair, compile=compile).to(device())
     optimizer = cifar_sgd(module.student.parameters())
@@ -285,7 +284,7 @@ def bare(connection: Connection, pair: tuple[str, str], batch_size: int, precisi
 def parts(
     connection: Connection, pair: tuple[str, str], batch_size: int, precision: str, compile: bool = False
 ) -> None:
-    """The same loop with a clock at each part, which on a GPU has it wait where it otherwise would not."""
+    """Train in the same loop and time each part; on a GPU this adds waits."""
     keep_freed_memory()
     module = distillation(pair, compile=compile).to(device())
     optimizer = cifar_sgd(module.student.parameters())
@@ -318,7 +317,7 @@ def parts(
 
 
 class Trivial(nn.Module):
-    """A network that costs nothing."""
+    """A network without cost."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -329,7 +328,7 @@ class Trivial(nn.Module):
 
 
 class PlainStep(L.LightningModule):
-    """The work of our module under the least of Lightning: no schedule, no log, no callbacks."""
+    """This package's module with the least of Lightning: no schedule, no log, no callbacks."""
 
     def __init__(self, module: DistillationModule) -> None:
         super().__init__()
@@ -345,12 +344,13 @@ class PlainStep(L.LightningModule):
 
 
 def trivial(connection: Connection, folder: Path, framework: str) -> None:
-    """Networks that cost nothing, so that what is left is the framework.
+    """Train networks without cost, to measure the cost of the framework.
 
     Args:
-        connection: to the one who asks for steps.
-        folder: for logs.
-        framework: ``ours``: all that a run has; ``lightning``: nothing but its loop; ``bare``: a loop without it.
+        connection: connection to the process that requests steps.
+        folder: folder for logs.
+        framework: ``ours``: everything in a run; ``lightning``: only Lightning's loop; ``bare``: a loop without
+            Lightning.
     """
     keep_freed_memory()
     student = Trivial()

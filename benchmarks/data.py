@@ -1,4 +1,4 @@
-"""CIFAR-100 for all trainings; noise of the same shape where it is not at hand, which costs the same."""
+"""CIFAR-100 for all trainings; if it is missing, noise of the same shape, at the same cost."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -17,12 +17,12 @@ from stkd_lightning.data.arrays import RawData, RawSplit
 
 
 class NoiseDataModule(ArrayDataModule):
-    """Noise of CIFAR-100's shape.
+    """Data module with noise of CIFAR-100's shape.
 
     Args:
-        data_dir: not read.
-        count: of training images.
-        options: those of ``ArrayDataModule``.
+        data_dir: ignored.
+        count: number of training images.
+        options: options of ``ArrayDataModule``.
     """
 
     name = "noise"
@@ -55,7 +55,7 @@ class NoiseDataModule(ArrayDataModule):
 
 
 def data_module(**options: Any) -> ArrayDataModule:
-    """Return CIFAR-100 from ``$STKD_DATA`` or ``data``, else noise."""
+    """Return CIFAR-100 from ``$STKD_DATA`` or ``data``; if it is missing, noise."""
     folder = Path(os.environ.get("STKD_DATA", "data"))
     if (folder / "cifar-100-python").is_dir():
         return CIFAR100DataModule(folder, **options)
@@ -63,13 +63,13 @@ def data_module(**options: Any) -> ArrayDataModule:
 
 
 class Images(Dataset[tuple[Tensor, int]]):
-    """What the literature's code does: one image at a time, by way of Pillow and torchvision's transforms.
+    """Data set of the literature's code: one image at a time, with Pillow and torchvision's transforms.
 
     Args:
         images: ``(N, 3, 32, 32)`` uint8.
         labels: ``(N,)``.
-        mean: of each channel, in units of 1.
-        std: likewise.
+        mean: mean of each channel, of values in [0, 1].
+        std: standard deviation of each channel.
     """
 
     def __init__(
@@ -95,11 +95,12 @@ class Images(Dataset[tuple[Tensor, int]]):
 def dataset() -> Images:
     """Return the training images."""
     module = data_module()
-    return Images(*module.arrays.splits["train"], module.mean, module.std)
+    split = module.arrays.splits["train"]
+    return Images(split.images.numpy(), split.labels.numpy(), module.mean, module.std)
 
 
 def loader(batch_size: int, images: Images | None = None) -> DataLoader:
-    """Return the literature's loader, with a worker for each core."""
+    """Return the literature's loader, with one worker per core."""
     return DataLoader(
         dataset() if images is None else images,
         batch_size=batch_size,

@@ -1,9 +1,9 @@
-"""What Lightning and our callbacks add to a step, with networks that cost nothing, on one thread.
+"""Time that Lightning and the callbacks add to a step, with networks without cost, on one thread.
 
     python benchmarks/framework.py
 
-Three loops over the same batches, mixing and loss take turns: ours under Lightning with progress bar, log and schedule;
-the same work under the least of Lightning; a loop without it. A minute on 2 cores.
+Three loops with the same batches, mixing and loss take turns: Lightning with progress bar, log and schedule; the least
+of Lightning; a loop without Lightning. About one minute on 2 cores.
 Writes benchmarks/results/framework_<device>.json.
 """
 
@@ -22,7 +22,7 @@ LOOPS = ("ours", "lightning", "bare")
 
 
 def measure(folder: Path, rounds: int, steps: int) -> dict[str, float]:
-    """Return milliseconds of a step by loop, the median of rounds."""
+    """Return the milliseconds per step of each loop, the median over the rounds."""
     field = {n: Contestant(contestants.trivial, {"folder": folder / n, "framework": n}, threads=1) for n in LOOPS}
     times: dict[str, list[float]] = {name: [] for name in LOOPS}
     for one in field.values():

@@ -1,10 +1,10 @@
-"""How long teachers and students take for a batch: in torch, as a program of torch.export, and in onnxruntime.
+"""Latency of teachers and students for a batch: in torch, as a torch.export program, and in onnxruntime.
 
-    python benchmarks/latency.py                       # CPU, all cores; on a GPU where there is one
+    python benchmarks/latency.py                       # on a GPU if there is one, else on all cores of the CPU
     python benchmarks/latency.py --threads 1
 
-Networks of random weights, which take as long as trained ones, on 32x32 images in float32, teacher and student and all
-ways to run them in turns. onnxruntime runs on the CPU. About 2 minutes on 2 cores.
+Networks have random weights, which do not affect the latency; images are 32x32 in float32. Teacher, student and all
+ways to run them take turns. onnxruntime runs on the CPU. About 2 minutes on 2 cores.
 Writes benchmarks/results/latency_<device>.json.
 """
 
@@ -34,7 +34,7 @@ Way = Callable[[Tensor], Tensor]
 
 
 def ways(name: str, device: torch.device, folder: Path) -> dict[str, Way]:
-    """Return the ways to run a network of the zoo."""
+    """Return the ways to run a built-in network, by name."""
     names = tuple(map(str, range(CLASSES)))
     facts = StudentFacts({}, {}, names, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25), SIZE, {"name": name})
     torch.manual_seed(0)
@@ -51,7 +51,7 @@ def ways(name: str, device: torch.device, folder: Path) -> dict[str, Way]:
 
 
 def of_pair(pair: tuple[str, str], batches: list[int], rounds: int, device: torch.device) -> dict[str, Any]:
-    """Return milliseconds of each way and batch, of teacher and student, and the student's share."""
+    """Return for each way and batch size the milliseconds of teacher and student, and their ratio."""
     print(f"{pair[0]}, {pair[1]}", flush=True)
     with tempfile.TemporaryDirectory() as name:
         made = {one: ways(one, device, Path(name) / one) for one in pair}

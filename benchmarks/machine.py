@@ -1,4 +1,4 @@
-"""What a figure was measured on, and whether it was measured alone."""
+"""Hardware, versions and other load of the machine that runs a benchmark."""
 
 import subprocess
 import time
@@ -11,34 +11,32 @@ import torch
 from stkd_lightning.commands.training.precision import has_bfloat16
 from stkd_lightning.reporting.summary import environment
 
-BUSY = 10.0  # percent of all cores that others may use; on 2 cores a second busy process divides speeds by ten
+BUSY = 10.0  # percent of all cores; on 2 cores a second busy process makes the training ten times slower
 
 
 def device() -> torch.device:
-    """Return where benchmarks run."""
+    """Return the device for benchmarks."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def synchronize() -> None:
-    """Wait for the device."""
+    """Wait until the device has finished."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
 
 
 def alone() -> float:
-    """Say so if others use this machine, and return the percentage of its cores that they do."""
-    busy = psutil.cpu_percent(interval=1.0)  # this process sleeps meanwhile
+    """Return the load of other processes in percent of all cores; print a warning if it is high."""
+    busy = psutil.cpu_percent(interval=1.0)  # this process sleeps during the interval
     if busy > BUSY:
-        print(
-            f"warning: other processes use {busy:.0f} % of this machine; figures measured so are of no use", flush=True
-        )
+        print(f"warning: other processes use {busy:.0f} % of this machine; the results are unreliable", flush=True)
     return busy
 
 
 def matrix_peak(dtype: torch.dtype, seconds: float = 1.0) -> float:
-    """Return the floating-point operations per second of the best matrix product that this machine's libraries do.
+    """Return the highest rate of floating-point operations per second in a matrix product or a convolution.
 
-    As a product and as a convolution: on some CPUs the library behind one of them does not know the hardware well.
+    Both are measured, since on some CPUs the library for one of them is not tuned to the hardware.
     """
     size = 8192 if torch.cuda.is_available() else 2048
     left, right = (torch.randn(size, size, device=device()).to(dtype) for _ in range(2))
@@ -60,7 +58,7 @@ def matrix_peak(dtype: torch.dtype, seconds: float = 1.0) -> float:
 
 
 def facts() -> dict[str, Any]:
-    """Return hardware, versions and the commit that is measured."""
+    """Return hardware, versions and commit."""
     root = Path(__file__).parents[1]
 
     def git(*words: str) -> str:

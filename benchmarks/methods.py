@@ -1,10 +1,10 @@
-"""What a step of each method costs, against a step of KD on the same images.
+"""Cost of a training step of each method, relative to a step of KD on the same images.
 
     python benchmarks/methods.py
 
-Each objective of conf/loss, with the mixing and the settings that it comes with, trains on one pair of networks in the
-precision that is best for it, eagerly; all take turns, a step each, many rounds. A ratio is the median over the rounds
-of a step to the mean of the KD steps before and after it. About 5 minutes on 2 cores.
+Each objective of conf/loss, with its mixing and settings, trains one pair of networks in its best precision, without
+compilation. The methods take turns, one step each, for many rounds. In each round the time of a step is divided by the
+mean of the KD steps before and after it; the result is the median. About 5 minutes on 2 cores.
 Writes benchmarks/results/methods_<device>.json.
 """
 
@@ -32,17 +32,17 @@ from stkd_lightning.utilities.random import seeded
 
 RESULTS = Path(__file__).parent / "results"
 REFERENCE = "kd"
-WARM_UP = 2  # rounds, in which memory is allocated
+WARM_UP = 2  # rounds that allocate memory
 
 
 class Training:
-    """A student on its way by one method.
+    """Training of a student with one method.
 
     Args:
-        method: a name of conf/loss.
-        pair: teacher and student, names of the zoo.
-        num_samples: of the data.
-        device: where it trains.
+        method: name of a file in conf/loss.
+        pair: names of teacher and student.
+        num_samples: number of training images.
+        device: device for the training.
     """
 
     def __init__(self, method: str, pair: tuple[str, str], num_samples: int, device: torch.device) -> None:
@@ -58,7 +58,7 @@ class Training:
         self.device = device
 
     def step(self, batch: Batch, position: int) -> float:
-        """Train on a batch, and return the seconds that it took."""
+        """Train on a batch, and return the time in seconds."""
         context = StepContext(0, 240, position, batch.indices)
         machine.synchronize()
         start = time.perf_counter()
@@ -72,7 +72,7 @@ class Training:
 
 
 def measure(methods: list[str], pair: tuple[str, str], batch_size: int, rounds: int) -> dict[str, float]:
-    """Return each method's step relative to KD's."""
+    """Return the cost of each method's step relative to KD's."""
     device, data = machine.device(), data_module(batch_size=batch_size)
     count = len(data.arrays.splits["train"].labels)
     with composing():

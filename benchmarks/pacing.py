@@ -1,4 +1,4 @@
-"""Trainings that live side by side and take turns, so that what disturbs one disturbs all."""
+"""Trainings in parallel processes that take turns, so that other load affects all of them equally."""
 
 import multiprocessing
 import os
@@ -15,15 +15,15 @@ from machine import synchronize
 
 
 class FinishedError(Exception):
-    """Ends a training from within."""
+    """Raised inside a training to end it."""
 
 
 class Pacer:
-    """Told of every step by a training, it lets the training go on only as far as it is asked to."""
+    """Lets a training run a requested number of steps, and then wait; the training reports every step."""
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
-        self.extra: dict[str, float] = {}  # seconds of parts of a step, added up by a training that knows them
+        self.extra: dict[str, float] = {}  # total seconds of each part of a step, if the training measures them
         self._wait()
 
     def _wait(self) -> None:
@@ -35,7 +35,7 @@ class Pacer:
         self.start = time.perf_counter()
 
     def after_step(self) -> None:
-        """Count a step; after the last that was asked for, report and wait."""
+        """Count a step; after the last requested step, report and wait."""
         self.left -= 1
         if self.left:
             return
@@ -46,23 +46,23 @@ class Pacer:
 
 
 def memory() -> dict[str, float]:
-    """Return peak memory in MiB: of this process, of what its workers hold by themselves, and of the GPU."""
+    """Return peak memory in MiB: of this process, the private memory of its workers, and of the GPU."""
     own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     workers = 0.0
     for child in psutil.Process().children(recursive=True):
-        with suppress(psutil.Error):  # it has just ended
+        with suppress(psutil.Error):  # the worker may have ended
             workers += child.memory_full_info().uss / 2**20
     device = torch.cuda.max_memory_allocated() / 2**20 if torch.cuda.is_available() else 0.0
     return {"memory": own, "workers": workers, "device": device}
 
 
 class Contestant:
-    """A training in a process of its own.
+    """A training in a separate process.
 
     Args:
         make: module-level function that trains until the pacer stops it.
-        arguments: of ``make``, beside the connection that its pacer listens to.
-        threads: of torch; by default ``$OMP_NUM_THREADS``, else one for each core.
+        arguments: arguments of ``make``, without the pacer's connection.
+        threads: number of torch threads; by default ``$OMP_NUM_THREADS``, else one per core.
     """
 
     def __init__(self, make: Callable[..., None], arguments: dict[str, Any], threads: int | None = None) -> None:
@@ -73,15 +73,15 @@ class Contestant:
         theirs.close()
 
     def steps(self, count: int) -> dict[str, Any]:
-        """Have it train so many steps, and return what it reports of them."""
+        """Train for a number of steps, and return the report of the pacer."""
         self.connection.send(count)
         try:
             return self.connection.recv()
         except EOFError as error:
-            raise RuntimeError("a training ended by itself; its message is above") from error
+            raise RuntimeError("a training ended unexpectedly; its message is above") from error
 
     def stop(self) -> None:
-        """End it."""
+        """End the training."""
         if self.process.is_alive():
             self.connection.send(0)
             self.process.join(30)

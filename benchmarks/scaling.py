@@ -1,9 +1,9 @@
-"""What a larger batch, a larger data set and more ranks cost.
+"""Speed and memory with larger batches, larger data sets and more ranks.
 
     python benchmarks/scaling.py
 
-resnet56 -> resnet20 by STKD in the precision that ``precision=auto`` takes, not compiled. Data sets are noise of
-CIFAR-100's shape. About 5 minutes on 2 cores. Writes benchmarks/results/scaling_<device>.json.
+resnet56 -> resnet20 with STKD in the precision of ``precision=auto``, not compiled. The data are noise of CIFAR-100's
+shape. About 5 minutes on 2 cores. Writes benchmarks/results/scaling_<device>.json.
 """
 
 import argparse
@@ -82,9 +82,9 @@ def _open(count: int, cache: Path, connection: Connection) -> None:
 
 
 def data_sizes(counts: list[int], cache: Path) -> dict[str, dict[str, float]]:
-    """Return what it costs to open a prepared data set and to take batches from it, by the number of its images.
+    """Return time and memory to open a prepared data set and to read batches from it, by number of images.
 
-    Preparing and opening are in processes of their own, so that memory is that of opening.
+    Separate processes prepare and open the data, so the memory is that of opening alone.
     """
     results = {}
     context = multiprocessing.get_context("spawn")
@@ -99,7 +99,7 @@ def data_sizes(counts: list[int], cache: Path) -> dict[str, dict[str, float]]:
 
 
 def ranks(numbers: list[int], batches: int, folder: Path) -> dict[str, dict[str, float]]:
-    """Return images per second by the number of ranks that share a batch of 64; on a CPU they share the cores too."""
+    """Return images per second by number of ranks; the ranks share a batch of 64, and on a CPU also the cores."""
     results = {}
     gpu = torch.cuda.is_available()
     for number in numbers:
@@ -129,8 +129,8 @@ def main() -> None:
     parser.add_argument("--counts", type=int, nargs="+", default=[5_000, 50_000, 500_000])
     parser.add_argument("--ranks", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--images", type=int, default=2048, help="of a round of a batch size")
-    parser.add_argument("--batches", type=int, default=18, help="of an epoch of the ranks' runs")
+    parser.add_argument("--images", type=int, default=2048, help="number of images in a round")
+    parser.add_argument("--batches", type=int, default=18, help="number of batches in an epoch with several ranks")
     parser.add_argument("--output", type=Path, default=RESULTS / f"scaling_{machine.device().type}.json")
     options = parser.parse_args()
     busy = machine.alone()

@@ -1,11 +1,11 @@
-"""Whether a run that is killed at random moments ends as one that is not: the same weights, metrics and figures.
+"""Comparison of runs killed at random moments with uninterrupted runs: weights, metrics and results must be equal.
 
     python benchmarks/soak.py --each 10              # 10 SIGKILLs and 10 SIGTERMs in each data path, about half an hour
-    python benchmarks/soak.py --minutes 120          # until the time is over
+    python benchmarks/soak.py --minutes 120          # for two hours
     python benchmarks/soak.py --each 10 --jobs 2     # two runs at a time
 
-Each trial starts with an empty cache, so that the teacher's and the baseline's training are hit too, is hit once, and
-goes on by ``resume=auto``.
+Each trial starts with an empty cache, so that the signal can also hit the training of teacher and baseline. It is hit
+once and resumed with ``resume=auto``.
 """
 
 import argparse
@@ -31,7 +31,7 @@ RUN = ["experiment=quickstart", "teacher=resnet14", "teacher.max_epochs=4", "tea
        "trainer.max_epochs=8", "checkpoint_minutes=0.01", "logger=csv", "callbacks=ema"]  # fmt: skip
 PATHS = {"resident": ["dataset.resident=true"], "workers": ["dataset.resident=false", "dataset.workers=1"]}
 PHASES = {"teacher": "teacher: training", "baseline": "baseline: training", "student": "student: training"}
-LONGEST = 300.0  # seconds that a run may take
+LONGEST = 300.0  # time limit of a run in seconds
 
 
 @dataclass(frozen=True)
@@ -39,12 +39,12 @@ class Trial:
     """One run that was interrupted.
 
     Attributes:
-        path: of the data.
-        kind: the signal's name.
-        phase: what the run was at when it was hit.
-        moment: seconds after that phase began.
-        exit_code: of the part that was hit; 0: it was over before.
-        differences: what is not as in the uninterrupted run.
+        path: name of the data path.
+        kind: name of the signal.
+        phase: phase of the run in which the signal was sent.
+        moment: seconds from the start of this phase to the signal.
+        exit_code: exit code after the signal; 0: the run finished before the signal.
+        differences: differences from the uninterrupted run.
     """
 
     path: str
@@ -56,7 +56,7 @@ class Trial:
 
 
 def begin(folder: Path, *arguments: str) -> "subprocess.Popen[bytes]":
-    """Start a run with a cache of its own, or the next part of it."""
+    """Start or resume a run with a separate cache."""
     folder.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "stkd_lightning.train", *RUN, *arguments, "hydra.run.dir=run", "cache_dir=cache"]
     with (folder / "log").open("a") as log:
@@ -64,7 +64,7 @@ def begin(folder: Path, *arguments: str) -> "subprocess.Popen[bytes]":
 
 
 def whole(folder: Path, path: str) -> dict[str, float]:
-    """Make a run that nothing interrupts, and return the seconds that each phase took."""
+    """Make an uninterrupted run, and return the seconds of each phase."""
     run = begin(folder, *PATHS[path])
     begun: dict[str, float] = {}
     while run.poll() is None:
@@ -80,14 +80,14 @@ def whole(folder: Path, path: str) -> dict[str, float]:
 
 
 def trial(folder: Path, path: str, kind: str, phase: str, moment: float, reference: Path) -> Trial:
-    """Interrupt a run once, go on with it, and compare what it leaves.
+    """Interrupt a run once, resume it, and compare its files with those of an uninterrupted run.
 
     Args:
-        folder: for the run.
-        path: of the data.
+        folder: folder for the run.
+        path: name of the data path.
         kind: ``SIGKILL`` or ``SIGTERM``.
-        phase: in which it is hit.
-        moment: seconds after the phase began.
+        phase: phase in which the signal is sent.
+        moment: seconds from the start of the phase to the signal.
         reference: folder of the uninterrupted run.
     """
     part = begin(folder, *PATHS[path])
@@ -95,7 +95,7 @@ def trial(folder: Path, path: str, kind: str, phase: str, moment: float, referen
         time.sleep(0.02)
     time.sleep(moment)
     if part.poll() is None:
-        # A scheduler asks all processes of a run to end; what kills one without asking is mostly after the largest.
+        # A scheduler sends SIGTERM to all processes of a run; SIGKILL usually hits only the largest process.
         os.killpg(part.pid, signal.SIGTERM) if kind == "SIGTERM" else part.kill()
     hit = part.wait(LONGEST)
     code = begin(folder, *PATHS[path], "resume=auto").wait(LONGEST)
@@ -106,7 +106,7 @@ def trial(folder: Path, path: str, kind: str, phase: str, moment: float, referen
 
 
 def compared(one: Path, other: Path) -> list[str]:
-    """Name what differs between two runs that should be equal to the last bit."""
+    """Return the differences between two runs that must be bit-identical."""
     differences = []
     for name in ("last", "best"):
         states = [torch.load(f / "checkpoints" / f"{name}.ckpt", weights_only=True)["state_dict"] for f in (one, other)]
@@ -122,7 +122,7 @@ def compared(one: Path, other: Path) -> list[str]:
 
 
 def table(trials: list[Trial]) -> str:
-    """Lay out the counts."""
+    """Return the counts as a Markdown table."""
     lines = ["| data path | signal | runs | hit | in teacher | baseline | student | identical |"]
     lines.append("|---|---|" + "---:|" * 6)
     for path in PATHS:
@@ -136,11 +136,11 @@ def table(trials: list[Trial]) -> str:
 
 
 def main() -> None:
-    """Run the trials, print a table, and write all of it."""
+    """Run the trials, print a table, and write all results."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--each", type=int, default=10, help="runs for each data path and signal")
-    parser.add_argument("--minutes", type=float, help="go on for so long, whatever --each says")
-    parser.add_argument("--jobs", type=int, default=1, help="runs at a time")
+    parser.add_argument("--minutes", type=float, help="run for this time, instead of --each")
+    parser.add_argument("--jobs", type=int, default=1, help="number of parallel runs")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results" / "soak_cpu.json")
     arguments = parser.parse_args()

@@ -12,6 +12,7 @@ import yaml
 
 from stkd_lightning.reporting.comparison import Row, compare
 from stkd_lightning.reporting.run import Run
+from stkd_lightning.reporting.summary import RunSummary
 from stkd_lightning.utilities.errors import unknown
 from stkd_lightning.utilities.files import write_text
 
@@ -165,7 +166,7 @@ def _cells(row: Row, own: Sequence[Record]) -> list[str]:
 def _as_run(record: Record) -> Run:
     """Return a record as reports read runs; a row stands for its method, and its part for the networks."""
     summary = {k: v for k, v in record.items() if k != "teacher"} | {"loss": record["row"], "overrides": []}
-    return Run(summary, {"teacher": {"network": {"name": record["part"]}}})
+    return Run(RunSummary.from_plain(summary), {"teacher": {"network": {"name": record["part"]}}})
 
 
 def _teacher(found: Sequence[Record], published: dict[str, float]) -> str:

@@ -1,8 +1,8 @@
-"""Images per second, side by side: the literature's recipe, torchdistill, a plain Lightning module, ours.
+"""Images per second of the literature's recipe, torchdistill, a plain Lightning module, and this package.
 
     pip install -e '.[bench]' && python benchmarks/throughput.py
 
-All trainings live at once, each in a process of its own, and take turns: a few steps each, several rounds, the median.
+Each training has its process. The trainings take turns, a few steps each, for several rounds; results are medians.
 About 10 minutes on 2 cores. Writes benchmarks/results/throughput_<device>_<batch>.json and prints a table.
 """
 
@@ -30,7 +30,7 @@ ROUND_SECONDS = 4.0
 def field(
     pair: tuple[str, str], batch_size: int, folder: Path, only: list[str] | None, *, compile: bool
 ) -> dict[str, Contestant]:
-    """Start the trainings of a pair."""
+    """Start the trainings of a pair of networks."""
     half = "bf16-mixed" if has_bfloat16(machine.device().type) else "32-true"
     common: dict[str, Any] = {"pair": pair, "batch_size": batch_size}
 
@@ -53,15 +53,15 @@ def field(
 
 
 def race(field: dict[str, Contestant], batch_size: int, rounds: int, round_seconds: float) -> dict[str, dict[str, Any]]:
-    """Let trainings take turns.
+    """Run the trainings in turns.
 
     Returns:
-        By name: images per second (median), those of each round, and what was reported last.
+        By name: median of images per second, images per second of each round, and the last report.
     """
     steps: dict[str, int] = {}
     reports: dict[str, list[dict[str, Any]]] = {name: [] for name in field}
     for name, one in field.items():
-        one.steps(5)  # compiles, warms up
+        one.steps(5)  # compile and warm up
         pace = one.steps(3)["seconds"] / 3
         steps[name] = max(3, round(round_seconds / pace))
         print(f"  {name}: {batch_size / pace:,.0f} images/s at first", flush=True)
@@ -83,7 +83,7 @@ def race(field: dict[str, Contestant], batch_size: int, rounds: int, round_secon
 
 
 def of_pair(pair: tuple[str, str], options: argparse.Namespace, folder: Path, peak: dict[str, float]) -> dict[str, Any]:
-    """Measure a pair."""
+    """Measure the trainings of a pair of networks."""
     print(f"{pair[0]} -> {pair[1]}, batch {options.batch_size}", flush=True)
     started = field(pair, options.batch_size, folder, options.only, compile=not options.eager)
     try:
@@ -132,14 +132,14 @@ def main() -> None:
     parser.add_argument("--round-seconds", type=float, default=ROUND_SECONDS)
     parser.add_argument("--pairs", nargs="+", default=[":".join(p) for p in PAIRS], help="teacher:student")
     parser.add_argument("--only", nargs="+", help="names of the table's rows")
-    parser.add_argument("--eager", action="store_true", help="compile nothing")
+    parser.add_argument("--eager", action="store_true", help="do not compile")
     parser.add_argument("--output", type=Path, help="JSON file")
     options = parser.parse_args()
     busy = machine.alone()
     facts = machine.facts()
     peak = facts["hardware"]["matrix_gflops"]
     kind = machine.device().type
-    # Code compiled for an earlier measurement is used again.
+    # Reuse code that was compiled for an earlier measurement.
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(Path(tempfile.gettempdir()) / "stkd_benchmark_compiled"))
     with tempfile.TemporaryDirectory() as folder:
         pairs = {}

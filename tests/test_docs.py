@@ -29,8 +29,9 @@ WITH_EXAMPLES = [module for module in MODULES if ">>>" in source(module)]
 SHOWN = {  # what somebody meets first has an example
     "data.datasets.digits.DigitsDataModule", "losses.cross_entropy.mixed_cross_entropy", "losses.kd.KDLoss",
     "losses.kd.softened_kl", "losses.sp.similarity_preserving", "losses.stkd.STKDLoss",
-    "losses.stkd.similarity_transfer", "losses.weighted_sum.WeightedSum", "distillation.mixup.Mixup", "models.create_model",
-    "models.list_models", "distillation.module.DistillationModule", "tasks.types.MixedTarget", "tasks.types.ModelOutput",
+    "losses.stkd.similarity_transfer", "losses.weighted_sum.WeightedSum", "distillation.mixup.Mixup",
+    "models.create_model", "models.list_models", "distillation.module.DistillationModule", "tasks.types.MixedTarget",
+    "tasks.types.ModelOutput",
     "reporting.statistics.Spread", "schedules.Cosine", "schedules.MultiStep", "teacher.frozen.FrozenTeacher",
     "models.weights.load_weights",
 }  # fmt: skip

@@ -70,7 +70,10 @@ def test_replay_of_a_method_that_reads_features_is_refused(command: Command, tmp
     )
     done = command("train", "--config-dir", "mine", *TINY, "teacher.replay=true", "loss=hint")
     assert done.returncode == 2, done.stderr
-    assert "error: teacher.replay=true: Hint reads features of the teacher (layer3), and only logits" in done.stderr
+    assert (
+        "error: teacher.replay=true: Hint reads features of the teacher (layer3), but replay stores only logits"
+        in done.stderr
+    )
     assert "training" not in done.stdout
 
 

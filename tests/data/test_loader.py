@@ -11,20 +11,19 @@ from stkd_lightning.data import loader
 from stkd_lightning.data.arrays import Split
 from stkd_lightning.data.holdout import hold_out
 from stkd_lightning.data.loader import EvalLoader, Normalize, TrainLoader
-from stkd_lightning.data.resident import fits, place
+from stkd_lightning.data.resident import fits
 from stkd_lightning.data.sampling import shuffled
 from stkd_lightning.utilities.errors import InputError
 
 SPLIT = Split(
-    np.random.default_rng(0).integers(0, 256, (50, 3, 8, 8), dtype=np.uint8), np.arange(50, dtype=np.int64) % 5
+    torch.from_numpy(np.random.default_rng(0).integers(0, 256, (50, 3, 8, 8), dtype=np.uint8)), torch.arange(50) % 5
 )
-PIXELS = place(SPLIT)
 NORMALIZE = Normalize((0.5, 0.4, 0.3), (0.2, 0.25, 0.3))
 
 
 def train_loader(batch_size: int = 8, seed: int = 0, workers: int = 0) -> TrainLoader:
     return TrainLoader(
-        PIXELS,
+        SPLIT,
         np.arange(40),
         order=partial(shuffled, samples=40, batch_size=batch_size),
         batch_size=batch_size,
@@ -67,15 +66,15 @@ def test_evaluation_sees_each_sample_once_over_all_ranks(ranks: int, monkeypatch
     seen: list[int] = []
     for rank in range(ranks):
         monkeypatch.setattr(loader, "world", lambda rank=rank: (rank, ranks))
-        own = EvalLoader(PIXELS, np.arange(10, 50), batch_size=8, normalize=NORMALIZE)
+        own = EvalLoader(SPLIT, np.arange(10, 50), batch_size=8, normalize=NORMALIZE)
         assert len(list(own)) == len(own)
         seen += indices(own)
     assert sorted(seen) == list(range(10, 50))
 
 
 def test_pixels_are_normalized() -> None:
-    batch = next(iter(EvalLoader(PIXELS, np.arange(4), batch_size=4, normalize=NORMALIZE)))
-    expected = (torch.from_numpy(SPLIT.images[:4]) / 255 - torch.tensor([0.5, 0.4, 0.3]).view(3, 1, 1)) / torch.tensor(
+    batch = next(iter(EvalLoader(SPLIT, np.arange(4), batch_size=4, normalize=NORMALIZE)))
+    expected = (SPLIT.images[:4] / 255 - torch.tensor([0.5, 0.4, 0.3]).view(3, 1, 1)) / torch.tensor(
         [0.2, 0.25, 0.3]
     ).view(3, 1, 1)
     torch.testing.assert_close(batch.images, expected)
@@ -97,8 +96,8 @@ def test_a_split_is_mapped_not_read(tmp_path: Path) -> None:
     images = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=(1000, 3, 8, 8))
     del images
     mapped = np.load(path, mmap_mode="r")
-    pixels = place(Split(mapped, np.zeros(1000, dtype=np.int64)))
-    assert pixels.images.data_ptr() == mapped.__array_interface__["data"][0]  # the file's own pages, no copy
+    split = Split(torch.from_numpy(mapped), torch.zeros(1000, dtype=torch.int64)).to("cpu")
+    assert split.images.data_ptr() == mapped.__array_interface__["data"][0]  # the file's own pages, no copy
 
 
 def test_what_fits(monkeypatch: pytest.MonkeyPatch) -> None:

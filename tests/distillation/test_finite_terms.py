@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from stkd_lightning import DistillationModule, MixedTarget, ModelOutput
 from stkd_lightning.callbacks import Checkpoints
 from stkd_lightning.data import DigitsDataModule
-from stkd_lightning.distillation.terms import FiniteTerms
+from stkd_lightning.distillation.terms import Place, TermTracker
 from stkd_lightning.losses import CrossEntropyLoss, Loss
 from stkd_lightning.losses.base import Terms
 from stkd_lightning.tasks.types import StepContext
@@ -20,10 +20,10 @@ from tests.distillation.test_module import trainer
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
 def test_the_term_is_named(value: float) -> None:
-    look = FiniteTerms()
-    look.look(("a", "b"), torch.tensor([1.0, 2.0]), (0, 0, 0))
+    terms = TermTracker()
+    terms.add(("a", "b"), torch.tensor([1.0, 2.0]), Place(0, 0, 0))
     with pytest.raises(RunError, match=f"loss: b is {value} in epoch 3, batch 47, after 2345 steps"):
-        look.look(("a", "b"), torch.tensor([1.0, value]), (3, 47, 2345))
+        terms.add(("a", "b"), torch.tensor([1.0, value]), Place(3, 47, 2345))
 
 
 class Failing(Loss):

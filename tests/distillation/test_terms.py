@@ -1,21 +1,33 @@
+"""Running means of a loss's terms."""
+
 import torch
 
-from stkd_lightning.distillation.terms import RunningMeans
+from stkd_lightning.distillation.terms import Place, TermTracker
+
+START = Place(0, 0, 0)
 
 
-def test_means_are_those_since_the_last_look() -> None:
-    means = RunningMeans()
-    assert means.pop() == {}
-    means.add(("a", "b"), torch.tensor([1.0, 2.0], requires_grad=True))
-    means.add(("a", "b"), torch.tensor([3.0, 6.0]))
-    assert means.pop() == {"a": 2.0, "b": 4.0, "loss": 6.0}
-    means.add(("a", "b"), torch.tensor([5.0, 5.0]))
-    assert means.pop() == {"a": 5.0, "b": 5.0, "loss": 10.0}
-    assert means.pop() == {}
+def test_means_are_those_since_the_last_call() -> None:
+    terms = TermTracker()
+    assert terms.pop_means() == {}
+    terms.add(("a", "b"), torch.tensor([1.0, 2.0], requires_grad=True), START)
+    terms.add(("a", "b"), torch.tensor([3.0, 6.0]), START)
+    assert terms.pop_means() == {"a": 2.0, "b": 4.0, "loss": 6.0}
+    terms.add(("a", "b"), torch.tensor([5.0, 5.0]), START)
+    assert terms.pop_means() == {"a": 5.0, "b": 5.0, "loss": 10.0}
+    assert terms.pop_means() == {}
 
 
-def test_other_terms_begin_anew() -> None:
-    means = RunningMeans()
-    means.add(("a",), torch.tensor([1.0]))
-    means.add(("b", "c"), torch.tensor([2.0, 3.0]))
-    assert means.pop() == {"b": 2.0, "c": 3.0, "loss": 5.0}
+def test_other_terms_begin_a_new_mean() -> None:
+    terms = TermTracker()
+    terms.add(("a",), torch.tensor([1.0]), START)
+    terms.add(("b", "c"), torch.tensor([2.0, 3.0]), START)
+    assert terms.pop_means() == {"b": 2.0, "c": 3.0, "loss": 5.0}
+
+
+def test_a_state_is_continued() -> None:
+    terms, later = TermTracker(), TermTracker()
+    terms.add(("a",), torch.tensor([1.0]), START)
+    later.load_state_dict(**terms.state_dict())
+    later.add(("a",), torch.tensor([4.0]), START)
+    assert later.pop_means() == {"a": 2.5, "loss": 2.5}

@@ -112,7 +112,7 @@ def test_pickles(name: str, cifar100_folder: Path, tmp_path: Path) -> None:
             continue
         assert prepared == [arrays.folder], what
         images, labels = arrays.splits["train"]
-        assert images.dtype == np.uint8, what
+        assert images.dtype == torch.uint8, what
         assert images.shape == (len(labels), 3, 32, 32), what
         assert labels.max() < len(arrays.class_names), what
         assert all(isinstance(n, str) for n in arrays.class_names), what

@@ -8,6 +8,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -17,16 +18,17 @@ import wandb
 from lightning.pytorch.loggers import WandbLogger
 
 from stkd_lightning.reporting.loggers import finish
-from stkd_lightning.reporting.loggers.timeouts import unanswered
+from stkd_lightning.reporting.loggers.timeouts import server_fault
 from stkd_lightning.reporting.loggers.wandb import wandb_logger
 from tests.conftest import Command
+from tests.reporting.runs import run
 
 KEY = "0123456789abcdef0123456789abcdef01234567"
 SHORT = ["experiment=quickstart", "trainer.max_epochs=1", "baseline=false", "loss=ce", "+trainer.limit_train_batches=3"]
 
 FIGURES = {"last": {"accuracy": 0.5}, "selected": {"accuracy": 0.5}}
-SUMMARY: dict[str, Any] = {"loss": "kd", "seed": 0, "data": {"name": "digits"},
-                           "student": {"network": "resnet8", "validation": None, "test": FIGURES}}  # fmt: skip
+SUMMARY = run("kd", 0, 0.5).summary
+SUMMARY = replace(SUMMARY, student=replace(SUMMARY.student, test=FIGURES))
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -114,7 +116,7 @@ def test_a_dead_server(kind: str, request: pytest.FixtureRequest, command: Comma
     (warning,) = [line for line in done.stdout.splitlines() if line.startswith("warning: W&B")]
     why = "Connection refused" if kind == "dead" else "no answer in 4 s"
     kept = re.fullmatch(
-        rf"warning: W&B: {url}: {why}; this run is kept offline; upload it with: wandb sync (\S+)", warning
+        rf"warning: W&B: {url}: {why}; this run is logged offline; upload it with: wandb sync (\S+)", warning
     )
     assert kept is not None, warning
     assert list((tmp_path / kept[1]).glob("*.wandb"))
@@ -129,21 +131,21 @@ def test_a_server_that_hangs_once_it_has_the_run(serve: Callable[[int], str], co
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     (warning,) = [line for line in done.stdout.splitlines() if line.startswith("warning: W&B")]
-    kept = re.fullmatch(r"warning: W&B: Timed out finishing run.; upload what is left with: wandb sync (\S+)", warning)
+    kept = re.fullmatch(r"warning: W&B: Timed out finishing run.; upload the rest with: wandb sync (\S+)", warning)
     assert kept is not None, warning
     assert list((tmp_path / kept[1]).glob("*.wandb"))
     check_whole(tmp_path / "run")
 
 
 def test_what_answers(serve: Callable[[int], str], silent: str, dead: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert unanswered(serve(200), b"{}") is None
-    assert unanswered(serve(401), b"{}") is None  # somebody is there
-    assert unanswered(serve(503), b"{}") == "HTTP 503"
-    assert unanswered(dead) == "Connection refused"
-    assert unanswered("http://127.0.0.1:port") is not None
-    assert unanswered("nonsense") is not None
+    assert server_fault(serve(200), b"{}") is None
+    assert server_fault(serve(401), b"{}") is None  # somebody is there
+    assert server_fault(serve(503), b"{}") == "HTTP 503"
+    assert server_fault(dead) == "Connection refused"
+    assert server_fault("http://127.0.0.1:port") is not None
+    assert server_fault("nonsense") is not None
     start = time.monotonic()
-    assert unanswered(silent, seconds=0.3) == "no answer in 0.3 s"
+    assert server_fault(silent, seconds=0.3) == "no answer in 0.3 s"
     answered = threading.Event()
 
     def look_up(*arguments: Any, **options: Any) -> Any:
@@ -151,10 +153,10 @@ def test_what_answers(serve: Callable[[int], str], silent: str, dead: str, monke
         raise socket.gaierror("no such name")
 
     monkeypatch.setattr(socket, "getaddrinfo", look_up)
-    assert unanswered("http://example.org", seconds=0.3) == "no answer in 0.3 s"
+    assert server_fault("http://example.org", seconds=0.3) == "no answer in 0.3 s"
     assert time.monotonic() - start < 5
     answered.set()
-    assert unanswered("http://example.org") == "no such name"
+    assert server_fault("http://example.org") == "no such name"
 
 
 def warnings_in(capsys: pytest.CaptureFixture[str]) -> list[str]:
@@ -174,7 +176,7 @@ def test_a_refused_run_is_continued_offline_under_its_id(
         run.finish()
     (warning,) = warnings_in(capsys)
     assert "401" in warning
-    assert warning.endswith(f"kept offline; upload it with: wandb sync {Path(run.dir).parent}")
+    assert warning.endswith(f"logged offline; upload it with: wandb sync {Path(run.dir).parent}")
     assert "WANDB_MODE" not in os.environ  # the next job of a sweep asks again
 
 
@@ -184,7 +186,7 @@ def test_a_folder_that_cannot_be_written_ends_no_run(tmp_path: Path, capsys: pyt
     logger.log_metrics({"a": 1.0})
     finish.finish([logger], SUMMARY)
     assert warnings_in(capsys) == [
-        f"warning: W&B: {tmp_path}/file/below: cannot be written (Not a directory); this run is not kept for W&B"
+        f"warning: W&B: {tmp_path}/file/below: cannot be written (Not a directory); this run is not logged to W&B"
     ]
 
 
@@ -213,10 +215,10 @@ def test_faults_of_a_run_are_one_warning_and_end_nothing(tmp_path: Path, capsys:
     for step in range(3):
         logger.log_metrics({"a": 1.0}, step)
     logger.finalize("success")
-    assert warnings_in(capsys) == ["warning: W&B: [Errno 104] Connection reset by peer; the run goes on without it"]
+    assert warnings_in(capsys) == ["warning: W&B: [Errno 104] Connection reset by peer; the run continues without it"]
     finish.finish([logger], SUMMARY)
     assert warnings_in(capsys) == [
-        "warning: W&B: [Errno 104] Connection reset by peer; upload what is left with: wandb sync /somewhere"
+        "warning: W&B: [Errno 104] Connection reset by peer; upload the rest with: wandb sync /somewhere"
     ]
 
 

@@ -334,10 +334,10 @@ def test_mistakes_are_named(seen: Seen) -> None:
     with pytest.raises(InputError, match="CRDLoss: not defined on mixed samples; train with mixup=none"):
         seen.loss(own, other, MixedTarget(labels[:, None].expand(2, 2), torch.full((2, 2), 0.5)), context)
     for without in (None, StepContext(0, 1, 0)):
-        with pytest.raises(InputError, match=r"needs each sample's index; have the loader yield \(images, labels, ind"):
+        with pytest.raises(InputError, match=r"needs each sample's index; the loader must yield \(images, labels, ind"):
             seen.loss(own, other, MixedTarget.unmixed(labels), without)
     far = StepContext(0, 1, 0, torch.tensor([0, SAMPLES]))
-    with pytest.raises(InputError, match="CRDLoss: num_samples=12, but there is a sample 12"):
+    with pytest.raises(InputError, match="CRDLoss: num_samples=12, but a sample has index 12"):
         seen.loss(own, other, MixedTarget.unmixed(labels), far)
     with pytest.raises(ValueError, match="CRDLoss needs a teacher"):
         seen.loss(own, None, MixedTarget.unmixed(labels), context)
@@ -348,7 +348,7 @@ def test_mistakes_are_named(seen: Seen) -> None:
 def test_an_index_too_large_is_named_in_every_batch(seen: Seen) -> None:
     seen([0, 1, 2])
     target, context = MixedTarget.unmixed(torch.tensor([0])), StepContext(0, 1, 1, torch.tensor([SAMPLES]))
-    with pytest.raises(InputError, match="CRDLoss: num_samples=12, but there is a sample 12"):
+    with pytest.raises(InputError, match="CRDLoss: num_samples=12, but a sample has index 12"):
         seen.loss(output(s=waves(1, 4)), output(t=waves(1, 5)), target, context)
 
 

@@ -125,7 +125,7 @@ def test_vectors_are_refused_in_a_network_without_stages() -> None:
 
 
 def test_layers_have_to_be_known_before_features_are_compared() -> None:
-    words = r"SPLoss is not fitted to the networks yet: DistillationModule does it, by prepare\(\)"
+    words = r"SPLoss is not fitted to the networks yet; call prepare\(\), as DistillationModule does"
     with pytest.raises(RuntimeError, match=words):
         SPLoss()(output(a=waves(4, 2)), output(a=waves(4, 2)), TARGET)
 

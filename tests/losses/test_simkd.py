@@ -114,7 +114,7 @@ def test_a_students_weights_are_restored_without_its_teacher() -> None:
 def test_a_student_without_a_projector_is_refused() -> None:
     networks = [NetworkInspector(create_model("resnet8", num_classes=10), IMAGE) for _ in range(2)]
     words = (
-        r"SimKDLoss: ResNet does not end in the teacher's classifier; make it by models.reuse_classifier\(student, t"
+        r"SimKDLoss: ResNet does not end in the teacher's classifier; build it with models.reuse_classifier\(student, t"
     )
     with pytest.raises(InputError, match=words):
         SimKDLoss().prepare(*networks)
@@ -133,7 +133,7 @@ def test_what_was_not_prepared_or_has_no_teacher_is_refused() -> None:
     ("teacher", "classes", "shape"), [("resnet8x4", 7, r"\(7, 256\)"), ("resnet20", 10, r"\(10, 64\)")]
 )
 def test_a_classifier_of_another_teacher_is_refused(teacher: str, classes: int, shape: str) -> None:
-    words = rf"ResNet ends in a classifier of shape \(10, 256\), the teacher's has {shape}; make it by models.reuse"
+    words = rf"ResNet ends in a classifier of shape \(10, 256\), the teacher's has {shape}; build it with models.reuse"
     with pytest.raises(InputError, match=words):
         SimKDLoss().prepare(
             NetworkInspector(reusing(), IMAGE), NetworkInspector(create_model(teacher, num_classes=classes), IMAGE)

@@ -9,6 +9,7 @@ import torch
 from stkd_lightning.reporting.diagnose import diagnose
 from stkd_lightning.reporting.diagnostics import FILE
 from stkd_lightning.reporting.run import Run, read_run
+from stkd_lightning.reporting.summary import RunSummary
 from stkd_lightning.tasks.types import Batch
 from stkd_lightning.utilities.files import write_json, write_text
 
@@ -43,13 +44,13 @@ def run(
         "versions": {"torch": "2.11"},
         "hardware": {"cpu": "a processor", "gpus": []},
     }
-    return Run(summary, config)
+    return Run(RunSummary.from_plain(summary), config)
 
 
 def written(one: Run, folder: Path) -> Run:
     """Write a run to a folder, with metrics and diagnostics, and return it as it is read."""
     folder.mkdir(parents=True)
-    write_json(folder / "summary.json", one.summary)
+    write_json(folder / "summary.json", one.summary.to_plain())
     write_json(folder / "config.yaml", one.config)  # which is YAML
     rows = [f"{epoch},{10 * epoch},{0.4 + 0.1 * epoch},{0.3 + 0.1 * epoch}" for epoch in range(3)]
     write_text(folder / "metrics.csv", "\n".join(["epoch,step,val/accuracy,val/agreement", *rows]) + "\n")

@@ -2,13 +2,14 @@ import csv
 import io
 import re
 import shlex
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from stkd_lightning.reporting.figures import foremost, pictures, png, svg
+from stkd_lightning.reporting.figures import best_settings, pictures, png, svg
 from stkd_lightning.reporting.grouping import settings
 from stkd_lightning.reporting.html import page
 from stkd_lightning.reporting.report import Report, make_report, report_csv, report_markdown
@@ -57,7 +58,8 @@ def test_sweep_of_two_numbers_is_a_heat_map_others_are_panels() -> None:
 def test_numbers_at_logarithmic_axes_are_plain() -> None:
     swept = [run("stkd", 0, 0.5, validation=0.5 + a / 100, loss__temperature=a) for a in (1.5, 4.2, 30.0)]
     small, large = (run("kd", 0, 0.5, student=name) for name in ("resnet8", "resnet110"))
-    large.summary["student"] |= {"parameters": 10**7, "flops": 10**9}
+    costly = replace(large.summary.student, parameters=10**7, flops=10**9)
+    large = replace(large, summary=replace(large.summary, student=costly))
     report = make_report([*swept, small, large], "kd", {})
     for picture in [*report.overview, *(p for s in report.sections for p in s.pictures)]:
         assert "$" not in re.sub(r"<style.*?</style>", "", svg(picture.figure))
@@ -71,27 +73,27 @@ def test_nothing_is_drawn_of_what_is_not_known() -> None:
 def test_many_settings_are_drawn_by_the_best_of_each_method() -> None:
     swept = [run("stkd", 0, 0.5, validation=0.1 * i, loss__alpha=i / 10) for i in range(9)]
     every = settings([run("kd", 0, 0.5, validation=0.0), *swept])
-    assert [s.label for s in foremost(every, most=3)] == ["kd", "stkd, loss.alpha=0.7", "stkd, loss.alpha=0.8"]
-    assert foremost(every[:3], most=3) == every[:3]
+    assert [s.label for s in best_settings(every, most=3)] == ["kd", "stkd, loss.alpha=0.7", "stkd, loss.alpha=0.8"]
+    assert best_settings(every[:3], most=3) == every[:3]
 
 
 def answers(report: Report) -> list[str]:
-    return [" ".join([v.answer, *v.doubts]) for v in report.verdicts]
+    return [" ".join([r.answer, *r.cautions]) for r in report.recommendations]
 
 
 def test_the_answer_is_chosen_by_validation_images(runs: list[Run]) -> None:
     report = make_report(runs, "kd", {})
     (answer,) = answers(report)
     assert answer == (
-        "stkd is highest on validation images, 70.00 ± 0.00 % over 3 seeds, by the last students; the selected ones "
-        "have 74.00 ± 1.00 % on test images, the teacher 90.00 % with 4.0 times the parameters."
+        "stkd has the highest validation accuracy: 70.00 ± 0.00 % over 3 seeds (last students). Its selected students "
+        "have 74.00 ± 1.00 % on test images; the teacher has 90.00 % with 4.0 times the parameters."
     )
-    assert report.verdicts[0].run.folder == runs[6].folder
+    assert report.recommendations[0].run.folder == runs[6].folder
 
 
 def test_the_answer_tells_its_doubts() -> None:
     one = [run("kd", 0, 0.7, validation=0.5), run("stkd", 0, 0.6, validation=0.6)]
-    assert "One seed cannot tell a difference from chance" in answers(make_report(one, "kd", {}))[0]
+    assert "With one seed, a difference may be chance" in answers(make_report(one, "kd", {}))[0]
     worse = [run(m, s, last, validation=v) for s in (0, 1, 2)
              for m, last, v in (("kd", 0.7 + s / 1000, 0.5), ("sp", 0.6, 0.6))]  # fmt: skip
     assert (
@@ -105,22 +107,23 @@ def test_the_answer_tells_its_doubts() -> None:
     assert "There is no run of kd with the same seeds and settings" in answers(make_report(alone, "kd", {}))[0]
     common = [run("kd", 0, 0.9, validation=0.5), *(run("sp", s, 0.6, validation=0.6) for s in (0, 1, 2))]
     (answer,) = answers(make_report(common, "kd", {}))
-    assert "It has one seed in common with kd: -30.00 points, which may be chance." in answer
+    assert "It shares one seed with kd: the difference of -30.00 points may be chance." in answer
     best = [run(m, s, 0.7 + (m == "sp") * (s - 0.9) / 10, validation=0.6 - (m == "sp") / 10) for s in (0, 1, 2)
             for m in ("kd", "sp")]  # fmt: skip
-    assert "sp, the next, may be as good: +1.00 ± 24.84 points to kd (95 %)" in answers(make_report(best, "kd", {}))[0]
+    (answer,) = answers(make_report(best, "kd", {}))
+    assert "sp is second and may be as good: +1.00 ± 24.84 points to kd (95 %)" in answer
     many = [run("stkd", 0, 0.5, validation=0.5, loss__alpha=i / 10) for i in range(9)]
     assert (
-        "As the best of 9 settings on the same images, its validation accuracy flatters it."
+        "It is the best of 9 settings on the same images, so its validation accuracy is too optimistic."
         in answers(make_report(many, "stkd", {}))[0]
     )
-    assert "Equally high: stkd, loss.alpha=0.1" in answers(make_report(many, "stkd", {}))[0]
+    assert "Equal validation accuracy: stkd, loss.alpha=0.1" in answers(make_report(many, "stkd", {}))[0]
 
 
 def test_without_validation_images_nothing_is_chosen() -> None:
     report = make_report([run("kd", 0, 0.7, validation=None)], "kd", {})
-    assert report.verdicts == []
-    assert "No images were held out to choose by" in page(report)
+    assert report.recommendations == []
+    assert "No recommendation: there are no validation images" in page(report)
 
 
 def test_the_command_to_take_a_student_with_you_is_one(tmp_path: Path) -> None:
@@ -128,7 +131,7 @@ def test_the_command_to_take_a_student_with_you_is_one(tmp_path: Path) -> None:
     for name, words in (("a/3", "checkpoint=a/3"), ("it is, a=1", "checkpoint='it is, a=1'")):
         folder = Path(name)
         one = run("kd", 0, 0.5)
-        (found,) = make_report([Run(one.summary, one.config, folder)], "kd", {}).verdicts
+        (found,) = make_report([Run(one.summary, one.config, folder)], "kd", {}).recommendations
         assert shlex.split(found.command)[3:] == [words, "output=student"]
         overrides = OverridesParser.create().parse_overrides(shlex.split(found.command)[3:4])
         assert overrides[0].value() == name
@@ -138,10 +141,11 @@ def test_settings_of_different_teachers_or_choices_are_apart() -> None:
     runs = [run("kd", 0, 0.5 + i / 10, teacher__checkpoint=f"{i}.pth") for i in (1, 2)]
     assert [s.label for s in settings(runs)] == ["kd, teacher.checkpoint=1.pth", "kd, teacher.checkpoint=2.pth"]
     chosen = [run("kd", 0, 0.5, optimizer__name=name, loss__alpha=a) for name in ("sgd", "adamw") for a in (0.5, 0.9)]
-    for one in chosen:
+    for i, one in enumerate(chosen):
         name = one.config["optimizer"].pop("name")
         one.config["optimizer"] = {"_target_": f"torch.optim.{name}"}
-        one.summary["overrides"] = [f"optimizer={name}", f"loss.alpha={one.config['loss']['alpha']}", "seed=0"]
+        overrides = (f"optimizer={name}", f"loss.alpha={one.config['loss']['alpha']}", "seed=0")
+        chosen[i] = replace(one, summary=replace(one.summary, overrides=overrides))
     assert [s.label for s in settings(chosen)] == [
         f"kd, optimizer={name}, loss.alpha={a}" for name in ("sgd", "adamw") for a in (0.5, 0.9)
     ]
@@ -151,7 +155,8 @@ def test_method_with_another_network_is_compared_as_well() -> None:
     plain, other = run("kd", 0, 0.5), run("simkd", 0, 0.6)
     plain.config["distilled"] = None
     other.config["distilled"] = {"_target_": "stkd_lightning.models.reuse_classifier"}
-    assert [s.referred(settings([plain, other]), "kd") is not None for s in settings([plain, other])] == [False, True]
+    both = settings([plain, other])
+    assert [s.find_reference(both, "kd") is not None for s in both] == [False, True]
 
 
 def test_pairs_of_networks_are_told_apart_in_the_overview() -> None:

@@ -15,11 +15,13 @@ from stkd_lightning.callbacks.loop_state import at_epoch_end, between_batches
 from stkd_lightning.data.loader import TrainLoader
 from stkd_lightning.distillation.module import DistillationModule
 from stkd_lightning.reporting.loggers.metrics_csv import MetricsFile
+from stkd_lightning.tasks.base import Score
 from stkd_lightning.utilities import signals
 from stkd_lightning.utilities.distributed import largest
 from stkd_lightning.utilities.errors import RunError
 from stkd_lightning.utilities.files import BEFORE, BEST, LAST, last_kept
 
+BEST_SCORE = "best_accuracy"  # the name of the best score in checkpoints, whatever the task
 AGREE = 8  # batches between two questions among ranks whether one of them was asked to end
 
 
@@ -35,8 +37,9 @@ class Checkpoints(Checkpoint):
 
     Args:
         folder: receives the files.
-        select: keep the student with the best ``val/accuracy`` of an epoch's last validation; of equal ones the first.
+        select: keep the student with the best validation score of an epoch's last validation; of equal ones the first.
         minutes: between two checkpoints within an epoch; ``None``: none.
+        score: that selects; default the accuracy.
 
     Attributes:
         validation: the last student's figures on validation images.
@@ -48,11 +51,13 @@ class Checkpoints(Checkpoint):
         RunError: during training, a checkpoint that cannot be written, or weights that are not finite.
     """
 
-    def __init__(self, folder: str | Path, *, select: bool, minutes: float | None = 10) -> None:
-        self.folder, self.select, self.minutes = Path(folder), select, minutes
+    def __init__(
+        self, folder: str | Path, *, select: bool, minutes: float | None = 10, score: Score | None = None
+    ) -> None:
+        self.folder, self.select, self.minutes, self.score = Path(folder), select, minutes, score or Score()
         self.validation: dict[str, float] = {}
         self.best_epoch: int | None = None
-        self.best_step, self.best_accuracy = -1, -1.0
+        self.best_step, self.best_score = -1, self.score.worst
         self._rows, self._stopped, self._holds = 0, False, False
         self._done = 0
         self._saved_at = 0.0
@@ -120,9 +125,9 @@ class Checkpoints(Checkpoint):
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Select, save, and end if it was asked for."""
-        accuracy = self.validation.get("accuracy", -1.0)
-        if self.select and accuracy > self.best_accuracy:
-            self.best_accuracy, self.best_epoch, self.best_step = accuracy, trainer.current_epoch, trainer.global_step
+        score = self.validation.get(self.score.name, self.score.worst)
+        if self.select and self.score.better(score, self.best_score):
+            self.best_score, self.best_epoch, self.best_step = score, trainer.current_epoch, trainer.global_step
         self._save(trainer, pl_module, at_epoch_end)
         received = self._asked(trainer, 0)
         if received:
@@ -190,14 +195,14 @@ class Checkpoints(Checkpoint):
 
     def state_dict(self) -> dict[str, Any]:
         """Return what was selected, and how far metrics were written."""
-        names = ("validation", "best_epoch", "best_step", "best_accuracy")
-        return {"rows": self._rows, "stopped": self._stopped, **{name: getattr(self, name) for name in names}}
+        selected = {"best_epoch": self.best_epoch, "best_step": self.best_step, BEST_SCORE: self.best_score}
+        return {"rows": self._rows, "stopped": self._stopped, "validation": self.validation, **selected}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take it up again."""
         self._rows, self._stopped = state_dict["rows"], state_dict["stopped"]
-        for name in ("validation", "best_epoch", "best_step", "best_accuracy"):
-            setattr(self, name, state_dict[name])
+        self.validation, self.best_score = state_dict["validation"], state_dict[BEST_SCORE]
+        self.best_epoch, self.best_step = state_dict["best_epoch"], state_dict["best_step"]
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Have the metrics file go on where the checkpoint was written, or begin."""

@@ -8,12 +8,13 @@ from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.callbacks.progress.rich_progress import ProcessingSpeedColumn
 
 from stkd_lightning.callbacks.throughput import Throughput
+from stkd_lightning.distillation.module import DistillationModule
 
 INTERVAL = 1.0  # seconds; Lightning's own bar is drawn at each step, which costs more than a small network's step
 
 
 class ProgressBar(RichProgressBar):
-    """Lightning's rich bar with images per second, loss and validation accuracy, drawn once a second.
+    """Lightning's rich bar with images per second, loss and validation score, drawn once a second.
 
     Args:
         refresh_rate: looks of the drawing thread a second at whether there is something to draw.
@@ -44,7 +45,8 @@ class ProgressBar(RichProgressBar):
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
             if isinstance(callback, Throughput):
                 shown["images/s"] = f"{callback.images_per_second:,.0f}"
-        for name in ("train/loss", "val/accuracy"):
+        score = pl_module.task.score.name if isinstance(pl_module, DistillationModule) else "accuracy"
+        for name in ("train/loss", f"val/{score}"):
             if name in trainer.callback_metrics:
                 shown[name.partition("/")[2]] = f"{float(trainer.callback_metrics[name]):.3f}"
         return shown

@@ -128,6 +128,7 @@ def _job(program: str, job: str, raised: list[Exception], made: list[Path]) -> C
         # Importing Lightning chooses a folder for compiled code that does not outlive the machine's next start.
         os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_root(config.cache_dir).absolute() / "compiled"))
         module, function = job.split(":")
+        OmegaConf.set_readonly(config, True)  # what was checked is what runs
         try:
             check_fresh(config, folder)
             return getattr(import_module(module), function)(config)

@@ -74,7 +74,7 @@ def _teacher(run: Run | None, data: ArrayDataModule, *, trust: bool) -> FrozenTe
     network = build_network(
         OmegaConf.create(node["network"]),
         data,
-        checkpoint=run.summary["teacher_checkpoint"],
+        checkpoint=run.summary.teacher_checkpoint,
         input_size=node["input_size"],
         mean=node["mean"],
         std=node["std"],

@@ -10,7 +10,7 @@ from stkd_lightning.commands.training.fit import quiet
 from stkd_lightning.data.module import ArrayDataModule
 from stkd_lightning.distillation.module import DistillationModule
 from stkd_lightning.inference.load import checkpoint_file
-from stkd_lightning.inference.student_info import provenance, trained_network
+from stkd_lightning.inference.provenance import StudentProvenance
 from stkd_lightning.inference.trust import check_trusted
 from stkd_lightning.losses.cross_entropy import CrossEntropyLoss
 from stkd_lightning.models.build import build_network
@@ -26,7 +26,7 @@ def evaluate(config: DictConfig) -> float:
         config: resolved by Hydra.
 
     Returns:
-        Top-1 accuracy in [0, 1].
+        The task's score, for example the accuracy in [0, 1].
 
     Raises:
         InputError: a checkpoint that is not this project's or holds foreign classes, or data that do not fit it.
@@ -35,8 +35,8 @@ def evaluate(config: DictConfig) -> float:
     if config.split not in ("test", "val"):
         raise unknown("split", str(config.split), ["test", "val"])
     path = checkpoint_file(Path(config.checkpoint))
-    said = provenance(path)
-    parts = {"student": trained_network(said), "dataset": said["config"]["dataset"]}
+    origin = StudentProvenance.from_checkpoint(path)
+    parts = {"student": origin.network, "dataset": origin.config["dataset"]}
     if not config.trust:
         check_trusted(parts, path)
     saved = OmegaConf.create(parts)
@@ -46,9 +46,9 @@ def evaluate(config: DictConfig) -> float:
     official = {k: None for k in ("url", "md5") if k in saved.dataset}
     dataset = OmegaConf.merge(saved.dataset, here, official)
     data: ArrayDataModule = instantiate(dataset)
-    _check_classes(data, said["data"]["class_names"], path)
+    _check_classes(data, origin.data.class_names, path)
     student = build_network(saved.student, data, checkpoint=str(path))
-    module = DistillationModule(student, CrossEntropyLoss())
+    module = DistillationModule(student, CrossEntropyLoss(), task=data.task)
     trainer = instantiate(config.trainer, callbacks=[ProgressBar()], logger=False, enable_checkpointing=False)
     loader = data.test_dataloader() if config.split == "test" else data.val_dataloader()
     if not loader:
@@ -60,12 +60,12 @@ def evaluate(config: DictConfig) -> float:
         output = Path(config.output)
         output.parent.mkdir(parents=True, exist_ok=True)
         write_json(output, {"checkpoint": str(path), "split": config.split, "data": data.name, **figures})
-    return float(figures["accuracy"])
+    return float(figures[data.task.score.name])
 
 
-def _check_classes(data: ArrayDataModule, class_names: list[str], path: Path) -> None:
+def _check_classes(data: ArrayDataModule, class_names: tuple[str, ...], path: Path) -> None:
     if data.num_classes != len(class_names):
         raise InputError(f"checkpoint {path}: made for {len(class_names)} classes, {data.name} has {data.num_classes}")
-    if list(data.class_names) != class_names:
+    if data.class_names != class_names:
         odd = sorted(set(data.class_names) ^ set(class_names))
         raise InputError(f"checkpoint {path}: trained on other classes: {', '.join(odd[:5]) or 'in another order'}")

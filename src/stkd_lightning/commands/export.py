@@ -17,8 +17,8 @@ from stkd_lightning.inference.formats.base import Format, need
 from stkd_lightning.inference.hub import check_hub, push
 from stkd_lightning.inference.load import checkpoint_file, load_student
 from stkd_lightning.inference.model_card import card
+from stkd_lightning.inference.provenance import StudentProvenance
 from stkd_lightning.inference.student import Student
-from stkd_lightning.inference.student_info import provenance
 from stkd_lightning.inference.verify import largest_difference
 from stkd_lightning.models.cost import flops, parameters
 from stkd_lightning.utilities.console import print_rank_zero
@@ -97,7 +97,7 @@ def _images(student: Student, config: DictConfig) -> tuple[Tensor, str, int | No
         pixels = data.arrays.splits["test"].images
         if pixels.shape[1:] != (3, student.image_size, student.image_size):
             raise InputError(f"{data.name} has images of another size now")
-        images = Normalize(student.mean, student.std)(torch.from_numpy(pixels[:IMAGES].copy()))
+        images = Normalize(student.mean, student.std)(pixels[:IMAGES])
         same = data.arrays.digest == (student.about.get("data") or {}).get("digest")
         return images, f"{len(images)} test images of {data.name}", len(pixels) if same else None
     except (InputError, OSError) as error:
@@ -117,5 +117,5 @@ def _data(config: DictConfig) -> ArrayDataModule:
     if is_export(path):
         raise InputError("an export does not say where they are")
     checkpoint = checkpoint_file(path)
-    dataset: dict[str, Any] = provenance(checkpoint)["config"]["dataset"]
+    dataset: dict[str, Any] = StudentProvenance.from_checkpoint(checkpoint).config["dataset"]
     return data_here(dataset, checkpoint, trust=config.trust, cache_dir=config.cache_dir, data_dir=config.data_dir)

@@ -63,17 +63,17 @@ def _latencies(networks: dict[str, nn.Module], image: Tensor) -> dict[str, float
 def _networks(runs: Sequence[Run]) -> Iterator[tuple[Network, Any, dict[str, Any], Run]]:
     """Yield each run's student and teacher: how it is known, its node, and what it was told of its input."""
     for run in runs:
-        yield known(run.summary["student"]), run.config.get("distilled") or run.config.get("student"), {}, run
-        if "teacher" in run.summary:
+        yield known(run.summary.student), run.config.get("distilled") or run.config.get("student"), {}, run
+        if run.summary.teacher:
             node = run.config.get("teacher", {})
             own = {name: node.get(name) for name in ("input_size", "mean", "std")}
-            yield known(run.summary["teacher"]), node.get("network"), own, run
+            yield known(run.summary.teacher), node.get("network"), own, run
 
 
 def _built(node: Any, own: dict[str, Any], run: Run, *, trust: bool) -> tuple[int, nn.Module]:
     """Build a network without its weights, on which its time does not depend, and tell its images' side."""
-    names = ("class_names", "mean", "std", "image_size")
-    told = {name: run.summary["data"].get(name) for name in names}
+    data = run.summary.data
+    told = {"class_names": data.class_names, "mean": data.mean, "std": data.std, "image_size": data.image_size}
     facts = checked({"network": node, "input": {}, "about": {}, **told}, str(run.folder))
     if not trust:
         check_trusted({"network": node}, (run.folder or Path()) / "config.yaml")

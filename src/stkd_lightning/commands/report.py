@@ -91,7 +91,7 @@ def completed(runs: Sequence[Run], *, trust: bool, cache_dir: str | None = None)
     """
     from stkd_lightning.commands.diagnose import diagnose_run
 
-    teachers = {run.group: run for run in runs if run.summary.get("teacher_checkpoint")}
+    teachers = {run.group: run for run in runs if run.summary.teacher_checkpoint}
     for run in runs:
         teacher, seen = teachers.get(run.group), run.diagnostics
         if run.folder and (seen is None or (teacher and not seen.has_teacher)):

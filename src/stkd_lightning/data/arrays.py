@@ -1,13 +1,16 @@
 """Whole splits as memory-mapped uint8 arrays."""
 
 import json
+import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from stkd_lightning.utilities.errors import InputError, RunError, reason
 
@@ -19,12 +22,12 @@ class RawSplit(NamedTuple):
     """A split on its way to disk.
 
     Attributes:
-        labels: one class index per image.
+        labels: one class index for each image, or an array ``(n, ...)`` of the task's shape.
         images: chunks ``(n, C, H, W)`` uint8, in the labels' order.
         shape: ``(C, H, W)``.
     """
 
-    labels: list[int]
+    labels: list[int] | NDArray[np.int64]
     images: Iterable[NDArray[np.uint8]]
     shape: tuple[int, int, int]
 
@@ -46,10 +49,14 @@ class RawData(NamedTuple):
 
 
 class Split(NamedTuple):
-    """Images ``(N, C, H, W)`` uint8, memory-mapped, and labels ``(N,)`` int64."""
+    """Images ``(N, C, H, W)`` uint8 and labels ``(N,)`` int64 on one device; on the CPU images are memory-mapped."""
 
-    images: NDArray[np.uint8]
-    labels: NDArray[np.int64]
+    images: Tensor
+    labels: Tensor
+
+    def to(self, device: torch.device | str) -> "Split":
+        """Return the split on a device; the CPU reads no pixel before it is used."""
+        return Split(self.images.to(device), self.labels.to(device))
 
 
 @dataclass(frozen=True)
@@ -116,10 +123,7 @@ def open_arrays(folder: Path) -> Arrays:
         facts: dict[str, Any] = json.loads((folder / FACTS).read_text())
         stamps = {name: stamp_of(folder / name) for name in files_of(facts["splits"])}
         facts = {name: tuple(fact) if isinstance(fact, list) else fact for name, fact in facts.items()}
-        facts["splits"] = {
-            name: Split(np.load(folder / f"{name}_images.npy", mmap_mode="r"), np.load(folder / f"{name}_labels.npy"))
-            for name in facts["splits"]
-        }
+        facts["splits"] = {name: _open_split(folder, name) for name in facts["splits"]}
         arrays = Arrays(**facts, folder=folder, stamps=stamps)
         _check(arrays)
     except Exception as error:  # json, numpy and a wrong type raise many
@@ -127,6 +131,17 @@ def open_arrays(folder: Path) -> Arrays:
             f"prepared data {folder}: damaged ({reason(error)}); delete this folder and run again"
         ) from error
     return arrays
+
+
+def _open_split(folder: Path, name: str) -> Split:
+    images, labels = np.load(folder / f"{name}_images.npy", mmap_mode="r"), np.load(folder / f"{name}_labels.npy")
+    if images.dtype != np.uint8 or images.ndim != 4:
+        raise ValueError(f"{name}_images.npy holds {images.dtype} {images.shape}")
+    if labels.dtype != np.int64 or len(labels) != len(images):
+        raise ValueError(f"{name}_labels.npy holds {labels.dtype} {labels.shape} for {len(images)} images")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*not writable.*")  # nothing writes to a split
+        return Split(torch.from_numpy(images), torch.from_numpy(labels))
 
 
 def _check(arrays: Arrays) -> None:
@@ -137,10 +152,8 @@ def _check(arrays: Arrays) -> None:
     """
     train = arrays.splits["train"].images
     for name, (images, labels) in arrays.splits.items():
-        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != train.shape[1:]:
-            raise ValueError(f"{name}_images.npy holds {images.dtype} {images.shape}")
-        if labels.dtype != np.int64 or labels.shape != images.shape[:1]:
-            raise ValueError(f"{name}_labels.npy holds {labels.dtype} {labels.shape} for {len(images)} images")
+        if images.shape[1:] != train.shape[1:]:
+            raise ValueError(f"{name}_images.npy holds images of {tuple(images.shape[1:])}")
         if labels.min() < 0 or labels.max() >= len(arrays.class_names):
             raise ValueError(f"{name}_labels.npy holds labels beyond the {len(arrays.class_names)} classes")
     moments = (*arrays.mean, *arrays.std)

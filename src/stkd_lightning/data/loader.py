@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from stkd_lightning.data.arrays import Split
 from stkd_lightning.data.augment import Draws, crop_and_flip, draw
-from stkd_lightning.data.resident import Pixels
 from stkd_lightning.data.sampling import Order
 from stkd_lightning.tasks.types import Batch
 from stkd_lightning.utilities import signals
@@ -41,11 +41,11 @@ class Normalize:
 
 
 @dataclass(frozen=True)
-class Pass(Dataset[Batch]):
-    """One pass over some samples of a split; item i is the i-th batch.
+class BatchDataset(Dataset[Batch]):
+    """The batches of one pass over some samples of a split; item i is the i-th batch.
 
     Attributes:
-        pixels: the split.
+        split: the images and labels.
         order: ``(N,)`` positions in the split, on its device.
         batch_size: samples of a batch; the last one may be smaller.
         normalize: from uint8 to what networks see.
@@ -53,7 +53,7 @@ class Pass(Dataset[Batch]):
         padding: that the draws were made for.
     """
 
-    pixels: Pixels
+    split: Split
     order: Tensor
     batch_size: int
     normalize: Normalize
@@ -64,12 +64,12 @@ class Pass(Dataset[Batch]):
         return -(-len(self.order) // self.batch_size)
 
     def __getitem__(self, i: int) -> Batch:
-        own = slice(i * self.batch_size, (i + 1) * self.batch_size)
-        indices = self.order[own]
-        images = self.pixels.images.index_select(0, indices)
+        samples = slice(i * self.batch_size, (i + 1) * self.batch_size)
+        indices = self.order[samples]
+        images = self.split.images.index_select(0, indices)
         if self.draws is not None:
-            images = crop_and_flip(images, self.draws.of(own), padding=self.padding)
-        return Batch(self.normalize(images), self.pixels.labels.index_select(0, indices), indices)
+            images = crop_and_flip(images, self.draws.of(samples), padding=self.padding)
+        return Batch(self.normalize(images), self.split.labels.index_select(0, indices), indices)
 
 
 def _live_as_the_run(worker: int) -> None:
@@ -90,18 +90,18 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _batches(one: Pass, workers: int, first: int = 0) -> Iterator[Batch]:
+def _batches(dataset: BatchDataset, workers: int, first: int = 0) -> Iterator[Batch]:
     """Yield a pass's batches from the first wanted one on, made here or by worker processes."""
-    places = range(first, len(one))
+    positions = range(first, len(dataset))
     if not workers:
-        return (one[i] for i in places)
+        return (dataset[i] for i in positions)
     # Forked workers share the mapped file; a pickled one would be a copy of all images.
     fork = "fork" if sys.platform == "linux" else None
     pinned = torch.cuda.is_available()
     loader = DataLoader(
-        one,
+        dataset,
         batch_size=None,
-        sampler=places,
+        sampler=positions,
         num_workers=workers,
         pin_memory=pinned,
         multiprocessing_context=fork,
@@ -117,7 +117,7 @@ class TrainLoader:
     The last, incomplete batch of an epoch is left out. Lightning announces the epoch to ``sampler.set_epoch``.
 
     Args:
-        pixels: the data.
+        split: the images and labels.
         indices: ``(N,)`` positions in the split that belong to training.
         order: draws an epoch's batches from them.
         batch_size: samples of a global batch, over all ranks.
@@ -134,7 +134,7 @@ class TrainLoader:
 
     def __init__(
         self,
-        pixels: Pixels,
+        split: Split,
         indices: NDArray[np.int64],
         *,
         order: Order,
@@ -148,8 +148,8 @@ class TrainLoader:
     ) -> None:
         if batch_size > len(indices):
             raise InputError(f"dataset.batch_size={batch_size}: there are only {len(indices)} training images")
-        self.pixels, self.indices, self.order, self.batch_size = pixels, indices, order, batch_size
-        self.normalize = normalize.to(pixels.images.device)
+        self.split, self.indices, self.order, self.batch_size = split, indices, order, batch_size
+        self.normalize = normalize.to(split.images.device)
         self.padding, self.flip, self.seed, self.epoch, self.workers = padding, flip, seed, 0, workers
         self._first = self._done = 0
         self._check = check
@@ -181,13 +181,14 @@ class TrainLoader:
         if self._check is not None:
             self._check()
         order = self.indices[self.order(generator(self.seed, "order", self.epoch))]
-        own = order.reshape(len(self), ranks, -1)[:, rank].ravel()
-        draws = draw(own, padding=self.padding, flip=self.flip, seed=self.seed, epoch=self.epoch)
-        device = self.pixels.images.device  # the whole epoch's draws go there at once
-        positions = torch.from_numpy(own).to(device)
-        one = Pass(self.pixels, positions, self.batch_size // ranks, self.normalize, draws.to(device), self.padding)
+        samples = order.reshape(len(self), ranks, -1)[:, rank].ravel()
+        draws = draw(samples, padding=self.padding, flip=self.flip, seed=self.seed, epoch=self.epoch)
+        device = self.split.images.device  # the whole epoch's draws go there at once
+        positions = torch.from_numpy(samples).to(device)
+        size = self.batch_size // ranks
+        dataset = BatchDataset(self.split, positions, size, self.normalize, draws.to(device), self.padding)
         first, self._first = self._first, 0
-        for done, batch in enumerate(_batches(one, self.workers, first), first):
+        for done, batch in enumerate(_batches(dataset, self.workers, first), first):
             self._done = done
             yield batch
 
@@ -196,7 +197,7 @@ class EvalLoader:
     """Every sample once, in order; each rank sees every ``ranks``-th, without padding.
 
     Args:
-        pixels: the data.
+        split: the images and labels.
         indices: ``(N,)`` positions in the split.
         batch_size: samples of one batch.
         normalize: from uint8 to what networks see.
@@ -204,18 +205,18 @@ class EvalLoader:
     """
 
     def __init__(
-        self, pixels: Pixels, indices: NDArray[np.int64], *, batch_size: int, normalize: Normalize, workers: int = 0
+        self, split: Split, indices: NDArray[np.int64], *, batch_size: int, normalize: Normalize, workers: int = 0
     ) -> None:
-        self.pixels, self.indices, self.batch_size, self.workers = pixels, indices, batch_size, workers
-        self.normalize = normalize.to(pixels.images.device)
+        self.split, self.indices, self.batch_size, self.workers = split, indices, batch_size, workers
+        self.normalize = normalize.to(split.images.device)
 
-    def _pass(self) -> Pass:
+    def _dataset(self) -> BatchDataset:
         rank, ranks = world()
-        own = torch.from_numpy(self.indices[rank::ranks]).to(self.pixels.images.device)
-        return Pass(self.pixels, own, self.batch_size, self.normalize)
+        samples = torch.from_numpy(self.indices[rank::ranks]).to(self.split.images.device)
+        return BatchDataset(self.split, samples, self.batch_size, self.normalize)
 
     def __len__(self) -> int:
-        return len(self._pass())
+        return len(self._dataset())
 
     def __iter__(self) -> Iterator[Batch]:
-        yield from _batches(self._pass(), self.workers)
+        yield from _batches(self._dataset(), self.workers)

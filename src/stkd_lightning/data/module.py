@@ -12,17 +12,20 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from stkd_lightning.data.arrays import FORMAT, Arrays, RawData
+from stkd_lightning.data.arrays import FORMAT, Arrays, RawData, Split
 from stkd_lightning.data.holdout import hold_out
-from stkd_lightning.data.loader import EvalLoader, Normalize, Pass, TrainLoader
+from stkd_lightning.data.loader import BatchDataset, EvalLoader, Normalize, TrainLoader
 from stkd_lightning.data.prepare import prepare
-from stkd_lightning.data.resident import Pixels, fits, place
+from stkd_lightning.data.resident import fits
 from stkd_lightning.data.sampling import Sampler, checked, order_of
+from stkd_lightning.tasks.base import Task
+from stkd_lightning.tasks.classification import Classification
 from stkd_lightning.tasks.types import Batch
 from stkd_lightning.utilities import validation
 from stkd_lightning.utilities.console import print_rank_zero
 from stkd_lightning.utilities.distributed import world
 from stkd_lightning.utilities.errors import InputError
+from stkd_lightning.utilities.image_size import Size, size_of
 from stkd_lightning.utilities.paths import cache_root, key_of
 from stkd_lightning.utilities.random import generator
 
@@ -37,7 +40,7 @@ class ArrayDataModule(L.LightningDataModule):
             validation split of its own; 0 trains on all of them.
         split_seed: seed of the hold-out, apart from ``seed`` so that runs of several seeds share one validation set.
         seed: of order and augmentation.
-        padding: pixels of the random shift; ``None``: an eighth of the image's side.
+        padding: pixels of the random shift; ``None``: an eighth of the image's shorter side.
         flip: mirror half of the training images.
         cache_dir: where prepared arrays are kept; see ``cache_root``.
         resident: hold a split whole on the training's device and take batches from there by index; ``False`` has
@@ -81,10 +84,15 @@ class ArrayDataModule(L.LightningDataModule):
         self.resident = validation.automatic("dataset.resident", resident)
         self.workers = validation.optional_whole("dataset.workers", workers, minimum=1)
         self.sampler, self.sampler_groups = checked(sampler, sampler_groups)
-        self._placed: dict[str, tuple[torch.device, Pixels, int]] = {}
+        self._placed: dict[str, tuple[torch.device, Split, int]] = {}
         self.cache = cache_root(cache_dir) / "data"
 
     name: str  # short, for the cache's folders
+
+    @property
+    def task(self) -> Task:
+        """What networks predict of these data."""
+        return Classification()
 
     @abstractmethod
     def locate(self) -> Path:
@@ -146,9 +154,15 @@ class ArrayDataModule(L.LightningDataModule):
         return self.arrays.std
 
     @property
-    def image_size(self) -> int:
-        """Side of the images in pixels."""
-        return self.arrays.splits["train"].images.shape[-1]
+    def input_shape(self) -> tuple[int, int, int]:
+        """Shape ``(C, H, W)`` of an image."""
+        channels, height, width = self.arrays.splits["train"].images.shape[1:]
+        return channels, height, width
+
+    @property
+    def image_size(self) -> Size:
+        """Side of square images in pixels; height and width of others."""
+        return size_of(*self.input_shape[1:])
 
     @property
     def has_validation(self) -> bool:
@@ -159,10 +173,10 @@ class ArrayDataModule(L.LightningDataModule):
     def _train_and_held_out(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         labels = self.arrays.splits["train"].labels
         fraction = 0.0 if "val" in self.arrays.splits else self.validation_fraction
-        return hold_out(labels, fraction, self.split_seed)
+        return hold_out(labels.numpy(), fraction, self.split_seed)
 
-    def _pixels(self, name: str) -> tuple[Pixels, int]:
-        """Return a split where the trainer trains, and the number of processes that make its batches."""
+    def _placed_split(self, name: str) -> tuple[Split, int]:
+        """Return a split on the training device if it fits, and the number of processes that make its batches."""
         device = torch.device("cpu") if self.trainer is None else self.trainer.strategy.root_device
         if name not in self._placed or self._placed[name][0] != device:
             split = self.arrays.splits[name]
@@ -173,9 +187,9 @@ class ArrayDataModule(L.LightningDataModule):
                     f"dataset: the {name} images, {size:.1f} GiB, do not fit on {device}; worker processes read them"
                 )
             on = device if resident and device.type == "cuda" else torch.device("cpu")
-            self._placed[name] = device, place(split, on), 0 if resident else self._workers()
-        _, pixels, workers = self._placed[name]
-        return pixels, workers
+            self._placed[name] = device, split.to(on), 0 if resident else self._workers()
+        _, split, workers = self._placed[name]
+        return split, workers
 
     def _workers(self) -> int:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -185,25 +199,25 @@ class ArrayDataModule(L.LightningDataModule):
         """Return augmented training batches."""
         indices = self._train_and_held_out[0]
         order = order_of(self.sampler, self.sampler_groups, self.arrays, indices, batch_size=self.batch_size)
-        pixels, workers = self._pixels("train")
+        split, workers = self._placed_split("train")
         return TrainLoader(
-            pixels,
+            split,
             indices,
             order=order,
             batch_size=self.batch_size,
             normalize=Normalize(self.mean, self.std),
-            padding=self.image_size // 8 if self.padding is None else self.padding,
+            padding=min(self.input_shape[1:]) // 8 if self.padding is None else self.padding,
             flip=self.flip,
             seed=self.seed,
             workers=workers,
             check=self.arrays.check_unchanged,
         )
 
-    def _evaluate(self, split: str, indices: NDArray[np.int64] | None = None) -> EvalLoader:
-        pixels, workers = self._pixels(split)
+    def _evaluate(self, name: str, indices: NDArray[np.int64] | None = None) -> EvalLoader:
+        split, workers = self._placed_split(name)
         return EvalLoader(
-            pixels,
-            np.arange(len(pixels.labels)) if indices is None else indices,
+            split,
+            np.arange(len(split.labels)) if indices is None else indices,
             batch_size=max(self.batch_size, 256),
             normalize=Normalize(self.mean, self.std),
             workers=workers,
@@ -223,12 +237,12 @@ class ArrayDataModule(L.LightningDataModule):
 
     def sample(self, size: int) -> Iterator[Batch]:
         """Yield up to ``size`` validation images, test images where none are held out: always the same, in no order."""
-        split = "val" if "val" in self.arrays.splits else "train" if self.has_validation else "test"
-        pixels, _ = self._pixels(split)
-        held_out = self._train_and_held_out[1] if split == "train" else np.arange(len(pixels.labels))
+        name = "val" if "val" in self.arrays.splits else "train" if self.has_validation else "test"
+        split, _ = self._placed_split(name)
+        device = split.images.device
+        held_out = self._train_and_held_out[1] if name == "train" else np.arange(len(split.labels))
         drawn = torch.from_numpy(generator(self.split_seed, "sample").permutation(held_out)[:size])
-        normalize = Normalize(self.mean, self.std).to(pixels.images.device)
-        batches = Pass(pixels, drawn.to(pixels.images.device), 256, normalize)
+        batches = BatchDataset(split, drawn.to(device), 256, Normalize(self.mean, self.std).to(device))
         return (batches[i] for i in range(len(batches)))  # by the calling process alone, whatever ranks there are
 
     def plain_train_dataloader(self) -> EvalLoader:

@@ -61,7 +61,7 @@ def _write(folder: Path, raw: RawData) -> None:
 
 def _write_split(folder: Path, name: str, split: RawSplit, digest: "hashlib._Hash") -> tuple[list[float], list[float]]:
     """Write a split, add it to the digest, and return mean and standard deviation of its channels."""
-    if not split.labels:
+    if not len(split.labels):
         raise InputError(f"dataset {folder.name}: no image in its {name} split")
     shape = (len(split.labels), *split.shape)
     counts = np.zeros((split.shape[0], 256), dtype=np.int64)

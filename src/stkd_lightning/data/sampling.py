@@ -111,7 +111,7 @@ def order_of(
     """
     if sampler == "shuffled":
         return partial(shuffled, samples=len(indices), batch_size=batch_size)
-    groups, names, kind = arrays.splits["train"].labels[indices], arrays.class_names, "classes"
+    groups, names, kind = arrays.splits["train"].labels.numpy()[indices], arrays.class_names, "classes"
     if sampler == "superclass_uniform":
         if arrays.superclasses is None or arrays.superclass_names is None:
             raise InputError(f"dataset.sampler={sampler}: these data have no superclasses; class_uniform needs none")

@@ -1,5 +1,7 @@
 """Virtual samples: convex combinations of a batch's samples. mixup, Zhang et al. 2018 (arXiv:1710.09412), Eq. 1."""
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -16,7 +18,7 @@ def check_mixable(loss: nn.Module, mixup: "Mixup") -> None:
     """Refuse to mix for a loss that is not defined on virtual samples.
 
     Raises:
-        InputError: names the loss; in a sum its part.
+        InputError: names the loss, or the part of a sum.
     """
     if mixup.mixes and not getattr(loss, "mixable", True):
         *_, part = (m for m in loss.modules() if not getattr(m, "mixable", True))
@@ -27,14 +29,14 @@ class Mixup(nn.Module):
     """Mix each sample with k - 1 others of the global batch.
 
     Partners and weights are a function of (seed, epoch, batch), so a sweep over losses sees the same virtual
-    samples in every run. Over several ranks the partners come from the global batch, which is gathered.
+    samples in every run. With several ranks, partners come from the gathered global batch.
 
     Args:
         alpha: parameter a > 0 of Beta(a, a) for k = 2, of the symmetric Dirichlet for k > 2.
         k: samples in one combination, >= 2.
         per_sample: draw weights for each sample instead of once for the batch.
         probability: chance in [0, 1] that a batch is mixed at all.
-        fraction: share in [0, 1] of a mixed batch's samples that are mixed; the others stay as they are.
+        fraction: share in [0, 1] of a mixed batch's samples that are mixed; the rest stay unmixed.
         seed: >= 0.
 
     Raises:
@@ -85,21 +87,27 @@ class Mixup(nn.Module):
         weights[~mixed] = np.eye(self.k)[0]
         return partners, weights
 
-    def forward(self, batch: Batch | tuple[Tensor, Tensor], context: StepContext | None = None) -> VirtualBatch:
+    def forward(
+        self,
+        batch: Batch | tuple[Tensor, Tensor],
+        context: StepContext | None = None,
+        target: Callable[[Tensor, Tensor], MixedTarget] = MixedTarget,
+    ) -> VirtualBatch:
         """Mix a batch.
 
         Args:
-            batch: images ``(B, C, H, W)`` float and labels ``(B,)``; the rank's slice of the global batch.
-            context: epoch and batch, which fix the draw; without it torch's global generator does.
+            batch: inputs ``(B, ...)`` float and labels ``(B, ...)``; the rank's slice of the global batch.
+            context: epoch and batch, which determine the draw; ``None``: torch's global generator does.
+            target: makes the target of labels ``(B, k, ...)`` and weights ``(B, k)``, as ``Task.target`` does.
 
         Raises:
             InputError: images that are not floating point.
         """
-        images, labels, _ = Batch(*batch)
+        images, labels = Batch(*batch)[:2]
         if not images.is_floating_point():
             raise InputError(f"mixup needs floating-point images, got {images.dtype}: normalize before mixing")
         if not self.mixes:
-            return VirtualBatch(images, MixedTarget.unmixed(labels))
+            return VirtualBatch(images, target(labels[:, None], labels.new_ones((len(labels), 1), dtype=torch.float32)))
         rank, ranks = world()
         size = len(images)
         position = (context.epoch, context.step) if context else (int(torch.randint(2**62, ())),)
@@ -108,11 +116,11 @@ class Mixup(nn.Module):
         partner = torch.from_numpy(partners[mine]).to(images.device, non_blocking=True)
         dtype = torch.promote_types(images.dtype, torch.float32)
         weight = torch.from_numpy(weights[mine]).to(dtype).to(images.device, non_blocking=True)
-        if weights[:, 0].min() == 1:  # no sample of the global batch is mixed; every rank sees so
-            return VirtualBatch(images, MixedTarget(gather(labels)[partner], weight))
+        if weights[:, 0].min() == 1:  # no sample of the global batch is mixed, on any rank
+            return VirtualBatch(images, target(gather(labels)[partner], weight))
         everyone = gather(images)
         shape = (-1,) + (1,) * (images.ndim - 1)
         virtual = weight[:, 0].view(shape) * images
         for j in range(1, self.k):
             virtual = virtual + weight[:, j].view(shape) * everyone.index_select(0, partner[:, j])
-        return VirtualBatch(virtual.to(images.dtype), MixedTarget(gather(labels)[partner], weight))
+        return VirtualBatch(virtual.to(images.dtype), target(gather(labels)[partner], weight))

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 import lightning as L
@@ -11,18 +12,19 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from stkd_lightning.distillation.mixup import Mixup, check_mixable
-from stkd_lightning.distillation.terms import FiniteTerms, RunningMeans
+from stkd_lightning.distillation.terms import Place, TermTracker
 from stkd_lightning.losses.base import Features, Loss, Terms
 from stkd_lightning.losses.feature_loss import FeatureLoss
 from stkd_lightning.models.feature_hooks import FeatureTap
 from stkd_lightning.models.memory_format import channels_last, compiled, images_channels_last
 from stkd_lightning.models.probe import NetworkInspector
 from stkd_lightning.schedules import MultiStep, Schedule
-from stkd_lightning.tasks.classification import ClassificationMetrics
-from stkd_lightning.tasks.types import Batch, MixedTarget, ModelOutput, StepContext, VirtualBatch
+from stkd_lightning.tasks.base import Task
+from stkd_lightning.tasks.classification import Classification
+from stkd_lightning.tasks.types import Batch, ModelOutput, StepContext, VirtualBatch
 from stkd_lightning.teacher.frozen import FrozenTeacher
-from stkd_lightning.teacher.outputs import Answers
-from stkd_lightning.teacher.replay import Replay, check_replay
+from stkd_lightning.teacher.outputs import TeacherOutputs
+from stkd_lightning.teacher.replay import check_replay
 from stkd_lightning.utilities.distributed import share_buffers
 from stkd_lightning.utilities.errors import RunError
 from stkd_lightning.utilities.memory import keep_freed_memory
@@ -36,31 +38,32 @@ def cifar_sgd(parameters: Iterable[nn.Parameter]) -> Optimizer:
 
 
 class DistillationModule(L.LightningModule):
-    """Trains a student to satisfy a loss, shown the same (virtual) images as a frozen teacher.
+    """Train a student to satisfy a loss on the same (virtual) inputs as a frozen teacher.
 
-    Batches are ``(images, labels)`` or ``(images, labels, indices)``: images ``(B, C, H, W)`` float, normalized;
-    labels ``(B,)`` int64. Logged are ``train/loss`` and each term, averaged since they were last logged, and the
-    ``ClassificationMetrics`` as ``val/...`` and ``test/...``, on images that are not mixed. The student is measured in
-    the precision of its weights, whatever precision it trains in; the teacher as it teaches.
+    Batches are ``(inputs, labels)`` or ``(inputs, labels, indices)``: inputs ``(B, ...)`` float, normalized; labels
+    int64 of the task's shape, ``(B,)`` for classification. The module logs ``train/loss`` and each term, averaged
+    since they were last logged, and the task's metrics as ``val/...`` and ``test/...``, on inputs that are not mixed.
+    The student is measured in the precision of its weights, whatever precision it trains in; the teacher as it teaches.
 
     Args:
-        student: the network that is trained and kept; its convolutions are stored channels last.
-        loss: from both outputs and the mixed label to named terms, whose sum is minimized; its own parameters are
-            optimized with the student's.
-        teacher: the trained network; ``None`` where the loss needs none.
-        mixup: makes virtual samples of training batches; ``None`` leaves them as they are.
-        optimizer: from parameters to an optimizer; default ``cifar_sgd``.
-        schedule: from a run's progress in [0, 1] to a factor on the learning rate, set at each step; default
+        student: the network to train; its convolutions are stored channels last.
+        loss: maps both outputs and the mixed label to named terms, whose sum is minimized; parameters of the loss are
+            optimized together with the student's.
+        teacher: the trained network; ``None`` if the loss needs none.
+        mixup: makes virtual samples of training batches; ``None``: batches are not mixed.
+        optimizer: maps parameters to an optimizer; default ``cifar_sgd``.
+        schedule: maps the progress of the run in [0, 1] to a factor of the learning rate at each step; default
             ``MultiStep()``.
-        compile: generate code for the student's training step; for a teacher see ``FrozenTeacher``.
-        replay: keeps the teacher's logits, or has them from an earlier run.
-        example: images ``(B, C, H, W)`` as they will come, by which a loss that reads features is fitted to the
-            networks; default one of 32x32 pixels and three colours.
+        compile: generate code for the student's training step; for the teacher see ``FrozenTeacher``.
+        replay: folder that stores the teacher's logits for later runs; see ``TeacherOutputs``.
+        task: what the networks predict; default ``Classification()``. A data module of this project names its task.
+        example: inputs ``(B, ...)`` of the shape in training, with which a loss that reads features is fitted to the
+            networks; default one image of 3x32x32.
 
     Raises:
         ValueError: the loss needs a teacher and there is none.
-        InputError: a feature path that is not there; mixup for a loss that is not defined on virtual samples; replay
-            for one that reads features of the teacher.
+        InputError: an unknown feature path; mixup for a loss that is not defined on virtual samples; replay for a loss
+            that reads features of the teacher.
 
     Example:
         >>> import torch
@@ -84,7 +87,8 @@ class DistillationModule(L.LightningModule):
         schedule: Schedule | None = None,
         *,
         compile: bool = False,
-        replay: Replay | None = None,
+        replay: str | Path | None = None,
+        task: Task | None = None,
         example: Tensor | None = None,
     ) -> None:
         super().__init__()
@@ -102,8 +106,8 @@ class DistillationModule(L.LightningModule):
             check_replay(loss)
         self.student = channels_last(student)
         self.loss = loss
-        # DDP would send them at every step. What these losses remember is made of the global batch, the same on all
-        # ranks, and BatchNorm's statistics in their learned parts are never used.
+        # DDP would send these buffers at every step. A loss's memory is made from the global batch, equal on all ranks,
+        # and BatchNorm statistics in its learned parts are never used.
         self._ddp_params_and_buffers_to_ignore = [
             ".".join(filter(None, ("loss", path, name)))
             for path, part in loss.named_modules()
@@ -111,46 +115,46 @@ class DistillationModule(L.LightningModule):
             for name, _ in part.named_buffers()
         ]
         self.mixup = mixup
-        # Kept out of the registered submodules, so that no state_dict, optimizer, `.train()` or DDP bucket sees it.
+        # Not a registered submodule, so that no state_dict, optimizer, `.train()` or DDP bucket sees it.
         self.__dict__["teacher"] = teacher
         if teacher is not None:
-            self._answers = Answers(teacher, replay)
+            self._teacher_outputs = TeacherOutputs(teacher, replay)
         self._asks = teacher is not None and getattr(loss, "needs_teacher", True)
         self._run_student = FeatureTap(student, features.student)
         self._compiles = compile
         self._train_student = compiled(self._run_student.parts) if compile else self._run_student.parts
         self._optimizer_factory, self._schedule = optimizer, schedule or MultiStep()
-        self.metrics = ClassificationMetrics()
-        self._means = RunningMeans()
-        self._finite = FiniteTerms()
+        self.task = task or Classification()
+        self.metrics = self.task.metrics()
+        self._terms = TermTracker()
         self._logged_step = 0
         self._epochs, self._begun = 1, -1
 
     teacher: FrozenTeacher | None
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Return the student's logits ``(B, K)`` of images ``(B, C, H, W)``."""
-        return self._run_student(images).logits
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Return the student's logits, ``(B, K)`` for classification, of inputs ``(B, ...)``."""
+        return self._run_student(inputs).logits
 
     def virtual(self, batch: Batch, context: StepContext | None = None) -> VirtualBatch:
-        """Return what both networks see of a training batch, channels last."""
+        """Return the virtual batch that both networks see, channels last."""
         if self.mixup is None:
-            virtual = VirtualBatch(batch.images, MixedTarget.unmixed(batch.labels))
+            virtual = VirtualBatch(batch.inputs, self.task.unmixed(batch.labels))
         else:
-            virtual = self.mixup(batch, context)
-        return virtual._replace(images=images_channels_last(virtual.images))
+            virtual = self.mixup(batch, context, self.task.target)
+        return virtual._replace(inputs=images_channels_last(virtual.inputs))
 
     def terms(self, batch: Batch, context: StepContext | None = None) -> Terms:
         """Return the weighted terms of the loss on a training batch."""
         if self._compiles:
-            torch.compiler.cudagraph_mark_step_begin()  # what the last step's graphs wrote is no longer needed
+            torch.compiler.cudagraph_mark_step_begin()  # the outputs of the last step's graphs are no longer needed
         virtual = self.virtual(batch, context)
-        teacher = self._answers.of_virtual(virtual.images, context) if self._asks else None
-        student = ModelOutput(*self._train_student(virtual.images))
+        teacher = self._teacher_outputs.training_output(virtual.inputs, context) if self._asks else None
+        student = ModelOutput(*self._train_student(virtual.inputs))
         return self.loss(student, teacher, virtual.target, context)
 
     def on_fit_start(self) -> None:
-        """Keep the memory of a step for the next; a GPU's allocator does so by itself."""
+        """Keep freed memory for the next step on CPUs; the allocator of a GPU does so by itself."""
         if self.device.type == "cpu":
             keep_freed_memory()
 
@@ -164,25 +168,24 @@ class DistillationModule(L.LightningModule):
         context = StepContext(self.current_epoch, self._epochs, batch_idx, batch.indices)
         terms = self.terms(batch, context)
         values = torch.stack(list(terms.values()))
-        self._finite.look(tuple(terms), values, (self.current_epoch, batch_idx, self.global_step))
-        self._means.add(tuple(terms), values)
+        self._terms.add(tuple(terms), values, Place(self.current_epoch, batch_idx, self.global_step))
         return values.sum()
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Log the mean of the terms every n optimizer steps, so that other steps wait for nothing."""
+        """Log the mean of the terms every n optimizer steps; other steps do not wait for the device."""
         every = getattr(self.trainer, "log_every_n_steps", 50)  # set by Lightning outside the class
         if every and self.global_step % every == 0 and self.global_step != self._logged_step:
             self._logged_step = self.global_step
-            means = {f"train/{name}": mean for name, mean in self._means.pop().items()}
+            means = {f"train/{name}": mean for name, mean in self._terms.pop_means().items()}
             self.log_dict(means, on_step=True, on_epoch=False, sync_dist=True)
 
     def check_finite(self) -> None:
-        """Look at what training has not looked at yet, before it is kept.
+        """Check terms and weights before they are saved.
 
         Raises:
             RunError: a term or a weight is NaN or infinite.
         """
-        self._finite.settle()
+        self._terms.check_pending()
         buffers = ((f"student.{name}", b) for name, b in self.student.named_buffers() if b.is_floating_point())
         for name, tensor in (*self.named_parameters(), *buffers):
             if not bool(tensor.isfinite().all()):
@@ -193,20 +196,20 @@ class DistillationModule(L.LightningModule):
                 )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep what is to be logged, and what was found of the teacher's precision on the first images."""
-        checkpoint["running_means"] = {"logged_step": self._logged_step, **self._means.state()}
+        """Save the terms that are not logged yet, and whether the teacher's copies are within tolerance."""
+        checkpoint["running_means"] = {"logged_step": self._logged_step, **self._terms.state_dict()}
         checkpoint["teacher_faithful"] = dict(self.teacher.within_tolerance) if self.teacher else {}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take it up again; a checkpoint of another project does without."""
+        """Load them; a checkpoint of another project lacks them."""
         state = dict(checkpoint.get("running_means", {}))
         self._logged_step = state.pop("logged_step", 0)
-        self._means.load(**state)
+        self._terms.load_state_dict(**state)
         if self.teacher is not None:
             self.teacher.within_tolerance.update(checkpoint.get("teacher_faithful", {}))
 
     def on_train_start(self) -> None:
-        """Begin the first epoch, or go on in the middle of one."""
+        """Begin the first epoch, or continue in the middle of one."""
         self._begun = -1
         self._begin_epoch()
 
@@ -215,7 +218,7 @@ class DistillationModule(L.LightningModule):
         self._begin_epoch()
 
     def _begin_epoch(self) -> None:
-        """Find how long the run is, and find or begin the epoch's record of the teacher."""
+        """Compute the length of the run, and open the epoch's teacher outputs."""
         if self._begun == self.current_epoch:
             return
         self._begun = self.current_epoch
@@ -223,38 +226,39 @@ class DistillationModule(L.LightningModule):
         epochs = self.trainer.estimated_stepping_batches / batches  # max_steps may end the run before max_epochs
         self._epochs = max(1, math.ceil(epochs)) if math.isfinite(epochs) else 1
         if self._asks:
-            self._answers.begin_epoch(self.current_epoch, self.trainer.num_training_batches)
+            self._teacher_outputs.begin_epoch(self.current_epoch, self.trainer.num_training_batches)
 
     def on_train_epoch_end(self) -> None:
-        """Complete the record."""
+        """Close the epoch's teacher outputs."""
         if self._asks:
-            self._answers.end_epoch()
+            self._teacher_outputs.end_epoch()
 
     def _begin_evaluation(self, stage: str, batches: list[int | float]) -> None:
-        # The first rank's BatchNorm statistics are those that are saved; all ranks measure that student.
+        # The checkpoint holds the first rank's BatchNorm statistics, so all ranks measure with them.
         share_buffers(self.student)
         if self.teacher is not None and not self.trainer.sanity_checking:
-            self._answers.begin_evaluation(stage, batches)
+            self._teacher_outputs.begin_evaluation(stage, batches)
 
     def _evaluation_step(self, stage: str, batch: Any, batch_idx: int, dataloader_idx: int) -> None:
         batch = Batch(*batch)
-        with torch.autocast(batch.images.device.type, enabled=False):
-            student = self(batch.images)
-        asked = self.teacher is not None
-        teacher = self._answers.of_evaluation(batch, stage, dataloader_idx, batch_idx) if asked else None
+        with torch.autocast(batch.inputs.device.type, enabled=False):
+            student = self(batch.inputs)
+        teacher = None
+        if self.teacher is not None:
+            teacher = self._teacher_outputs.evaluation_logits(batch, stage, dataloader_idx, batch_idx)
         self.metrics.update(student, batch.labels, teacher)
 
     def _end_evaluation(self, stage: str) -> None:
         if self.teacher is not None and not self.trainer.sanity_checking:
-            self._answers.end_evaluation()
+            self._teacher_outputs.end_evaluation()
         values = self.metrics.compute(with_teacher=self.teacher is not None)
-        with torch.inference_mode(False):  # a training that follows goes on with these tensors
+        with torch.inference_mode(False):  # later training continues with these tensors
             self.metrics.reset()
-        # torchmetrics has reduced them over the ranks already; the mean of equal values is the value.
+        # torchmetrics has reduced the values over the ranks already; the mean of equal values is the value.
         self.log_dict({f"{stage}/{name}": value for name, value in values.items()}, sync_dist=True)
 
     def on_validation_epoch_start(self) -> None:
-        """Measure one student on all ranks."""
+        """Give all ranks one student to measure."""
         self._begin_evaluation("val", self.trainer.num_val_batches)
 
     def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
@@ -266,7 +270,7 @@ class DistillationModule(L.LightningModule):
         self._end_evaluation("val")
 
     def on_test_epoch_start(self) -> None:
-        """As for validation."""
+        """Give all ranks one student to measure."""
         self._begin_evaluation("test", self.trainer.num_test_batches)
 
     def test_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
@@ -278,12 +282,12 @@ class DistillationModule(L.LightningModule):
         self._end_evaluation("test")
 
     def abandon(self) -> None:
-        """Let go of what a run that failed was recording, so that others can."""
+        """Release the recording of a failed run, so that other runs can record."""
         if self.teacher is not None:
-            self._answers.abandon()
+            self._teacher_outputs.abandon()
 
     def configure_optimizers(self) -> Any:
-        """Optimize the student and the loss's own parameters; set the rate at each step."""
+        """Optimize the parameters of student and loss; set the learning rate at each step."""
         parameters = [*self.student.parameters(), *self.loss.parameters()]
         optimizer = self._optimizer_factory([p for p in parameters if p.requires_grad])
         steps = self.trainer.estimated_stepping_batches

@@ -1,6 +1,7 @@
-"""The terms of a loss during training: their running means, and whether they are finite."""
+"""The terms of a loss during training: their running means, and a check that they are finite."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -10,17 +11,51 @@ from stkd_lightning.utilities.distributed import mean
 from stkd_lightning.utilities.errors import RunError
 
 
-class RunningMeans:
-    """Adds up the terms of steps in one operation a step, without waiting for the device."""
+@dataclass(frozen=True)
+class Place:
+    """The place of a step in a run, for messages."""
+
+    epoch: int
+    batch: int
+    steps: int
+
+
+@dataclass(frozen=True)
+class _Pending:
+    """Values on their way from a GPU to the host."""
+
+    names: tuple[str, ...]
+    values: Tensor
+    arrived: torch.cuda.Event
+    place: Place
+
+
+class TermTracker:
+    """Add up the terms of steps, and end a run whose terms are NaN or infinite.
+
+    A step adds one operation and does not wait for the device: on a CPU its terms are checked at once, on a GPU those
+    of the step before, which have arrived by then.
+    """
 
     def __init__(self) -> None:
         self._names: tuple[str, ...] = ()
         self._sum: Tensor | None = None
         self._count = 0
+        self._pending: _Pending | None = None
 
-    def add(self, names: tuple[str, ...], values: Tensor) -> None:
-        """Add a step's scalars ``(n,)``; other names than before begin anew."""
+    def add(self, names: tuple[str, ...], values: Tensor, place: Place) -> None:
+        """Add the terms of a step; other names than before begin a new mean.
+
+        Args:
+            names: of the terms.
+            values: scalars ``(n,)``.
+            place: of the step.
+
+        Raises:
+            RunError: a term of this step (CPU) or of an earlier one (GPU) is NaN or infinite.
+        """
         values = values.detach()
+        self._check(names, values, place)
         if self._sum is not None:
             self._sum = self._sum.to(values.device)  # a state was loaded on the CPU
         if self._sum is None or names != self._names:
@@ -28,75 +63,52 @@ class RunningMeans:
         self._sum = self._sum + values
         self._count += 1
 
-    def pop(self) -> dict[str, Tensor]:
-        """Return the means, and their sum as ``loss``, since the last call; nothing after no step."""
+    def pop_means(self) -> dict[str, Tensor]:
+        """Return the means since the last call, and their sum as ``loss``; an empty dictionary after no step."""
         if self._sum is None:
             return {}
         means = self._sum / self._count
         self._sum = None
         return dict(zip(self._names, means, strict=True)) | {"loss": means.sum()}
 
-    def state(self) -> dict[str, Any]:
-        """Return what was added since ``pop`` was last called, the mean over ranks; all ranks call it."""
+    def state_dict(self) -> dict[str, Any]:
+        """Return the terms since the last ``pop_means``, the mean over ranks; all ranks call it."""
         total = None if self._sum is None else mean(self._sum).cpu()
         return {"names": list(self._names), "total": total, "count": self._count}
 
-    def load(self, names: Sequence[str] = (), total: Tensor | None = None, count: int = 0) -> None:
-        """Go on from a state."""
+    def load_state_dict(self, names: Sequence[str] = (), total: Tensor | None = None, count: int = 0) -> None:
+        """Continue from a state."""
         self._names, self._sum, self._count = tuple(names), total, count
 
-
-Place = tuple[int, int, int]  # epoch, batch, optimizer steps so far
-
-
-class FiniteTerms:
-    """Looks at each step's terms: on a CPU at once; on a GPU at those of the step before, which are there by then."""
-
-    def __init__(self) -> None:
-        self._pending: tuple[tuple[str, ...], Tensor, torch.cuda.Event, Place] | None = None
-
-    def look(self, names: tuple[str, ...], values: Tensor, place: Place) -> None:
-        """Take note of a step's terms.
-
-        Args:
-            names: of the terms.
-            values: ``(n,)``.
-            place: for the message.
-
-        Raises:
-            RunError: a term of this step (CPU) or of an earlier one (GPU) is NaN or infinite.
-        """
-        values = values.detach()
+    def _check(self, names: tuple[str, ...], values: Tensor, place: Place) -> None:
         if not values.is_cuda:
-            _judge(names, values, place)
+            _raise_if_not_finite(names, values, place)
             return
-        self.settle()
+        self.check_pending()
         host = torch.empty(values.shape, dtype=values.dtype, pin_memory=True)
         host.copy_(values, non_blocking=True)
-        event = torch.cuda.Event()
-        event.record()
-        self._pending = names, host, event, place
+        arrived = torch.cuda.Event()
+        arrived.record()
+        self._pending = _Pending(names, host, arrived, place)
 
-    def settle(self) -> None:
-        """Look at what has not been looked at yet.
+    def check_pending(self) -> None:
+        """Check terms that have not been checked yet.
 
         Raises:
-            RunError: as ``look``.
+            RunError: a term is NaN or infinite.
         """
-        if self._pending is not None:
-            names, values, event, place = self._pending
-            self._pending = None
-            event.synchronize()
-            _judge(names, values, place)
+        pending, self._pending = self._pending, None
+        if pending is not None:
+            pending.arrived.synchronize()
+            _raise_if_not_finite(pending.names, pending.values, pending.place)
 
 
-def _judge(names: tuple[str, ...], values: Tensor, place: Place) -> None:
+def _raise_if_not_finite(names: tuple[str, ...], values: Tensor, place: Place) -> None:
     if bool(values.isfinite().all()):
         return
-    epoch, batch, steps = place
     odd = ", ".join(f"{n} is {float(v)}" for n, v in zip(names, values, strict=True) if not v.isfinite())
     raise RunError(
-        f"loss: {odd} in epoch {epoch}, batch {batch}, after {steps} steps; "
+        f"loss: {odd} in epoch {place.epoch}, batch {place.batch}, after {place.steps} steps; "
         "a smaller optimizer.lr or precision=32-true may help",
         passes=False,
     )

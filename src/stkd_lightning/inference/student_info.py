@@ -9,8 +9,10 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from stkd_lightning.models.checkpoint_file import KEY
-from stkd_lightning.models.weights import read_checkpoint
+from stkd_lightning.data.description import DataDescription
+from stkd_lightning.inference.provenance import StudentProvenance
+from stkd_lightning.tasks.base import Task
+from stkd_lightning.tasks.classification import Classification
 from stkd_lightning.utilities.errors import InputError
 from stkd_lightning.utilities.files import BEST, LAST
 
@@ -41,36 +43,14 @@ class StudentFacts:
     about: dict[str, Any]
 
     @property
+    def task(self) -> Task:
+        """Classification, which a student by itself does."""
+        return Classification()
+
+    @property
     def num_classes(self) -> int:
         """Number of logits."""
         return len(self.class_names)
-
-
-def provenance(path: Path) -> dict[str, Any]:
-    """Return what a checkpoint of this project says of itself.
-
-    Returns:
-        At least ``config`` with ``student`` and ``dataset``, and ``data`` with ``class_names``.
-
-    Raises:
-        InputError: it does not say it.
-    """
-    facts: Any = read_checkpoint(path).get(KEY)
-    try:
-        config = dict(facts["config"])
-        config |= {part: dict(config[part]) for part in ("student", "dataset")}
-        config["distilled"] = dict(config.get("distilled") or {})
-        data = {**facts["data"], "class_names": [str(name) for name in facts["data"]["class_names"]]}
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(
-            f"checkpoint {path}: does not say, as this project's do, what network and data it is of"
-        ) from error
-    return {**facts, "config": config, "data": data}
-
-
-def trained_network(said: dict[str, Any]) -> dict[str, Any]:
-    """Return the node of the network that was trained: the student, or what a method made of it."""
-    return said["config"]["distilled"] or said["config"]["student"]
 
 
 def of_checkpoint(path: Path) -> StudentFacts:
@@ -79,14 +59,14 @@ def of_checkpoint(path: Path) -> StudentFacts:
     Raises:
         InputError: not a checkpoint of this project.
     """
-    said = provenance(path)
-    data = said["data"]
+    origin = StudentProvenance.from_checkpoint(path)
+    data = origin.data
     facts = {
-        "network": trained_network(said),
-        "input": said.get("input", {}),
-        "class_names": data["class_names"],
-        "about": _about(said, path),
-        **{name: data.get(name) for name in ("mean", "std", "image_size")},
+        "network": origin.network,
+        "input": origin.input,
+        "class_names": data.class_names,
+        "about": _about(origin, path),
+        **{"mean": data.mean, "std": data.std, "image_size": data.image_size},
     }
     return checked(facts, f"checkpoint {path}")
 
@@ -147,14 +127,14 @@ def _side(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= LARGEST
 
 
-def _about(said: dict[str, Any], path: Path) -> dict[str, Any]:
+def _about(origin: StudentProvenance, path: Path) -> dict[str, Any]:
     """Return where a checkpoint comes from; places on the machine that made it are left out."""
-    config, data = said["config"], said["data"]
+    config, data = origin.config, origin.data
     summary = _summary(path, data)
     chosen = "last" if path.name == LAST else "selected" if path.name == BEST else None
     about = {
         "name": name_of(config["student"]),
-        "data": {"name": data.get("name"), "digest": data.get("digest")},
+        "data": {"name": data.name, "digest": data.digest},
         "method": config.get("method"),
         "objective": config.get("loss"),
         "mixup": config.get("mixup"),
@@ -165,7 +145,7 @@ def _about(said: dict[str, Any], path: Path) -> dict[str, Any]:
         "student": _figures(summary.get("student"), chosen) if chosen else None,
         "alone": _figures(summary.get("baseline"), chosen or "last"),
     }
-    if said.get("teacher"):  # the digest of the teacher that was asked
+    if origin.teacher:  # the digest of the teacher that was asked
         network = _node(_node(config.get("teacher")).get("network"))
         about["teacher"] = {"name": name_of(network), **(_figures(summary.get("teacher"), "last") or {})}
     return {name: value for name, value in about.items() if value is not None}
@@ -176,14 +156,15 @@ def name_of(network: Mapping[str, Any] | DictConfig) -> str:
     return str(network.get("name") or str(network.get("_target_", "")).rpartition(".")[2])
 
 
-def _summary(path: Path, data: dict[str, Any]) -> dict[str, Any]:
+def _summary(path: Path, data: DataDescription) -> dict[str, Any]:
     """Return the summary of a checkpoint's run; an empty one where it is not there or is of other data."""
     places = [folder / "summary.json" for folder in (path.parent, path.parent.parent)]
     try:
         summary = json.loads(next(place for place in places if place.is_file()).read_text())
-        same = all(summary["data"][name] == data[name] for name in ("digest", "class_names"))
+        found = DataDescription.from_plain(summary["data"])
+        same = (found.digest, found.class_names) == (data.digest, data.class_names)
         return dict(summary) if same else {}
-    except (StopIteration, OSError, ValueError, LookupError, TypeError):
+    except (StopIteration, OSError, ValueError, LookupError, TypeError, AttributeError):
         return {}
 
 

@@ -12,8 +12,8 @@ from stkd_lightning.tasks.types import MixedTarget, ModelOutput, StepContext
 def attention_transfer(student: Tensor, teacher: Tensor) -> Tensor:
     """Mean over samples and positions of ``(a_s - a_t)**2``, a the L2-normalized map ``mean_c F_c**2``.
 
-    The mean of squares is that of the authors' code, which the weight presupposes; the paper (Eq. 2) has the norm of
-    the difference. The larger of two resolutions is average-pooled to the smaller.
+    The authors' code takes this mean of squares, and the usual weight belongs to it; the paper (Eq. 2) takes the norm
+    of the difference. The larger of two resolutions is average-pooled to the smaller.
 
     Args:
         student: feature map ``(B, C_s, H_s, W_s)``; carries the gradient.
@@ -23,7 +23,7 @@ def attention_transfer(student: Tensor, teacher: Tensor) -> Tensor:
         Scalar, dimensionless.
 
     Raises:
-        ValueError: not two maps of one batch.
+        ValueError: the tensors are not feature maps of the same batch.
     """
     check_maps(student, teacher)
     student, teacher = same_resolution(student, teacher.detach())
@@ -37,7 +37,7 @@ def _attention(features: Tensor) -> Tensor:
 class ATLoss(StagesLoss):
     """``attention_transfer``, summed over the stages; term ``at``.
 
-    In the literature beside cross-entropy with weight 1000.
+    In the literature the term is added to cross-entropy with weight 1000.
 
     Args:
         student_layers: module paths; see ``FeatureLoss``.
@@ -52,5 +52,5 @@ class ATLoss(StagesLoss):
         context: StepContext | None = None,
     ) -> Terms:
         """Return ``{"at"}`` of feature maps ``(B, C, H, W)``."""
-        losses = [attention_transfer(own, other) for own, other in self.pairs(student, teacher)]
+        losses = [attention_transfer(*maps) for maps in self.pairs(student, teacher)]
         return {"at": sum(losses[1:], losses[0])}

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from stkd_lightning.models.probe import NetworkInspector
-from stkd_lightning.tasks.types import MixedTarget, ModelOutput, StepContext
+from stkd_lightning.tasks.types import MixedTarget, ModelOutput, Rows, StepContext
 from stkd_lightning.utilities.dtypes import at_least_float32
 
 Terms = dict[str, Tensor]
@@ -34,6 +34,7 @@ class Loss(nn.Module):
         features: which; known at the latest when the loss is prepared.
         mixable: whether the loss is defined on virtual samples.
         smallest_batch: samples over all ranks that it needs.
+        smallest_classes: classes of a row of logits that it needs.
     """
 
     needs_teacher: bool = True
@@ -41,6 +42,7 @@ class Loss(nn.Module):
     features: Features = Features()
     mixable: bool = True
     smallest_batch: int = 1
+    smallest_classes: int = 1
 
     def prepare(self, student: NetworkInspector, teacher: NetworkInspector) -> None:
         """Fit the loss to the networks: choose what it reads of them and build its own parameters.
@@ -94,3 +96,16 @@ def require_teacher(teacher: ModelOutput | None, loss: nn.Module) -> ModelOutput
     if teacher is None:
         raise ValueError(f"{type(loss).__name__} needs a teacher: pass one to DistillationModule")
     return teacher
+
+
+def paired_rows(
+    student: ModelOutput, teacher: ModelOutput | None, target: MixedTarget, loss: nn.Module
+) -> tuple[Rows, Tensor]:
+    """Return the rows of both networks' logits, and those of the teacher by themselves, ``(N, K)``.
+
+    Raises:
+        ValueError: there is no teacher, or logits of other positions than the labels'.
+    """
+    taught = require_teacher(teacher, loss).logits
+    rows = target.rows(student.logits, taught)
+    return rows, taught if rows.teacher is None else rows.teacher

@@ -7,7 +7,7 @@ from typing import Literal
 from torch import Tensor, nn
 
 from stkd_lightning.losses.base import Terms, full_precision
-from stkd_lightning.losses.feature_loss import PairwiseLoss, Shapes, check_pairs, embedded, everyone
+from stkd_lightning.losses.feature_loss import PairwiseLoss, Shapes, check_pairs, embed, everyone
 from stkd_lightning.losses.functional import unit
 from stkd_lightning.tasks.types import MixedTarget, ModelOutput, StepContext
 from stkd_lightning.utilities import validation
@@ -39,8 +39,8 @@ def correlation_congruence(
         Scalar, dimensionless.
 
     Raises:
-        InputError: a batch of one.
-        ValueError: batches of different size.
+        InputError: the batch has one sample.
+        ValueError: the batches have different sizes.
     """
     return _congruence(student, teacher.detach(), kernel=kernel, gamma=gamma, order=order)
 
@@ -63,16 +63,16 @@ def _congruence(student: Tensor, teacher: Tensor, *, kernel: Kernel, gamma: floa
 class CCKDLoss(PairwiseLoss):
     """``correlation_congruence`` over the global batch, by default of the pooled features; term ``cckd``.
 
-    The paper's whole objective has the divergence of the softened logits too (instance congruence), which
-    ``conf/loss/cckd.yaml`` adds. Unlike a variant in circulation that compares neighbouring rows, the order of the
-    batch does not matter.
+    The paper's full objective also contains the divergence of the softened logits (instance congruence), which
+    ``conf/loss/cckd.yaml`` adds. The order of the batch does not matter, unlike in a common variant that compares
+    neighbouring rows.
 
     Args:
         kernel: ``gaussian`` or ``bilinear``.
         gamma: > 0, of the Gaussian.
-        order: >= 1, of its Taylor series.
-        embedding_width: of a linear map of each network's features, learned with the student; ``None``: none. Constant
-            maps would make the term 0: the rest of the objective has to keep them apart.
+        order: >= 1, of the Gaussian's Taylor series.
+        embedding_width: >= 1, output size of a linear map of each network's features, trained with the student;
+            ``None``: no map. A constant map makes the term 0, so the other terms must prevent this.
         student_layers: module path; see ``FeatureLoss``.
         teacher_layers: module path.
 
@@ -102,7 +102,7 @@ class CCKDLoss(PairwiseLoss):
         self.teacher_embedding: nn.Module = nn.Flatten()
 
     def build(self, student: Shapes, teacher: Shapes) -> None:
-        """Make the linear maps, where there are to be any."""
+        """Create the linear maps, if ``embedding_width`` is set."""
         if self.embedding_width is not None:
             self.student_embedding, self.teacher_embedding = (
                 nn.Sequential(nn.Flatten(), nn.Linear(shapes[0][1:].numel(), self.embedding_width))
@@ -117,7 +117,12 @@ class CCKDLoss(PairwiseLoss):
         context: StepContext | None = None,
     ) -> Terms:
         """Return ``{"cckd"}`` of features ``(B, ...)``."""
-        ((own, other),) = self.pairs(student, teacher)
-        own = everyone(embedded(self.student_embedding, own))
-        other = everyone(embedded(self.teacher_embedding, other))
-        return {"cckd": _congruence(own, other, kernel=self.kernel, gamma=self.gamma, order=self.order)}
+        ((student_features, teacher_features),) = self.pairs(student, teacher)
+        value = _congruence(
+            everyone(embed(self.student_embedding, student_features)),
+            everyone(embed(self.teacher_embedding, teacher_features)),
+            kernel=self.kernel,
+            gamma=self.gamma,
+            order=self.order,
+        )
+        return {"cckd": value}

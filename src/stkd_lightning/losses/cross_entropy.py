@@ -1,19 +1,21 @@
 """The hard-label criterion on mixed labels: mixup training, Zhang et al. 2018 (arXiv:1710.09412), Sec. 2."""
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from stkd_lightning.losses.base import Loss, Terms
-from stkd_lightning.tasks.types import MixedTarget, ModelOutput, StepContext
+from stkd_lightning.tasks.types import Mean, MixedTarget, ModelOutput, StepContext
 from stkd_lightning.utilities.dtypes import at_least_float32
 
 
-def mixed_cross_entropy(student: Tensor, target: MixedTarget) -> Tensor:
+def mixed_cross_entropy(student: Tensor, target: MixedTarget, *, mean: Mean = torch.mean) -> Tensor:
     """``sum_k w_k CE(y_k)``, averaged over the batch.
 
     Args:
         student: logits ``(B, K)``.
         target: mixed labels ``(B, k)`` with weights that sum to 1.
+        mean: over the samples ``(B,)``; a task whose rows can be ignored gives that of its rows.
 
     Returns:
         Scalar, nats per example.
@@ -28,7 +30,7 @@ def mixed_cross_entropy(student: Tensor, target: MixedTarget) -> Tensor:
     """
     log_probability = F.log_softmax(at_least_float32(student), dim=1)
     picked = log_probability.gather(1, target.labels)
-    return -(target.weights.to(picked.dtype) * picked).sum(1).mean()
+    return -mean((target.weights.to(picked.dtype) * picked).sum(1))
 
 
 class CrossEntropyLoss(Loss):
@@ -43,5 +45,6 @@ class CrossEntropyLoss(Loss):
         target: MixedTarget,
         context: StepContext | None = None,
     ) -> Terms:
-        """Return ``{"cross_entropy"}`` of logits ``(B, K)``; the teacher is not read."""
-        return {"cross_entropy": mixed_cross_entropy(student.logits, target)}
+        """Return ``{"cross_entropy"}`` of the rows of logits; the teacher is not read."""
+        rows = target.rows(student.logits)
+        return {"cross_entropy": mixed_cross_entropy(rows.student, rows.target, mean=rows.mean)}

@@ -1,23 +1,26 @@
 """DIST, Knowledge Distillation from a Stronger Teacher: Huang et al. 2022, Sec. 3 (arXiv:2205.10536)."""
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from stkd_lightning.losses.base import Loss, Terms, check_logits, full_precision, require_teacher
+from stkd_lightning.losses.base import Loss, Terms, check_logits, full_precision, paired_rows
 from stkd_lightning.losses.feature_loss import check_pairs, everyone
 from stkd_lightning.losses.functional import unit_deviations
-from stkd_lightning.tasks.types import MixedTarget, ModelOutput, StepContext
+from stkd_lightning.tasks.types import Mean, MixedTarget, ModelOutput, StepContext
 from stkd_lightning.utilities import validation
+from stkd_lightning.utilities.distributed import gather
 
 
 @full_precision
-def inter_class(student: Tensor, teacher: Tensor, *, temperature: float = 4.0) -> Tensor:
+def inter_class(student: Tensor, teacher: Tensor, *, temperature: float = 4.0, mean: Mean = torch.mean) -> Tensor:
     """``T**2`` times the mean over samples of 1 - Pearson's correlation of both networks' class probabilities (Eq. 7).
 
     Args:
         student: logits ``(B, K)``; carries the gradient.
         teacher: logits ``(B, K)``; treated as a constant.
         temperature: T > 0 of the softmaxes.
+        mean: over the samples ``(B,)``; a task whose rows can be ignored gives that of its rows.
 
     Returns:
         Scalar in ``T**2 [0, 2]``.
@@ -26,17 +29,18 @@ def inter_class(student: Tensor, teacher: Tensor, *, temperature: float = 4.0) -
         ValueError: not two equal ``(B, K)`` shapes.
     """
     own, other = _probabilities(student, teacher, temperature)
-    return temperature**2 * (1 - _correlation(own, other)).mean()
+    return temperature**2 * mean(1 - _correlation(own, other))
 
 
 @full_precision
-def intra_class(student: Tensor, teacher: Tensor, *, temperature: float = 4.0) -> Tensor:
+def intra_class(student: Tensor, teacher: Tensor, *, temperature: float = 4.0, valid: Tensor | None = None) -> Tensor:
     """``T**2`` times the mean over classes of 1 - Pearson's correlation of their probabilities over the batch (Eq. 9).
 
     Args:
         student: logits ``(B, K)``; carries the gradient.
         teacher: logits ``(B, K)``; treated as a constant.
         temperature: T > 0 of the softmaxes.
+        valid: ``(B,)`` bool, the samples that count; ``None``: all.
 
     Returns:
         Scalar in ``T**2 [0, 2]``.
@@ -46,13 +50,20 @@ def intra_class(student: Tensor, teacher: Tensor, *, temperature: float = 4.0) -
         ValueError: not two equal ``(B, K)`` shapes.
     """
     check_pairs(student, teacher)
-    own, other = _probabilities(student, teacher, temperature)
+    probabilities = _probabilities(student, teacher, temperature)
+    own, other = probabilities if valid is None else (_neutral(p, valid) for p in probabilities)
     return temperature**2 * (1 - _correlation(own.T, other.T)).mean()
 
 
 def _probabilities(student: Tensor, teacher: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
     check_logits(student, teacher)
     return F.softmax(student / temperature, dim=1), F.softmax(teacher.detach() / temperature, dim=1)
+
+
+def _neutral(probabilities: Tensor, valid: Tensor) -> Tensor:
+    """Replace rows that are not valid by the mean of the others, which leaves the correlations of the others."""
+    kept = probabilities * valid[:, None]
+    return torch.where(valid[:, None], probabilities, kept.sum(0) / valid.sum().clamp(min=1))
 
 
 def _correlation(left: Tensor, right: Tensor) -> Tensor:
@@ -75,6 +86,7 @@ class DISTLoss(Loss):
     """
 
     smallest_batch = 2
+    smallest_classes = 3  # of two, the correlation of a sample's probabilities is 1 or -1
 
     def __init__(self, *, inter_weight: float = 2.0, intra_weight: float = 2.0, temperature: float = 4.0) -> None:
         super().__init__()
@@ -89,9 +101,9 @@ class DISTLoss(Loss):
         target: MixedTarget,
         context: StepContext | None = None,
     ) -> Terms:
-        """Return both weighted terms of logits ``(B, K)``."""
-        teacher = require_teacher(teacher, self)
-        inter = inter_class(student.logits, teacher.logits, temperature=self.temperature)
-        own, other = everyone(student.logits), everyone(teacher.logits)
-        intra = intra_class(own, other, temperature=self.temperature)
+        """Return both weighted terms of the rows of logits."""
+        rows, taught = paired_rows(student, teacher, target, self)
+        inter = inter_class(rows.student, taught, temperature=self.temperature, mean=rows.mean)
+        valid = None if rows.valid is None else gather(rows.valid)
+        intra = intra_class(everyone(rows.student), everyone(taught), temperature=self.temperature, valid=valid)
         return {"dist_inter": self.inter_weight * inter, "dist_intra": self.intra_weight * intra}

@@ -1,11 +1,12 @@
 """Decoupled Knowledge Distillation: Zhao et al. 2022, Sec. 3 (arXiv:2203.08679)."""
 
+import torch
 from torch import Tensor
 
-from stkd_lightning.losses.base import Loss, Terms, check_logits, require_teacher
+from stkd_lightning.losses.base import Loss, Terms, check_logits, paired_rows
 from stkd_lightning.losses.functional import warmed_up
 from stkd_lightning.losses.stkd import divergence_parts
-from stkd_lightning.tasks.types import MixedTarget, ModelOutput, StepContext
+from stkd_lightning.tasks.types import Mean, MixedTarget, ModelOutput, StepContext
 from stkd_lightning.utilities import validation
 
 
@@ -17,6 +18,7 @@ def decoupled(
     temperature: float = 4.0,
     target_weight: float = 1.0,
     incorrect_weight: float = 8.0,
+    mean: Mean = torch.mean,
 ) -> Tensor:
     """``T**2 (target_weight * TCKD + incorrect_weight * NCKD)`` (Eq. 7).
 
@@ -30,6 +32,7 @@ def decoupled(
         temperature: T > 0.
         target_weight: alpha >= 0.
         incorrect_weight: beta >= 0.
+        mean: over the samples ``(B,)``; a task whose rows can be ignored gives that of its rows.
 
     Returns:
         Scalar, T**2 * nats per example, averaged over the batch.
@@ -41,7 +44,7 @@ def decoupled(
     if correct.shape != student.shape:
         raise ValueError(f"correct classes need the logits' shape {tuple(student.shape)}: {tuple(correct.shape)}")
     target, within, _ = divergence_parts(student, teacher, correct, temperature=temperature)
-    return temperature**2 * (target_weight * target + incorrect_weight * within).mean()
+    return temperature**2 * mean(target_weight * target + incorrect_weight * within)
 
 
 class DKDLoss(Loss):
@@ -60,6 +63,8 @@ class DKDLoss(Loss):
     Raises:
         InputError: an argument outside its range.
     """
+
+    smallest_classes = 3
 
     def __init__(
         self,
@@ -82,14 +87,15 @@ class DKDLoss(Loss):
         target: MixedTarget,
         context: StepContext | None = None,
     ) -> Terms:
-        """Return ``{"dkd"}`` of logits ``(B, K)``; without a context the warm-up is over."""
-        teacher = require_teacher(teacher, self)
+        """Return ``{"dkd"}`` of the rows of logits; without a context the warm-up is over."""
+        rows, taught = paired_rows(student, teacher, target, self)
         value = decoupled(
-            student.logits,
-            teacher.logits,
-            target.correct(student.logits.shape[1]),
+            rows.student,
+            taught,
+            rows.target.correct(rows.student.shape[1]),
             temperature=self.temperature,
             target_weight=self.target_weight,
             incorrect_weight=self.incorrect_weight,
+            mean=rows.mean,
         )
         return {"dkd": warmed_up(context, self.warmup) * value}

@@ -1,4 +1,4 @@
-"""What the losses that read inside the networks share: where they read, and how shapes are made to match."""
+"""Base classes of the losses that compare inner features: choice of layers, and matching of shapes."""
 
 from collections.abc import Sequence
 from contextlib import suppress
@@ -18,61 +18,61 @@ Shapes = tuple[torch.Size, ...]
 
 
 class FeatureLoss(Loss):
-    """Base of the losses that compare outputs of inner modules, one of the student with one of the teacher.
+    """Base class of losses that compare a layer's output in the student with a layer's output in the teacher.
 
     Args:
-        student_layers: module path or paths in the student; ``None``: the method's usual place.
-        teacher_layers: as many paths in the teacher, likewise.
+        student_layers: module path or paths in the student; ``None``: the method's default layers.
+        teacher_layers: the same number of paths in the teacher; ``None``: the method's default layers.
 
     Raises:
-        InputError: when it is prepared, for a path that is not there, paths of different number, or an output of a
-            shape that the method cannot read.
+        InputError: ``prepare`` finds an unknown path, different numbers of paths, or an output whose shape the method
+            cannot read.
     """
 
     reads_features = True
-    dimensions: tuple[int, ...] | None = None  # that features may have: 4 of maps (B, C, H, W), 2 of vectors (B, C)
-    reads_one: bool = False  # a single layer of each network
-    learns: bool = False  # has parameters of its own, whose shapes are the networks'
+    dimensions: tuple[int, ...] | None = None  # allowed: 4 for maps (B, C, H, W), 2 for vectors (B, C)
+    reads_one: bool = False  # exactly one layer of each network
+    learns: bool = False  # has trainable parameters, whose shapes depend on the networks
 
     def __init__(
         self, *, student_layers: str | Sequence[str] | None = None, teacher_layers: str | Sequence[str] | None = None
     ) -> None:
         super().__init__()
-        self._built: tuple[Shapes, Shapes] | None = None  # what its own parameters were made for
+        self._built: tuple[Shapes, Shapes] | None = None  # the shapes that the parameters fit
         self.student_layers, self.teacher_layers = _paths(student_layers), _paths(teacher_layers)
         if self.student_layers and self.teacher_layers:
-            self.features = Features(*self._paired(self.student_layers, self.teacher_layers))
+            self.features = self._paired(self.student_layers, self.teacher_layers)
 
     @staticmethod
     def default_layers(layers: Layers) -> tuple[str, ...]:
-        """Return where the method reads a network if nothing else is said."""
+        """Return the layers that the method reads unless the user names others."""
         return layers.stages[-1:]
 
     def prepare(self, student: NetworkInspector, teacher: NetworkInspector) -> None:
-        """Find the layers in both networks, and build what depends on their shapes, unless it was built for these."""
-        own = self.student_layers or self._usual(student, "student_layers")
-        other = self.teacher_layers or self._usual(teacher, "teacher_layers")
-        # Of networks with more and fewer stages, the deepest.
+        """Find the layers in both networks, and build the parameters unless they already fit these shapes."""
+        student_paths = self.student_layers or self._default_paths(student, "student_layers")
+        teacher_paths = self.teacher_layers or self._default_paths(teacher, "teacher_layers")
+        # Networks may have different numbers of stages: the deepest ones are compared.
         if not self.student_layers:
-            own = own[-len(other) :]
+            student_paths = student_paths[-len(teacher_paths) :]
         if not self.teacher_layers:
-            other = other[-len(own) :]
-        self.features = Features(*self._paired(own, other))
-        shapes = self._shapes(student, own), self._shapes(teacher, other)
+            teacher_paths = teacher_paths[-len(student_paths) :]
+        self.features = self._paired(student_paths, teacher_paths)
+        shapes = self._shapes(student, student_paths), self._shapes(teacher, teacher_paths)
         if shapes != self._built:
             self.build(*shapes)
         self._built = shapes
 
-    def _usual(self, probe: NetworkInspector, option: str) -> tuple[str, ...]:
-        paths = self.default_layers(probe.layers)
+    def _default_paths(self, inspector: NetworkInspector, option: str) -> tuple[str, ...]:
+        paths = self.default_layers(inspector.layers)
         if not paths:
-            raise InputError(f"{type(self).__name__}: no stages can be seen in {probe.name}; name {option} of the loss")
+            raise InputError(f"{type(self).__name__}: {inspector.name} has no visible stages; set {option} of the loss")
         return paths
 
     def build(self, student: Shapes, teacher: Shapes) -> None:
-        """Make the loss's own parameters for features of these shapes, the batch first."""
+        """Create the trainable parameters for features of these shapes; the first dimension is the batch."""
 
-    def _paired(self, student: tuple[str, ...], teacher: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    def _paired(self, student: tuple[str, ...], teacher: tuple[str, ...]) -> Features:
         if len(student) != len(teacher):
             raise InputError(
                 f"{type(self).__name__}: compares layer with layer, but reads {len(student)} of the student "
@@ -80,38 +80,38 @@ class FeatureLoss(Loss):
             )
         if self.reads_one and len(student) > 1:
             raise InputError(f"{type(self).__name__}: reads one layer of each network, not {len(student)}")
-        return student, teacher
+        return Features(student, teacher)
 
-    def _shapes(self, probe: NetworkInspector, paths: tuple[str, ...]) -> Shapes:
-        shapes = probe.shapes(paths)
+    def _shapes(self, inspector: NetworkInspector, paths: tuple[str, ...]) -> Shapes:
+        shapes = inspector.shapes(paths)
         for path, shape in zip(paths, shapes, strict=True):
             if self.dimensions and len(shape) not in self.dimensions:
-                near = ""
-                with suppress(InputError):  # it may have none that can be seen
-                    near = f"; its maps: {', '.join(probe.layers.stages)}"
+                maps = ""
+                with suppress(InputError):  # a network may have no visible layers
+                    maps = f"; its maps: {', '.join(inspector.layers.stages)}"
                 raise InputError(
-                    f"{type(self).__name__}: reads feature maps (B, C, H, W), but {path!r} of {probe.name} gives "
-                    f"{_words(shape)}{near}"
+                    f"{type(self).__name__}: reads feature maps (B, C, H, W), but {path!r} of {inspector.name} gives "
+                    f"{_shape_text(shape)}{maps}"
                 )
         return shapes
 
     def pairs(self, student: ModelOutput, teacher: ModelOutput | None) -> list[tuple[Tensor, Tensor]]:
-        """Return the features to compare, the teacher's as constants.
+        """Return the pairs of student and teacher features to compare; the teacher's are detached.
 
         Raises:
-            RuntimeError: the loss was given no layers, or has learned parts, and has not been prepared.
+            RuntimeError: ``prepare`` was not called, and the loss needs default layers or trainable parameters.
         """
         if not self.features.student or (self.learns and self._built is None):
             raise RuntimeError(
-                f"{type(self).__name__} is not fitted to the networks yet: DistillationModule does it, by prepare()"
+                f"{type(self).__name__} is not fitted to the networks yet; call prepare(), as DistillationModule does"
             )
         teacher = require_teacher(teacher, self)
         paths = zip(self.features.student, self.features.teacher, strict=True)
-        return [(student.features[own], teacher.features[other].detach()) for own, other in paths]
+        return [(student.features[path], teacher.features[teacher_path].detach()) for path, teacher_path in paths]
 
 
 class StagesLoss(FeatureLoss):
-    """Base of the losses that compare the feature maps of all stages."""
+    """Base class of losses that compare the feature maps of all stages."""
 
     dimensions = (4,)
 
@@ -122,38 +122,38 @@ class StagesLoss(FeatureLoss):
 
 
 class PairwiseLoss(FeatureLoss):
-    """Base of the losses over pairs of samples of the global batch, by default of the pooled features."""
+    """Base class of losses over pairs of samples of the global batch; they read the pooled features by default."""
 
     reads_one = True
     smallest_batch = 2
 
     @staticmethod
     def default_layers(layers: Layers) -> tuple[str, ...]:
-        """Return the pooled features' path."""
+        """Return the path of the pooled features."""
         return (layers.embedding,)
 
     def samples(self, student: ModelOutput, teacher: ModelOutput | None) -> tuple[Tensor, Tensor]:
-        """Return every rank's features, flat: ``(B, d_s)`` and ``(B, d_t)``."""
-        ((own, other),) = self.pairs(student, teacher)
-        return everyone(own.flatten(1)), everyone(other.flatten(1))
+        """Return the flattened features of all ranks: ``(B, d_s)`` and ``(B, d_t)``."""
+        ((student_features, teacher_features),) = self.pairs(student, teacher)
+        return everyone(student_features.flatten(1)), everyone(teacher_features.flatten(1))
 
 
-def embedded(embedding: nn.Module, features: Tensor) -> Tensor:
-    """Return an embedding of features, which may be of another precision than its weights."""
+def embed(embedding: nn.Module, features: Tensor) -> Tensor:
+    """Apply an embedding to features, cast to the dtype of its weights."""
     return embedding(features.to(next(embedding.parameters(), features).dtype))
 
 
 def everyone(tensor: Tensor) -> Tensor:
-    """Return the global batch of ``(B, ...)`` tensors, with gradients, in float32 or better."""
+    """Gather the ``(B, ...)`` tensors of all ranks, with gradients, in float32 or better."""
     return gather_with_gradient(at_least_float32(tensor))
 
 
 def check_pairs(student: Tensor, teacher: Tensor) -> None:
-    """Refuse what has no pairs of samples to compare.
+    """Refuse batches without pairs of samples to compare.
 
     Raises:
-        InputError: a batch of one.
-        ValueError: batches of different size.
+        InputError: the batch has one sample.
+        ValueError: the batches have different sizes.
     """
     if len(student) != len(teacher):
         raise ValueError(f"student and teacher features need one batch: {tuple(student.shape)}, {tuple(teacher.shape)}")
@@ -162,10 +162,10 @@ def check_pairs(student: Tensor, teacher: Tensor) -> None:
 
 
 def check_maps(student: Tensor, teacher: Tensor) -> None:
-    """Refuse what are not two batches of feature maps.
+    """Refuse tensors other than two feature maps of the same batch.
 
     Raises:
-        ValueError: not ``(B, C, H, W)``, or batches of different size.
+        ValueError: a shape is not ``(B, C, H, W)``, or the batches have different sizes.
     """
     if student.ndim != 4 or teacher.ndim != 4 or len(student) != len(teacher):
         raise ValueError(
@@ -175,13 +175,13 @@ def check_maps(student: Tensor, teacher: Tensor) -> None:
 
 
 def same_resolution(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
-    """Average-pool the larger of two feature maps ``(B, C, H, W)`` to the smaller's resolution."""
+    """Average-pool the larger of two feature maps ``(B, C, H, W)`` to the resolution of the smaller."""
     size = min(student.shape[2], teacher.shape[2]), min(student.shape[3], teacher.shape[3])
-    return pooled(student, size), pooled(teacher, size)
+    return average_pool(student, size), average_pool(teacher, size)
 
 
-def pooled(features: Tensor, size: tuple[int, int]) -> Tensor:
-    """Average-pool a map ``(B, C, H, W)`` to a size; as it is where it has that size."""
+def average_pool(features: Tensor, size: tuple[int, int]) -> Tensor:
+    """Average-pool a map ``(B, C, H, W)`` to a size; return it unchanged if it has that size."""
     return features if features.shape[2:] == size else F.adaptive_avg_pool2d(features, size)
 
 
@@ -189,5 +189,5 @@ def _paths(layers: str | Sequence[str] | None) -> tuple[str, ...]:
     return (layers,) if isinstance(layers, str) else tuple(layers or ())
 
 
-def _words(shape: torch.Size) -> str:
+def _shape_text(shape: torch.Size) -> str:
     return f"({', '.join(['B', *map(str, shape[1:])])})"

@@ -1,4 +1,4 @@
-"""FitNets' hints: Romero et al. 2015, Sec. 2.2 (arXiv:1412.6550), as one term beside the others."""
+"""FitNets' hints: Romero et al. 2015, Sec. 2.2 (arXiv:1412.6550), as one term of the objective."""
 
 from torch import Tensor, nn
 
@@ -21,7 +21,7 @@ def hint(student: Tensor, teacher: Tensor) -> Tensor:
         Scalar, in squared units of the features.
 
     Raises:
-        ValueError: shapes that differ.
+        ValueError: the shapes differ.
     """
     if student.shape != teacher.shape:
         raise ValueError(f"student and teacher features need one shape: {tuple(student.shape)}, {tuple(teacher.shape)}")
@@ -29,11 +29,11 @@ def hint(student: Tensor, teacher: Tensor) -> Tensor:
 
 
 class FitNetLoss(FeatureLoss):
-    """``hint`` between the middle stages, the student's through a learned regressor; term ``fitnet``.
+    """``hint`` between the middle stages, after a trained regressor on the student's; term ``fitnet``.
 
-    Differences from the paper: one training instead of two phases, as RepDistiller has it, there beside cross-entropy
-    with weight 100; the regressor is a 1x1 convolution with BatchNorm and no ReLU, since the maps of some networks are
-    signed; the larger of two resolutions is average-pooled to the smaller.
+    Differences from the paper: one training phase instead of two, as in RepDistiller, which adds the term to
+    cross-entropy with weight 100; the regressor is a 1x1 convolution with BatchNorm and no ReLU, since the maps of some
+    networks are signed; the larger of two resolutions is average-pooled to the smaller.
 
     Args:
         student_layers: module path; see ``FeatureLoss``.
@@ -47,14 +47,14 @@ class FitNetLoss(FeatureLoss):
 
     @staticmethod
     def default_layers(layers: Layers) -> tuple[str, ...]:
-        """Return the middle stage; of an even number the one before the middle."""
+        """Return the middle stage; for an even number of stages, the one before the middle."""
         return layers.stages[(len(layers.stages) - 1) // 2 :][:1]
 
     def build(self, student: Shapes, teacher: Shapes) -> None:
-        """Make a regressor for each layer."""
+        """Create a regressor for each layer."""
         self.regressors = nn.ModuleList(
-            nn.Sequential(nn.Conv2d(own[1], other[1], 1, bias=False), nn.BatchNorm2d(other[1]))
-            for own, other in zip(student, teacher, strict=True)
+            nn.Sequential(nn.Conv2d(width_in, width, 1, bias=False), nn.BatchNorm2d(width))
+            for (_, width_in, *_), (_, width, *_) in zip(student, teacher, strict=True)
         )
 
     def forward(
@@ -66,7 +66,7 @@ class FitNetLoss(FeatureLoss):
     ) -> Terms:
         """Return ``{"fitnet"}`` of feature maps ``(B, C, H, W)``."""
         losses = []
-        for (own, other), regressor in zip(self.pairs(student, teacher), self.regressors, strict=True):
-            own, other = same_resolution(own, at_least_float32(other))
-            losses.append(hint(regressor(own), other))
+        for (student_map, teacher_map), regressor in zip(self.pairs(student, teacher), self.regressors, strict=True):
+            student_map, teacher_map = same_resolution(student_map, at_least_float32(teacher_map))
+            losses.append(hint(regressor(student_map), teacher_map))
         return {"fitnet": sum(losses[1:], losses[0])}

@@ -1,4 +1,4 @@
-"""What several losses compute: directions of vectors, and the linear warm-up of a term."""
+"""Functions shared by several losses: directions of vectors, and the linear warm-up of a term."""
 
 import torch
 from torch import Tensor
@@ -7,26 +7,26 @@ from stkd_lightning.tasks.types import StepContext
 
 
 def unit(vectors: Tensor) -> Tensor:
-    """Divide vectors ``(..., d)`` by their L2 norms; a vector of 0 stays so, with gradients of 0."""
+    """Divide vectors ``(..., d)`` by their L2 norms; a zero vector stays zero, with zero gradients."""
     norm = torch.linalg.vector_norm(vectors, dim=-1, keepdim=True)
     return torch.where(norm > 0, vectors / torch.where(norm > 0, norm, 1.0), 0.0)
 
 
 def unit_deviations(vectors: Tensor) -> Tensor:
-    """Subtract from vectors ``(..., d)`` the means of their entries, and return the directions of what is left.
+    """Subtract from vectors ``(..., d)`` the means of their entries, and return the directions of the differences.
 
-    Equal entries give 0: their mean is rounded, and what is left of them would be blown up.
+    Equal entries give 0: their mean is rounded, and division by the norm would magnify the rounding error.
     """
     differ = vectors.amax(-1, keepdim=True) > vectors.amin(-1, keepdim=True)
     return unit(torch.where(differ, vectors - vectors.mean(-1, keepdim=True), 0.0))
 
 
 def warmed_up(context: StepContext | None, share: float) -> float:
-    """Return the factor in (0, 1] of a term in an epoch.
+    """Return a term's warm-up factor, in (0, 1].
 
     Args:
-        context: where the run stands; ``None``: past the warm-up.
-        share: of the run's epochs in which the factor grows, in equal steps to 1.
+        context: position of the run; ``None``: after the warm-up.
+        share: share in [0, 1] of the run's epochs over which the factor grows to 1 in equal steps.
     """
     if context is None or share == 0:
         return 1.0

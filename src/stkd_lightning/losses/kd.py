@@ -1,22 +1,24 @@
 """Softened-logit distillation: Hinton et al. 2015, Sec. 2 (arXiv:1503.02531)."""
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from stkd_lightning.losses.base import Loss, Terms, check_logits, require_teacher
+from stkd_lightning.losses.base import Loss, Terms, check_logits, paired_rows
 from stkd_lightning.losses.cross_entropy import mixed_cross_entropy
-from stkd_lightning.tasks.types import MixedTarget, ModelOutput, StepContext
+from stkd_lightning.tasks.types import Mean, MixedTarget, ModelOutput, StepContext
 from stkd_lightning.utilities import validation
 from stkd_lightning.utilities.dtypes import at_least_float32
 
 
-def softened_kl(student: Tensor, teacher: Tensor, *, temperature: float = 4.0) -> Tensor:
+def softened_kl(student: Tensor, teacher: Tensor, *, temperature: float = 4.0, mean: Mean = torch.mean) -> Tensor:
     """``T**2 * KL(teacher || student)`` between softmaxes at temperature T.
 
     Args:
         student: logits ``(B, K)``; carries the gradient.
         teacher: logits ``(B, K)``; treated as a constant.
         temperature: T > 0, dimensionless.
+        mean: over the samples ``(B,)``; a task whose rows can be ignored gives that of its rows.
 
     Returns:
         Scalar, T**2 * nats per example: summed over classes, averaged over the batch.
@@ -34,8 +36,8 @@ def softened_kl(student: Tensor, teacher: Tensor, *, temperature: float = 4.0) -
     check_logits(student, teacher)
     log_student = F.log_softmax(at_least_float32(student) / temperature, dim=1)
     log_teacher = F.log_softmax(at_least_float32(teacher.detach()) / temperature, dim=1)
-    # "batchmean" sums over K; "mean" would also divide by K.
-    return temperature**2 * F.kl_div(log_student, log_teacher, reduction="batchmean", log_target=True)
+    divergence = F.kl_div(log_student, log_teacher, reduction="none", log_target=True).sum(1)
+    return temperature**2 * mean(divergence)
 
 
 class KDLoss(Loss):
@@ -69,9 +71,10 @@ class KDLoss(Loss):
         target: MixedTarget,
         context: StepContext | None = None,
     ) -> Terms:
-        """Return both weighted terms of logits ``(B, K)``."""
-        teacher = require_teacher(teacher, self)
+        """Return both weighted terms of the rows of logits."""
+        rows, taught = paired_rows(student, teacher, target, self)
+        kl = softened_kl(rows.student, taught, temperature=self.temperature, mean=rows.mean)
         return {
-            "cross_entropy": (1 - self.alpha) * mixed_cross_entropy(student.logits, target),
-            "kd": self.alpha * softened_kl(student.logits, teacher.logits, temperature=self.temperature),
+            "cross_entropy": (1 - self.alpha) * mixed_cross_entropy(rows.student, rows.target, mean=rows.mean),
+            "kd": self.alpha * kl,
         }

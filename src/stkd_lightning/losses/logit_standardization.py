@@ -1,16 +1,17 @@
 """Logit Standardization in Knowledge Distillation: Sun et al. 2024, Sec. 3.3 and Alg. 1 (arXiv:2403.01427)."""
 
+import torch
 from torch import Tensor
 
-from stkd_lightning.losses.base import Loss, Terms, full_precision, require_teacher
+from stkd_lightning.losses.base import Loss, Terms, full_precision, paired_rows
 from stkd_lightning.losses.functional import unit_deviations
 from stkd_lightning.losses.kd import softened_kl
-from stkd_lightning.tasks.types import MixedTarget, ModelOutput, StepContext
+from stkd_lightning.tasks.types import Mean, MixedTarget, ModelOutput, StepContext
 from stkd_lightning.utilities import validation
 
 
 @full_precision
-def standardized_kl(student: Tensor, teacher: Tensor, *, temperature: float = 2.0) -> Tensor:
+def standardized_kl(student: Tensor, teacher: Tensor, *, temperature: float = 2.0, mean: Mean = torch.mean) -> Tensor:
     """``softened_kl`` between standardized logits: ``(z - mean) / std`` over the classes of each sample.
 
     The standard deviation is the paper's, of the population; the authors' code divides by K - 1. A sample whose logits
@@ -20,6 +21,7 @@ def standardized_kl(student: Tensor, teacher: Tensor, *, temperature: float = 2.
         student: logits ``(B, K)``; carries the gradient.
         teacher: logits ``(B, K)``; treated as a constant.
         temperature: T > 0, in units of the standard deviation.
+        mean: over the samples ``(B,)``; a task whose rows can be ignored gives that of its rows.
 
     Returns:
         Scalar, T**2 * nats per example.
@@ -27,7 +29,7 @@ def standardized_kl(student: Tensor, teacher: Tensor, *, temperature: float = 2.
     Raises:
         ValueError: not two equal ``(B, K)`` shapes.
     """
-    return softened_kl(_standardized(student), _standardized(teacher), temperature=temperature)
+    return softened_kl(_standardized(student), _standardized(teacher), temperature=temperature, mean=mean)
 
 
 def _standardized(logits: Tensor) -> Tensor:
@@ -47,6 +49,8 @@ class LogitStandardizationLoss(Loss):
         InputError: an argument outside its range.
     """
 
+    smallest_classes = 3  # of two, standardized logits are 1 and -1 whatever they were
+
     def __init__(self, *, temperature: float = 2.0) -> None:
         super().__init__()
         self.temperature = validation.positive("loss.temperature", temperature)
@@ -58,7 +62,7 @@ class LogitStandardizationLoss(Loss):
         target: MixedTarget,
         context: StepContext | None = None,
     ) -> Terms:
-        """Return ``{"logit_standardization"}`` of logits ``(B, K)``."""
-        teacher = require_teacher(teacher, self)
-        value = standardized_kl(student.logits, teacher.logits, temperature=self.temperature)
+        """Return ``{"logit_standardization"}`` of the rows of logits."""
+        rows, taught = paired_rows(student, teacher, target, self)
+        value = standardized_kl(rows.student, taught, temperature=self.temperature, mean=rows.mean)
         return {"logit_standardization": value}

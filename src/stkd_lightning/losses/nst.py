@@ -12,9 +12,10 @@ from stkd_lightning.tasks.types import MixedTarget, ModelOutput, StepContext
 def neuron_selectivity(student: Tensor, teacher: Tensor) -> Tensor:
     """Squared maximum mean discrepancy between the channels of both networks, kernel ``k(x, y) = (x . y)**2``.
 
-    A channel is its map, flat and L2-normalized. ``mean k(t, t') + mean k(s, s') - 2 mean k(s, t)``, means over the
-    pairs of channels (Eq. 5, with the polynomial kernel of degree 2 and constant 0), averaged over the batch. The
-    larger of two resolutions is average-pooled to the smaller.
+    A channel is represented by its map, flattened and L2-normalized. The discrepancy is
+    ``mean k(t, t') + mean k(s, s') - 2 mean k(s, t)`` with means over the pairs of channels (Eq. 5, with the polynomial
+    kernel of degree 2 and constant 0), averaged over the batch. The larger of two resolutions is average-pooled to the
+    smaller.
 
     Args:
         student: feature map ``(B, C_s, H_s, W_s)``; carries the gradient.
@@ -24,26 +25,26 @@ def neuron_selectivity(student: Tensor, teacher: Tensor) -> Tensor:
         Scalar, dimensionless.
 
     Raises:
-        ValueError: not two maps of one batch.
+        ValueError: the tensors are not feature maps of the same batch.
     """
     check_maps(student, teacher)
     student, teacher = same_resolution(student, teacher.detach())
-    own, other = _channels(student), _channels(teacher)
-    return _kernel(other, other) + _kernel(own, own) - 2 * _kernel(own, other)
+    student, teacher = _channels(student), _channels(teacher)
+    return _mean_kernel(teacher, teacher) + _mean_kernel(student, student) - 2 * _mean_kernel(student, teacher)
 
 
 def _channels(features: Tensor) -> Tensor:
     return unit(features.flatten(2))
 
 
-def _kernel(left: Tensor, right: Tensor) -> Tensor:
+def _mean_kernel(left: Tensor, right: Tensor) -> Tensor:
     return (left @ right.transpose(1, 2)).square().mean()
 
 
 class NSTLoss(StagesLoss):
     """``neuron_selectivity``, summed over the stages; term ``nst``.
 
-    In the literature beside cross-entropy with weight 50.
+    In the literature the term is added to cross-entropy with weight 50.
 
     Args:
         student_layers: module paths; see ``FeatureLoss``.
@@ -58,5 +59,5 @@ class NSTLoss(StagesLoss):
         context: StepContext | None = None,
     ) -> Terms:
         """Return ``{"nst"}`` of feature maps ``(B, C, H, W)``."""
-        losses = [neuron_selectivity(own, other) for own, other in self.pairs(student, teacher)]
+        losses = [neuron_selectivity(*maps) for maps in self.pairs(student, teacher)]
         return {"nst": sum(losses[1:], losses[0])}

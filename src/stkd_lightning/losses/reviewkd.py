@@ -7,23 +7,23 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from stkd_lightning.losses.base import Terms, full_precision
-from stkd_lightning.losses.feature_loss import FeatureLoss, Shapes, check_maps, pooled
+from stkd_lightning.losses.feature_loss import FeatureLoss, Shapes, average_pool, check_maps
 from stkd_lightning.losses.functional import warmed_up
 from stkd_lightning.models.probe import Layers
 from stkd_lightning.tasks.types import MixedTarget, ModelOutput, StepContext
 from stkd_lightning.utilities import validation
 from stkd_lightning.utilities.errors import InputError
 
-WIDEST = 512  # channels inside a fusion
-LEVELS = (4, 2, 1)  # sides of the pooled context
+WIDEST = 512  # largest number of channels inside a fusion
+LEVELS = (4, 2, 1)  # side lengths of the pooled maps
 
 
 @full_precision
 def hierarchical_context(student: Tensor, teacher: Tensor) -> Tensor:
     """Mean squared difference of maps and of their averages over 4x4, 2x2 and 1x1 fields (Sec. 3.4).
 
-    The map itself has weight 1, each coarser level that is smaller than the map half the one before; divided by the sum
-    of the weights.
+    The map itself has weight 1; each coarser level that is smaller than the map has half the weight of the previous
+    one. The sum is divided by the sum of the weights.
 
     Args:
         student: ``(B, C, H, W)``; carries the gradient.
@@ -33,7 +33,7 @@ def hierarchical_context(student: Tensor, teacher: Tensor) -> Tensor:
         Scalar, in squared units of the features.
 
     Raises:
-        ValueError: shapes that differ.
+        ValueError: the shapes differ.
     """
     if student.shape != teacher.shape:
         raise ValueError(f"student and teacher features need one shape: {tuple(student.shape)}, {tuple(teacher.shape)}")
@@ -43,18 +43,19 @@ def hierarchical_context(student: Tensor, teacher: Tensor) -> Tensor:
         if side < min(student.shape[2:]):
             weight /= 2
             weights += weight
-            total = total + weight * F.mse_loss(pooled(student, (side, side)), pooled(teacher, (side, side)))
+            size = (side, side)
+            total = total + weight * F.mse_loss(average_pool(student, size), average_pool(teacher, size))
     return total / weights
 
 
 class _Fusion(nn.Module):
-    """Attention-based fusion of a stage with what comes from the deeper ones (Sec. 3.3, Fig. 3a).
+    """Attention-based fusion of a stage with the fused deeper stages (Sec. 3.3, Fig. 3a).
 
     Args:
         width_in: channels of the student's stage.
-        width_inside: channels handed on.
+        width_inside: channels passed on to the next fusion.
         width: channels of the teacher's stage.
-        deepest: nothing comes from deeper stages.
+        deepest: whether the stage has no deeper one to fuse with.
     """
 
     def __init__(self, width_in: int, width_inside: int, width: int, *, deepest: bool) -> None:
@@ -68,12 +69,12 @@ class _Fusion(nn.Module):
         self.outside = nn.Sequential(widen, nn.BatchNorm2d(width))
 
     def forward(self, stage: Tensor, deeper: Tensor | None, size: torch.Size) -> tuple[Tensor, Tensor]:
-        """Return the fused stage as the teacher's, ``(B, width, *size)``, and what is handed on."""
+        """Return the fused stage in the teacher's shape ``(B, width, *size)``, and the map for the next fusion."""
         fused = self.inside(stage)
         if self.attention is not None and deeper is not None:
             deeper = F.interpolate(deeper, fused.shape[2:], mode="nearest")
-            own, other = self.attention(torch.cat([fused, deeper], dim=1)).chunk(2, dim=1)
-            fused = fused * own + deeper * other
+            stage_weight, deeper_weight = self.attention(torch.cat([fused, deeper], dim=1)).chunk(2, dim=1)
+            fused = fused * stage_weight + deeper * deeper_weight
         if fused.shape[2:] != size:
             fused = F.interpolate(fused, size, mode="nearest")
         return self.outside(fused), fused
@@ -84,24 +85,24 @@ def _as_map(features: Tensor) -> Tensor:
 
 
 class ReviewKDLoss(FeatureLoss):
-    """Each stage of the teacher learned from that stage of the student and all deeper ones; term ``reviewkd``.
+    """Distillation of each teacher stage into the same and all deeper stages of the student; term ``reviewkd``.
 
-    ``hierarchical_context`` of the fused stages, summed; the pooled features are the deepest stage. In the authors'
-    runs on CIFAR-100 beside cross-entropy, with a weight for each pair: 5 for most, 8 for resnet32x4 to ShuffleV2, 0.6
-    for resnet56 to resnet20, 1 for resnet110 to resnet32. They read the stages before their last activation, this after
-    it.
+    The term is the sum of ``hierarchical_context`` over the fused stages; the pooled features are the deepest stage.
+    The authors add it to cross-entropy on CIFAR-100 with a weight for each pair: 5 for most, 8 for resnet32x4 to
+    ShuffleV2, 0.6 for resnet56 to resnet20, 1 for resnet110 to resnet32. The authors read the stages before their last
+    activation; this class reads them after it.
 
     Args:
         warmup: share in [0, 1] of the run over which the term grows linearly; 20 of 240 epochs in the authors' runs,
-            who count them from 0.
-        student_layers: module paths from the first stage on; see ``FeatureLoss``.
+            which start at a factor of 0.
+        student_layers: module paths, from the first stage to the deepest; see ``FeatureLoss``.
         teacher_layers: module paths.
 
     Raises:
         InputError: an argument outside its range.
     """
 
-    smallest_batch = 2  # BatchNorm of pooled features
+    smallest_batch = 2  # needed by BatchNorm of the pooled features
     dimensions = (2, 4)
     learns = True
 
@@ -123,11 +124,12 @@ class ReviewKDLoss(FeatureLoss):
         return (*layers.stages, layers.embedding) if layers.stages else ()
 
     def build(self, student: Shapes, teacher: Shapes) -> None:
-        """Make a fusion for each stage."""
+        """Create a fusion for each stage."""
         inside = min(WIDEST, student[-1][1])
         pairs = list(zip(student, teacher, strict=True))
         self.fusions = nn.ModuleList(
-            _Fusion(own[1], inside, other[1], deepest=i + 1 == len(pairs)) for i, (own, other) in enumerate(pairs)
+            _Fusion(student_shape[1], inside, teacher_shape[1], deepest=i + 1 == len(pairs))
+            for i, (student_shape, teacher_shape) in enumerate(pairs)
         )
 
     def forward(
@@ -137,15 +139,15 @@ class ReviewKDLoss(FeatureLoss):
         target: MixedTarget,
         context: StepContext | None = None,
     ) -> Terms:
-        """Return ``{"reviewkd"}`` of maps ``(B, C, H, W)`` or vectors ``(B, C)``; without a context warmed up."""
+        """Return ``{"reviewkd"}`` of maps ``(B, C, H, W)`` or vectors ``(B, C)``; no context: no warm-up."""
         losses: list[Tensor] = []
         deeper: Tensor | None = None
         stages = zip(self.pairs(student, teacher), self.fusions, strict=True)
-        for (own, other), fusion in reversed(list(stages)):
-            own, other = _as_map(own), _as_map(other)
-            if len(own) < 2 and self.training:
-                raise InputError("ReviewKDLoss: BatchNorm of pooled features needs 2 samples or more on each rank")
-            check_maps(own, other)
-            fused, deeper = fusion(own, deeper, other.shape[2:])
-            losses.append(hierarchical_context(fused, other))
+        for (student_stage, teacher_stage), fusion in reversed(list(stages)):
+            student_map, teacher_map = _as_map(student_stage), _as_map(teacher_stage)
+            if len(student_map) < 2 and self.training:
+                raise InputError("ReviewKDLoss: BatchNorm of pooled features needs at least 2 samples on each rank")
+            check_maps(student_map, teacher_map)
+            fused, deeper = fusion(student_map, deeper, teacher_map.shape[2:])
+            losses.append(hierarchical_context(fused, teacher_map))
         return {"reviewkd": warmed_up(context, self.warmup) * sum(losses[1:], losses[0])}

@@ -18,9 +18,9 @@ def relational(
 ) -> Tensor:
     """Distances between two samples and angles between three, compared by the Huber loss (Eq. 5 to 9).
 
-    Distances are divided by their mean over the pairs of two samples; an angle stands for its cosine. Means are over
-    all ``B**2`` pairs and all ``B**3`` triples, as in the authors' code, whose weights presuppose them. The angles take
-    memory of ``B**2 d`` and ``B**3`` numbers.
+    Distances are divided by their mean over the pairs of two different samples; angles are compared by their cosines.
+    The loss averages over all ``B**2`` pairs and all ``B**3`` triples, as in the authors' code, and the default weights
+    belong to these means. The angles need memory for ``B**2 d`` and ``B**3`` numbers.
 
     Args:
         student: embeddings ``(B, ...)``; carries the gradient.
@@ -32,21 +32,21 @@ def relational(
         Scalar, dimensionless.
 
     Raises:
-        InputError: a batch of one.
-        ValueError: batches of different size.
+        InputError: the batch has one sample.
+        ValueError: the batches have different sizes.
     """
     check_pairs(student, teacher)
     student, teacher = student.flatten(1), teacher.detach().flatten(1)
-    own, other = _distances(student), _distances(teacher)
-    distance = F.smooth_l1_loss(_over_mean(own), _over_mean(other))
+    student_distances, teacher_distances = _distances(student), _distances(teacher)
+    distance = F.smooth_l1_loss(_over_mean(student_distances), _over_mean(teacher_distances))
     if not angle_weight:
         return distance_weight * distance
-    angle = F.smooth_l1_loss(_cosines(student, own), _cosines(teacher, other))
+    angle = F.smooth_l1_loss(_cosines(student, student_distances), _cosines(teacher, teacher_distances))
     return distance_weight * distance + angle_weight * angle
 
 
 def _distances(embeddings: Tensor) -> Tensor:
-    """Return Euclidean distances ``(B, B)``; without the usual matrix product, which cancels where they are small."""
+    """Return Euclidean distances ``(B, B)``, without a matrix product, which loses digits of small distances."""
     return torch.cdist(embeddings, embeddings, compute_mode="donot_use_mm_for_euclid_dist")
 
 
@@ -56,10 +56,10 @@ def _over_mean(distances: Tensor) -> Tensor:
 
 
 def _cosines(embeddings: Tensor, distances: Tensor) -> Tensor:
-    """Return ``(B, B, B)``: at [i, j, k] the cosine at sample i between j and k; 0 where two coincide."""
+    """Return ``(B, B, B)``: at [i, j, k] the cosine at sample i between j and k; 0 where i coincides with j or k."""
     apart = (distances > 0)[:, :, None]
     difference = embeddings[None] - embeddings[:, None]
-    # Where two samples coincide the direction is 0, and so is its gradient.
+    # Between coinciding samples the direction and its gradient are 0.
     direction = torch.where(apart, difference / torch.where(apart, distances[:, :, None], 1.0), 0.0)
     return direction @ direction.transpose(1, 2)
 
@@ -67,7 +67,7 @@ def _cosines(embeddings: Tensor, distances: Tensor) -> Tensor:
 class RKDLoss(PairwiseLoss):
     """``relational`` over the global batch, by default of the pooled features; term ``rkd``.
 
-    In the literature beside cross-entropy.
+    In the literature the term is added to cross-entropy.
 
     Args:
         distance_weight: >= 0.
@@ -79,7 +79,7 @@ class RKDLoss(PairwiseLoss):
         InputError: an argument outside its range.
     """
 
-    smallest_batch = 3  # two samples have one distance, which is the mean, and no angle
+    smallest_batch = 3  # two samples have a single distance, equal to the mean, and no angle
 
     def __init__(
         self,
@@ -101,5 +101,5 @@ class RKDLoss(PairwiseLoss):
         context: StepContext | None = None,
     ) -> Terms:
         """Return ``{"rkd"}`` of features ``(B, ...)``."""
-        own, other = self.samples(student, teacher)
-        return {"rkd": relational(own, other, distance_weight=self.distance_weight, angle_weight=self.angle_weight)}
+        samples = self.samples(student, teacher)
+        return {"rkd": relational(*samples, distance_weight=self.distance_weight, angle_weight=self.angle_weight)}

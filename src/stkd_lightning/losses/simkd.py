@@ -13,9 +13,9 @@ from stkd_lightning.utilities.errors import InputError
 class SimKDLoss(FeatureLoss):
     """Mean squared difference of the student's projected map and the teacher's last one (Eq. 4); term ``simkd``.
 
-    The student ends in the teacher's classifier, ``models.reuse_classifier``, which stays as it is; there is no
-    cross-entropy. The larger of two resolutions is average-pooled to the smaller; the paper's code pools a student's
-    map that is larger before the projector.
+    The student ends in the teacher's classifier (see ``models.reuse_classifier``), which is frozen; there is no
+    cross-entropy. The larger of two resolutions is average-pooled to the smaller; the paper's code pools a larger
+    student map before the projector, this class after it.
     """
 
     dimensions = (4,)
@@ -25,32 +25,33 @@ class SimKDLoss(FeatureLoss):
         super().__init__()
 
     def prepare(self, student: NetworkInspector, teacher: NetworkInspector) -> None:
-        """Give the student the teacher's classifier, frozen.
+        """Copy the teacher's classifier into the student.
 
         Raises:
-            InputError: a student without a projector, or with that of a teacher of another width or other classes.
+            InputError: the student has no projector, or its classifier has another shape than the teacher's.
         """
         self.student_layers, self.teacher_layers = (student.layers.pooled,), (teacher.layers.pooled,)
         if not isinstance(dict(student.inner.named_modules()).get(student.layers.pooled), Projector):
             raise InputError(
                 f"SimKDLoss: {student.name} does not end in the teacher's classifier; "
-                "make it by models.reuse_classifier(student, teacher)"
+                "build it with models.reuse_classifier(student, teacher)"
             )
-        own, its = head_of(student), head_of(teacher)
-        if own.weight.shape != its.weight.shape:
+        student_head, teacher_head = head_of(student), head_of(teacher)
+        if student_head.weight.shape != teacher_head.weight.shape:
             raise InputError(
-                f"SimKDLoss: {student.name} ends in a classifier of shape {tuple(own.weight.shape)}, the teacher's has "
-                f"{tuple(its.weight.shape)}; make it by models.reuse_classifier(student, teacher)"
+                f"SimKDLoss: {student.name} ends in a classifier of shape {tuple(student_head.weight.shape)}, the "
+                f"teacher's has {tuple(teacher_head.weight.shape)}; "
+                "build it with models.reuse_classifier(student, teacher)"
             )
-        own.load_state_dict(its.state_dict())
+        student_head.load_state_dict(teacher_head.state_dict())
         super().prepare(student, teacher)
 
     def build(self, student: Shapes, teacher: Shapes) -> None:
-        """Refuse maps of different width."""
+        """Refuse maps with different numbers of channels."""
         if student[0][1] != teacher[0][1]:
             raise InputError(
                 f"SimKDLoss: the student's projected map has {student[0][1]} channels, the teacher's last one "
-                f"{teacher[0][1]}; make the student by models.reuse_classifier(student, teacher)"
+                f"{teacher[0][1]}; build the student with models.reuse_classifier(student, teacher)"
             )
 
     def forward(
@@ -61,6 +62,6 @@ class SimKDLoss(FeatureLoss):
         context: StepContext | None = None,
     ) -> Terms:
         """Return ``{"simkd"}`` of feature maps ``(B, C, H, W)``."""
-        ((own, other),) = self.pairs(student, teacher)
-        own, other = same_resolution(at_least_float32(own), at_least_float32(other))
-        return {"simkd": hint(own, other)}
+        ((student_map, teacher_map),) = self.pairs(student, teacher)
+        maps = same_resolution(at_least_float32(student_map), at_least_float32(teacher_map))
+        return {"simkd": hint(*maps)}

@@ -11,7 +11,7 @@ from stkd_lightning.tasks.types import MixedTarget, ModelOutput, StepContext
 
 @full_precision
 def similarity_preserving(student: Tensor, teacher: Tensor) -> Tensor:
-    """``||G_t - G_s||_F**2 / B**2`` of the samples' inner products, rows divided by their L2 norm (Eq. 1 to 4).
+    """``||G_t - G_s||_F**2 / B**2`` of the samples' inner products, with L2-normalized rows (Eq. 1 to 4).
 
     Args:
         student: features ``(B, ...)``; carries the gradient.
@@ -21,8 +21,8 @@ def similarity_preserving(student: Tensor, teacher: Tensor) -> Tensor:
         Scalar, dimensionless.
 
     Raises:
-        InputError: a batch of one.
-        ValueError: batches of different size.
+        InputError: the batch has one sample.
+        ValueError: the batches have different sizes.
 
     Example:
         >>> import torch
@@ -43,9 +43,9 @@ def _similarities(features: Tensor) -> Tensor:
 class SPLoss(PairwiseLoss):
     """``similarity_preserving`` over the global batch; term ``sp``.
 
-    By default of the last stage's feature map, also in networks that transform it further before they pool it (wrn,
-    ShuffleV2, MobileNetV2), as RepDistiller has it. In the literature beside cross-entropy with weight 3000 at batch
-    64.
+    The default layer is the last stage's feature map, also in networks that transform it further before pooling (wrn,
+    ShuffleV2, MobileNetV2), as in RepDistiller. In the literature the term is added to cross-entropy with weight 3000
+    at batch 64.
 
     Args:
         student_layers: module path; see ``FeatureLoss``.

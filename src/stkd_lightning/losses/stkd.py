@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from stkd_lightning.losses.base import Loss, Terms, check_logits, require_teacher
+from stkd_lightning.losses.base import Loss, Terms, check_logits, paired_rows
 from stkd_lightning.losses.cross_entropy import mixed_cross_entropy
 from stkd_lightning.losses.kd import softened_kl
-from stkd_lightning.tasks.types import MixedTarget, ModelOutput, StepContext
+from stkd_lightning.tasks.types import Mean, MixedTarget, ModelOutput, StepContext
 from stkd_lightning.utilities import validation
 from stkd_lightning.utilities.dtypes import at_least_float32
 from stkd_lightning.utilities.errors import unknown
@@ -29,6 +29,7 @@ def similarity_transfer(
     *,
     temperature: float = 4.0,
     incorrect_weight: float | None = None,
+    mean: Mean = torch.mean,
 ) -> Tensor:
     """``T**2 * KL(teacher || student)``, split at the set of correct classes.
 
@@ -44,6 +45,7 @@ def similarity_transfer(
             two terms of the others are 0 with finite gradients.
         temperature: T > 0.
         incorrect_weight: replaces the last factor c; ``None`` keeps it, which is the exact divergence.
+        mean: over the samples ``(B,)``; a task whose rows can be ignored gives that of its rows.
 
     Returns:
         Scalar, T**2 * nats per example, averaged over the batch.
@@ -65,9 +67,9 @@ def similarity_transfer(
     if correct.shape != student.shape:
         raise ValueError(f"correct classes need the logits' shape {tuple(student.shape)}: {tuple(correct.shape)}")
     if incorrect_weight is None:
-        return softened_kl(student, teacher, temperature=temperature)
+        return softened_kl(student, teacher, temperature=temperature, mean=mean)
     target, within, _ = divergence_parts(student, teacher, correct, temperature=temperature)
-    return temperature**2 * (target + incorrect_weight * within).mean()
+    return temperature**2 * mean(target + incorrect_weight * within)
 
 
 def divergence_parts(
@@ -147,6 +149,7 @@ class STKDLoss(Loss):
         if hard_label not in ("mixed", "none"):
             raise unknown("loss.hard_label", str(hard_label), ["mixed", "none"])
         self.hard_label = hard_label
+        self.smallest_classes = 1 if self.incorrect_weight is None else 3  # no similarity among fewer than two others
 
     def forward(
         self,
@@ -155,16 +158,17 @@ class STKDLoss(Loss):
         target: MixedTarget,
         context: StepContext | None = None,
     ) -> Terms:
-        """Return the weighted terms of logits ``(B, K)``."""
-        teacher = require_teacher(teacher, self)
+        """Return the weighted terms of the rows of logits."""
+        rows, taught = paired_rows(student, teacher, target, self)
         similarity = similarity_transfer(
-            student.logits,
-            teacher.logits,
-            target.correct(student.logits.shape[1]),
+            rows.student,
+            taught,
+            rows.target.correct(rows.student.shape[1]),
             temperature=self.temperature,
             incorrect_weight=self.incorrect_weight,
+            mean=rows.mean,
         )
         terms = {"similarity": self.alpha * similarity}
         if self.hard_label == "mixed":
-            terms["cross_entropy"] = (1 - self.alpha) * mixed_cross_entropy(student.logits, target)
+            terms["cross_entropy"] = (1 - self.alpha) * mixed_cross_entropy(rows.student, rows.target, mean=rows.mean)
         return terms

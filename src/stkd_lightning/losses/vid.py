@@ -24,15 +24,15 @@ def variational_information(student: Tensor, teacher: Tensor, *, variance: Tenso
     The constant ``log(2 pi) / 2`` is left out (Eq. 4 and 5).
 
     Args:
-        student: means mu of the teacher's features, predicted from the student's, ``(B, C, ...)``.
+        student: means mu ``(B, C, ...)`` of the teacher's features, predicted from the student's.
         teacher: features t ``(B, C, ...)``; treated as a constant.
-        variance: v > 0, of each channel ``(C,)`` or of all.
+        variance: v > 0, one per channel ``(C,)`` or one for all.
 
     Returns:
         Scalar, nats per element.
 
     Raises:
-        ValueError: shapes that differ.
+        ValueError: the shapes differ.
     """
     if student.shape != teacher.shape:
         raise ValueError(
@@ -44,7 +44,7 @@ def variational_information(student: Tensor, teacher: Tensor, *, variance: Tenso
 
 
 class Regressor(nn.Module):
-    """Three 1x1 convolutions from the student's channels to the means of the teacher's, and their variances."""
+    """Three 1x1 convolutions from the student's channels to the teacher's means, and a trained variance per channel."""
 
     def __init__(self, width_in: int, width: int, variance: float) -> None:
         super().__init__()
@@ -55,7 +55,7 @@ class Regressor(nn.Module):
             nn.ReLU(),
             nn.Conv2d(width, width, 1, bias=False),
         )
-        # v = softplus(s) + the smallest, inverted
+        # the inverse of v = softplus(scale) + SMALLEST_VARIANCE
         rest = variance - SMALLEST_VARIANCE
         self.scale = nn.Parameter(torch.full((width,), rest + math.log(-math.expm1(-rest))))
 
@@ -64,12 +64,12 @@ class Regressor(nn.Module):
 
 
 class VIDLoss(StagesLoss):
-    """``variational_information`` with learned means and variances, summed over the stages; term ``vid``.
+    """``variational_information`` with trained means and variances, summed over the stages; term ``vid``.
 
-    In the literature beside cross-entropy with weight 1. May be negative: it is no distance.
+    In the literature the term is added to cross-entropy with weight 1. The term can be negative: it is not a distance.
 
     Args:
-        variance: > 1e-5, with which each channel starts.
+        variance: > 1e-5, initial variance of each channel.
         student_layers: module paths; see ``FeatureLoss``.
         teacher_layers: module paths.
 
@@ -89,13 +89,15 @@ class VIDLoss(StagesLoss):
         super().__init__(student_layers=student_layers, teacher_layers=teacher_layers)
         self.variance = validation.positive("loss.variance", variance)
         if variance <= SMALLEST_VARIANCE:
-            raise InputError(f"loss.variance={variance}: must be above {SMALLEST_VARIANCE}, the least that is learned")
+            raise InputError(f"loss.variance={variance}: must be above {SMALLEST_VARIANCE}")
         self.regressors = nn.ModuleList()
 
     def build(self, student: Shapes, teacher: Shapes) -> None:
-        """Make a regressor for each stage."""
-        pairs = zip(student, teacher, strict=True)
-        self.regressors = nn.ModuleList(Regressor(own[1], other[1], self.variance) for own, other in pairs)
+        """Create a regressor for each stage."""
+        self.regressors = nn.ModuleList(
+            Regressor(width_in, width, self.variance)
+            for (_, width_in, *_), (_, width, *_) in zip(student, teacher, strict=True)
+        )
 
     def forward(
         self,
@@ -106,9 +108,10 @@ class VIDLoss(StagesLoss):
     ) -> Terms:
         """Return ``{"vid"}`` of feature maps ``(B, C, H, W)``."""
         losses = []
-        for (own, other), regressor in zip(self.pairs(student, teacher), self.regressors, strict=True):
+        for (student_map, teacher_map), regressor in zip(self.pairs(student, teacher), self.regressors, strict=True):
             assert isinstance(regressor, Regressor)
-            check_maps(own, other)
-            own, other = same_resolution(own, at_least_float32(other))
-            losses.append(variational_information(regressor.mean(own), other, variance=regressor.variance()))
+            check_maps(student_map, teacher_map)
+            student_map, teacher_map = same_resolution(student_map, at_least_float32(teacher_map))
+            mean, variance = regressor.mean(student_map), regressor.variance()
+            losses.append(variational_information(mean, teacher_map, variance=variance))
         return {"vid": sum(losses[1:], losses[0])}

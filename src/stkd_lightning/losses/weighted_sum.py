@@ -1,4 +1,4 @@
-"""Objectives made of several losses."""
+"""Weighted sum of several losses."""
 
 from collections.abc import Mapping
 
@@ -12,19 +12,19 @@ from stkd_lightning.utilities.errors import InputError, unknown
 
 
 def _paths(losses: list[nn.Module], network: str) -> tuple[str, ...]:
-    """Collect what the losses read of one network, each path once, in the order of the losses."""
+    """Collect the paths that the losses read in one network, each path once, in the order of the losses."""
     return tuple(dict.fromkeys(p for loss in losses for p in getattr(getattr(loss, "features", None), network, ())))
 
 
 class WeightedSum(Loss):
-    """The terms of several losses, each multiplied by its loss's weight.
+    """Sum of several losses: each term is multiplied by the weight of its loss.
 
     Args:
-        losses: losses by name; a weight of 0 does not leave a loss out.
-        weights: factor >= 0 by name; 1 for those not named.
+        losses: losses by name; a loss with weight 0 is still computed.
+        weights: factors >= 0 by name; 1 for losses without one.
 
     Raises:
-        InputError: no loss, a weight for a loss that is not there, or a negative one.
+        InputError: there is no loss, or a weight is negative or names an unknown loss.
 
     Example:
         >>> import torch
@@ -49,6 +49,7 @@ class WeightedSum(Loss):
         self.needs_teacher = any(getattr(loss, "needs_teacher", True) for loss in parts)
         self.mixable = all(getattr(loss, "mixable", True) for loss in parts)
         self.smallest_batch = max(getattr(loss, "smallest_batch", 1) for loss in parts)
+        self.smallest_classes = max(getattr(loss, "smallest_classes", 1) for loss in parts)
         self.features = Features(_paths(parts, "student"), _paths(parts, "teacher"))
         self.reads_features = any(
             getattr(loss, "reads_features", False) or getattr(loss, "features", Features()) != Features()
@@ -70,15 +71,15 @@ class WeightedSum(Loss):
         target: MixedTarget,
         context: StepContext | None = None,
     ) -> Terms:
-        """Return every loss's terms.
+        """Return the weighted terms of every loss.
 
         Raises:
-            InputError: two losses that return a term of the same name, which would be counted twice.
+            InputError: two losses return a term of the same name.
         """
         total: Terms = {}
         for name, loss in self.losses.items():
             for term, value in loss(student, teacher, target, context).items():
                 if term in total:
-                    raise InputError(f"loss {name!r} returns the term {term!r}, which another loss of the sum has too")
+                    raise InputError(f"loss {name!r} returns the term {term!r}, which another loss returns too")
                 total[term] = self.weights[name] * value
         return total

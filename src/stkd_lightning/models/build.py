@@ -12,7 +12,9 @@ from stkd_lightning.models.checkpoint_file import KEY
 from stkd_lightning.models.feature_hooks import logits_of
 from stkd_lightning.models.input_adapter import AdaptedInput, InputSpec, declared, for_data
 from stkd_lightning.models.weights import load_weights, read_checkpoint
+from stkd_lightning.tasks.base import Task
 from stkd_lightning.utilities.errors import InputError
+from stkd_lightning.utilities.image_size import Size, sides
 from stkd_lightning.utilities.random import seeded
 
 
@@ -24,8 +26,12 @@ class Images(Protocol):
         """Number of logits."""
 
     @property
-    def image_size(self) -> int:
-        """Side in pixels."""
+    def image_size(self) -> Size:
+        """Side in pixels, or height and width."""
+
+    @property
+    def task(self) -> Task:
+        """What the network predicts of them."""
 
     @property
     def mean(self) -> Sequence[float]:
@@ -42,7 +48,7 @@ def build_network(
     *,
     seed: int | None = 0,
     checkpoint: str | None = None,
-    input_size: int | None = None,
+    input_size: Size | None = None,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
 ) -> nn.Module:
@@ -75,8 +81,8 @@ def build_network(
 
 
 def example_of(data: Images) -> Tensor:
-    """Return an image of the data's shape, all zeros, ``(1, 3, H, W)``."""
-    return torch.zeros(1, 3, data.image_size, data.image_size)
+    """Return an image of the data's shape, all zeros, ``(1, C, H, W)``."""
+    return torch.zeros(1, len(data.mean), *sides(data.image_size))
 
 
 def _try(network: nn.Module, data: Images) -> None:
@@ -85,21 +91,22 @@ def _try(network: nn.Module, data: Images) -> None:
     Raises:
         InputError: it does not take the image, or does not give one logit for each class.
     """
-    name, side = type(network).__name__, data.image_size
+    name, (height, width) = type(network).__name__, sides(data.image_size)
     try:
         with torch.no_grad():
             logits = logits_of(network.eval()(example_of(data)))
     except Exception as error:  # whatever the network's own code raises
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(
-            f"network {name}: cannot take images of {side}x{side} ({reason}); "
+            f"network {name}: cannot take images of {height}x{width} ({reason}); "
             "input_size=224 beside its name has them resized (timm, torchvision)"
         ) from error
     finally:
         network.train()
-    if logits.ndim != 2 or logits.shape[1] != data.num_classes:
-        shape = tuple(logits.shape[1:])
-        raise InputError(f"network {name}: gives {shape} values for an image, the data has {data.num_classes} classes")
+    shape, needed = tuple(logits.shape[1:]), data.task.logits_shape(data.num_classes, tuple(example_of(data).shape[1:]))
+    if shape != needed:
+        need = f"the data has {data.num_classes} classes" + (f", which need {needed}" if len(needed) > 1 else "")
+        raise InputError(f"network {name}: gives {shape} values for an image, {need}")
 
 
 def without_start(network: DictConfig) -> DictConfig:

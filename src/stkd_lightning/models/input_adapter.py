@@ -7,23 +7,25 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from stkd_lightning.utilities.image_size import Size, sides
+
 
 @dataclass(frozen=True)
 class InputSpec:
-    """A network's own input; ``None`` takes what the data has.
+    """The input that a network expects; ``None`` takes that of the data.
 
     Attributes:
-        size: side in pixels.
+        size: side in pixels, or height and width.
         mean: of each channel, in units of 1 (black 0, white 1).
         std: of each channel, in the same units.
     """
 
-    size: int | None = None
+    size: Size | None = None
     mean: Sequence[float] | None = None
     std: Sequence[float] | None = None
 
     def overridden(
-        self, size: int | None = None, mean: Sequence[float] | None = None, std: Sequence[float] | None = None
+        self, size: Size | None = None, mean: Sequence[float] | None = None, std: Sequence[float] | None = None
     ) -> "InputSpec":
         """Return the spec with the values that are given in place of its own."""
         return replace(
@@ -52,7 +54,7 @@ class AdaptedInput(nn.Module):
     virtual samples stay the same convex combinations.
 
     Args:
-        network: ``(B, C, size, size)`` to logits.
+        network: ``(B, C, H, W)`` of the expected size to logits.
         spec: what the network expects.
         mean: the data's, of each channel.
         std: the data's, of each channel.
@@ -78,7 +80,7 @@ class AdaptedInput(nn.Module):
     def describe(self) -> str:
         """Return size and normalization in one line."""
         mean, std = self.own_normalization
-        size = f"{self.size} pixels, " if self.size else ""
+        size = "" if self.size is None else f"{self.size} pixels, "
         return f"{size}mean {[round(v, 4) for v in mean]}, std {[round(v, 4) for v in std]}"
 
     def extra_repr(self) -> str:
@@ -88,23 +90,23 @@ class AdaptedInput(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Return the network's output for ``(B, C, H, W)`` images normalized as the data's."""
         images = images * self.scale + self.shift
-        if self.size is not None and images.shape[-2:] != (self.size, self.size):
-            images = F.interpolate(images, (self.size, self.size), mode="bilinear", antialias=True)
+        if self.size is not None and images.shape[-2:] != sides(self.size):
+            images = F.interpolate(images, sides(self.size), mode="bilinear", antialias=True)
         return self.network(images)
 
 
 def for_data(
-    network: nn.Module, spec: InputSpec, *, image_size: int, mean: Sequence[float], std: Sequence[float]
+    network: nn.Module, spec: InputSpec, *, image_size: Size, mean: Sequence[float], std: Sequence[float]
 ) -> nn.Module:
     """Return the network itself where it expects what the data has, else behind an ``AdaptedInput``.
 
     Args:
         network: any classifier.
         spec: what it expects.
-        image_size: side of the data's images in pixels.
+        image_size: side of the data's images in pixels, or height and width.
         mean: the data's.
         std: the data's.
     """
-    same_size = spec.size in (None, image_size)
+    same_size = spec.size is None or sides(spec.size) == sides(image_size)
     same_normalization = tuple(spec.mean or mean) == tuple(mean) and tuple(spec.std or std) == tuple(std)
     return network if same_size and same_normalization else AdaptedInput(network, spec, mean, std)

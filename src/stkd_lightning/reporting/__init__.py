@@ -1,1 +1,1 @@
-"""What people look at: the summary of a run, its table, its dashboard."""
+"""Summaries, comparisons, figures and reports of runs, and their dashboards."""

@@ -1,4 +1,4 @@
-"""Runs side by side: what differs between them, mean and standard deviation over seeds, differences seed by seed."""
+"""Comparison of runs: one row per setting, with means over seeds and differences seed by seed."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -13,21 +13,21 @@ from stkd_lightning.reporting.statistics import Spread
 
 @dataclass(frozen=True)
 class Row:
-    """One setting over its seeds; accuracies in [0, 1].
+    """The figures of one setting over its seeds; accuracies in [0, 1].
 
     Attributes:
-        label: the method and what distinguishes the setting.
+        label: the method and the options that distinguish the setting.
         group: data and networks.
         method: name of the loss.
-        options: what distinguishes it from other settings of the method.
-        seeds: in order.
-        validation: of the last student; ``None`` where nothing was held out.
+        options: options that distinguish it from other settings of the method.
+        seeds: seeds in ascending order.
+        validation: validation accuracy of the last student; ``None`` without validation images.
         last: test accuracy of the last student.
-        selected: of the one selected on validation.
+        selected: test accuracy of the student selected on validation images.
         calibration: expected calibration error of the selected student on test images.
-        parameters: of the student.
-        flops: of the student for one image, two for each multiply-add.
-        difference: of ``last`` to the reference's, seed by seed; ``None`` without common seeds.
+        parameters: number of the student's parameters.
+        flops: operations of the student for one image, two for each multiply-add.
+        difference: ``last`` minus that of the reference, seed by seed; ``None`` without common seeds.
     """
 
     label: str
@@ -45,31 +45,32 @@ class Row:
 
     @property
     def network(self) -> Network:
-        """The student, as latencies know it."""
+        """The student, as the key of its latency."""
         return self.group.student, self.parameters, self.flops
 
 
 def compare(runs: Iterable[Run], reference: str) -> list[Row]:
-    """Lay runs side by side.
+    """Compare runs, setting by setting.
 
     Args:
-        runs: finished.
-        reference: the method to which each other is compared, everything but the methods' own options being equal.
+        runs: finished runs.
+        reference: name of the method to compare with; only options of the methods may differ.
 
     Returns:
         A row for each setting, in the order of their first runs.
     """
-    found = settings(runs)
-    return [_row(setting, setting.referred(found, reference)) for setting in found]
+    every_setting = settings(runs)
+    return [_row(setting, setting.find_reference(every_setting, reference)) for setting in every_setting]
 
 
 def _row(setting: Setting, reference: Setting | None) -> Row:
-    students = [run.summary["student"] for run in setting.runs]
-    validation = [s["validation"]["accuracy"] for s in students if s["validation"]]
-    selected = [s["test"]["selected"] for s in students]
+    students = [run.summary.student for run in setting.runs]
+    validation = [run.score(s.validation) for run, s in zip(setting.runs, students, strict=True) if s.validation]
+    selected = [s.test["selected"] for s in students]
+    scores = [run.score(figures) for run, figures in zip(setting.runs, selected, strict=True)]
     errors = [figures["calibration_error"] for figures in selected if "calibration_error" in figures]
-    others = {run.seed: _accuracy(run) for run in reference.runs} if reference else {}
-    differences = [_accuracy(run) - others[run.seed] for run in setting.runs if run.seed in others]
+    baseline = {run.seed: run.test_score for run in reference.runs} if reference else {}
+    differences = [run.test_score - baseline[run.seed] for run in setting.runs if run.seed in baseline]
     return Row(
         label=setting.label,
         group=setting.group,
@@ -77,17 +78,13 @@ def _row(setting: Setting, reference: Setting | None) -> Row:
         options=setting.options,
         seeds=[run.seed for run in setting.runs],
         validation=Spread.of(validation) if validation else None,
-        last=Spread.of([_accuracy(run) for run in setting.runs]),
-        selected=Spread.of([figures["accuracy"] for figures in selected]),
+        last=Spread.of([run.test_score for run in setting.runs]),
+        selected=Spread.of(scores),
         calibration=Spread.of(errors) if errors else None,
-        parameters=students[0].get("parameters", 0),
-        flops=students[0].get("flops", 0),
+        parameters=students[0].parameters,
+        flops=students[0].flops,
         difference=Spread.of(differences) if differences else None,
     )
-
-
-def _accuracy(run: Run) -> float:
-    return run.summary["student"]["test"]["last"]["accuracy"]
 
 
 def cells(row: Row) -> tuple[str, ...]:
@@ -98,25 +95,26 @@ def cells(row: Row) -> tuple[str, ...]:
 
 
 def headings(reference: str) -> tuple[str, ...]:
-    """Return what the columns are."""
+    """Return the headings of the columns."""
     return "", "n", "validation", "test", "selected", f"- {reference} (95 %)"
 
 
-def _laid_out(rows: Sequence[Row], reference: str) -> list[tuple[str, ...]]:
-    """Return headings and cells; data and networks come first where they differ."""
+def _lines(rows: Sequence[Row], reference: str) -> list[tuple[str, ...]]:
+    """Return headings and cells; a first column names data and networks if they differ."""
     if len({row.group for row in rows}) < 2:
         return [headings(reference), *map(cells, rows)]
     return [("data and networks", *headings(reference)), *((str(row.group), *cells(row)) for row in rows)]
 
 
 def table(rows: Sequence[Row], reference: str) -> Table:
-    """Lay rows out for a terminal; accuracies in percent, mean and standard deviation over n seeds.
+    """Return a table for the terminal; accuracies in percent, mean and standard deviation over n seeds.
 
-    The last column is the difference of the test accuracies, seed by seed, with its 95 % confidence interval.
+    The last column is the difference of the last students' test accuracies, seed by seed, with its 95 % confidence
+    interval.
     """
-    title = "accuracy, %, over n seeds; test images by the last and the selected student"
+    title = "accuracy, %, over n seeds; test images with the last and the selected student"
     shown = Table(box=box.SIMPLE_HEAD, padding=0, pad_edge=False, title=title, title_justify="left")
-    first, *others = _laid_out(rows, reference)
+    first, *others = _lines(rows, reference)
     for i, heading in enumerate(first):
         shown.add_column(heading, justify="left" if i < len(first) - 5 else "right", no_wrap=True)
     for line in others:
@@ -125,7 +123,7 @@ def table(rows: Sequence[Row], reference: str) -> Table:
 
 
 def markdown(rows: Sequence[Row], reference: str) -> str:
-    """Lay rows out as a Markdown table, likewise."""
-    first, *others = _laid_out(rows, reference)
+    """Return the same table as Markdown."""
+    first, *others = _lines(rows, reference)
     rule = ["---"] * (len(first) - 5) + ["---:"] * 5
     return "".join(f"| {' | '.join(line)} |\n" for line in (first, rule, *others))

@@ -1,8 +1,8 @@
-"""What one looks at to believe a student: calibration, class similarities, and the teacher on virtual samples.
+"""Diagnostics of a student: calibration, class similarities, and divergence from the teacher on virtual samples.
 
-The claim of STKD is that a student learns the teacher's similarities between the categories of several samples at once
-(arXiv:2103.10047). It shows in how far the two networks' distributions are apart on virtual samples, for each weight of
-the first of two mixed samples, and how much of that lies among the classes that neither of them has.
+STKD claims that a student learns the teacher's similarities between the categories of several samples at once
+(arXiv:2103.10047). The divergence between the two networks on virtual samples measures this, for each weight of the
+first of two mixed samples; one part of it lies among the classes of neither sample.
 """
 
 from collections.abc import Callable, Iterable
@@ -18,11 +18,11 @@ from stkd_lightning.tasks.types import Batch
 
 Network = Callable[[Tensor], Tensor]
 
-WEIGHTS = np.linspace(0.5, 1.0, 6)  # of the first of two samples; of the second they are the same, exchanged
-BINS = 15  # of confidence
+WEIGHTS = np.linspace(0.5, 1.0, 6)  # of the first of two samples; exchanging the samples covers weights below 0.5
+BINS = 15  # of the confidence
 PAIRS = 512  # virtual samples
-GALLERY = 8  # of them that are shown
-SIDE = 96  # pixels of a shown image, at most
+GALLERY = 8  # virtual samples in the gallery
+SIDE = 96  # largest side of an image in the gallery, in pixels
 
 
 @torch.no_grad()
@@ -36,52 +36,52 @@ def diagnose(
     mean: Iterable[float],
     std: Iterable[float],
 ) -> Diagnostics:
-    """Look at a student and its teacher on images that they were not trained on.
+    """Measure a student and its teacher on images that they were not trained on.
 
     Args:
-        student: normalized images ``(B, 3, H, W)`` to logits ``(B, K)``, in evaluation mode.
-        teacher: likewise; ``None`` where there is none.
-        batches: in an order that mixes the classes, since the neighbours of a batch make the virtual samples.
+        student: network from normalized images ``(B, 3, H, W)`` to logits ``(B, K)``, in evaluation mode.
+        teacher: network of the same kind; ``None`` without a teacher.
+        batches: batches in an order that mixes the classes, since neighbours in a batch are mixed.
         num_classes: K.
-        device: of both networks.
-        mean: of the normalization, for showing images.
-        std: likewise.
+        device: device of both networks.
+        mean: channel means of the normalization, to display images.
+        std: channel standard deviations of the normalization.
     """
     seen: dict[str, list[Tensor]] = {"student": [], "teacher": [], "labels": []}
     virtual: dict[str, list[Tensor]] = {"divergence": [], "incorrect": [], "agreement": []}
-    shown: dict[str, Tensor] = {}
+    gallery: dict[str, Tensor] = {}
     pairs = 0
     for batch in batches:
-        images, labels = batch.images.to(device), batch.labels.to(device)
-        seen["labels"].append(labels)
+        images, targets = batch.images.to(device), batch.labels.to(device)
+        seen["labels"].append(targets)
         seen["student"].append(student(images).float())
         if teacher is None:
             continue
         seen["teacher"].append(teacher(images).float())
-        if pairs < PAIRS and len(labels) > 1:
-            first, classes = images[: PAIRS - pairs], torch.stack([labels, labels.roll(1)], 1)[: PAIRS - pairs]
+        if pairs < PAIRS and len(targets) > 1:
+            first, classes = images[: PAIRS - pairs], torch.stack([targets, targets.roll(1)], 1)[: PAIRS - pairs]
             second = images.roll(1, 0)[: PAIRS - pairs]
-            for name, found in _on_virtual(student, teacher, first, second, classes, num_classes).items():
-                virtual[name].append(found)
-            shown = shown or _shown(student, teacher, first, second, classes, Colours(mean, std, device))
+            for name, values in _on_virtual(student, teacher, first, second, classes, num_classes).items():
+                virtual[name].append(values)
+            gallery = gallery or _gallery(student, teacher, first, second, classes, _ToPixels(mean, std, device))
             pairs += len(first)
-    every, ours, theirs = (_joined(seen[name]) for name in ("labels", "student", "teacher"))
-    nothing = torch.zeros(0)
+    labels, student_logits, teacher_logits = (_joined(seen[name]) for name in ("labels", "student", "teacher"))
+    empty = torch.zeros(0)
     return Diagnostics(
-        images=np.asarray(len(every)),
-        student_calibration=_numpy(reliability(ours, every)),
-        teacher_calibration=_numpy(reliability(theirs, every) if len(theirs) else nothing),
-        student_similarity=_numpy(similarity(ours, every, num_classes)),
-        teacher_similarity=_numpy(similarity(theirs, every, num_classes) if len(theirs) else nothing),
+        images=np.asarray(len(labels)),
+        student_calibration=_numpy(reliability(student_logits, labels)),
+        teacher_calibration=_numpy(reliability(teacher_logits, labels) if len(teacher_logits) else empty),
+        student_similarity=_numpy(similarity(student_logits, labels, num_classes)),
+        teacher_similarity=_numpy(similarity(teacher_logits, labels, num_classes) if len(teacher_logits) else empty),
         weights=WEIGHTS[: len(WEIGHTS) if pairs else 0],
         divergence=_numpy(_joined(virtual["divergence"], 1)),
         incorrect=_numpy(_joined(virtual["incorrect"], 1)),
-        agreement=_numpy(_joined(virtual["agreement"], 1).mean(1) if pairs else nothing),
-        shown=_numpy(shown.get("images", nothing)),
-        shown_labels=_numpy(shown.get("labels", nothing)),
-        shown_weights=_numpy(shown.get("weights", nothing)),
-        student_shown=_numpy(shown.get("student", nothing)),
-        teacher_shown=_numpy(shown.get("teacher", nothing)),
+        agreement=_numpy(_joined(virtual["agreement"], 1).mean(1) if pairs else empty),
+        shown=_numpy(gallery.get("images", empty)),
+        shown_labels=_numpy(gallery.get("labels", empty)),
+        shown_weights=_numpy(gallery.get("weights", empty)),
+        student_shown=_numpy(gallery.get("student", empty)),
+        teacher_shown=_numpy(gallery.get("teacher", empty)),
     )
 
 
@@ -90,20 +90,20 @@ def _joined(parts: list[Tensor], dim: int = 0) -> Tensor:
 
 
 def reliability(logits: Tensor, labels: Tensor, bins: int = BINS) -> Tensor:
-    """Count images by confidence: Guo et al. 2017, Sec. 2 (arXiv:1706.04599).
+    """Return a reliability diagram: Guo et al. 2017, Sec. 2 (arXiv:1706.04599).
 
     Args:
         logits: ``(N, K)``.
         labels: ``(N,)``.
-        bins: of equal width over [0, 1].
+        bins: number of bins of equal width over [0, 1].
 
     Returns:
-        ``(3, bins)``: images, mean confidence, accuracy; the latter two 0 where there are no images.
+        ``(3, bins)``: number of images, mean confidence, accuracy; the latter two are 0 in empty bins.
     """
     confidence, predicted = logits.softmax(1).max(1)
-    place = (confidence * bins).ceil().long().sub(1).clamp(0, bins - 1)
+    index = (confidence * bins).ceil().long().sub(1).clamp(0, bins - 1)
     values = torch.stack([torch.ones_like(confidence), confidence, (predicted == labels).to(confidence.dtype)])
-    sums = values.new_zeros(3, bins).index_add(1, place, values)
+    sums = values.new_zeros(3, bins).index_add(1, index, values)
     return torch.cat([sums[:1], sums[1:] / sums[:1].clamp(min=1)])
 
 
@@ -117,7 +117,7 @@ def similarity(logits: Tensor, labels: Tensor, num_classes: int, temperature: fl
         temperature: T > 0.
 
     Returns:
-        ``(K, K)``, a row for each class; of a class without images all 0.
+        ``(K, K)``, one row for each class; 0 for classes without images.
     """
     distributions = (logits / temperature).softmax(1)
     sums = distributions.new_zeros(num_classes, num_classes).index_add(0, labels, distributions)
@@ -128,21 +128,21 @@ def _on_virtual(
     student: Network, teacher: Network, first: Tensor, second: Tensor, classes: Tensor, num_classes: int
 ) -> dict[str, Tensor]:
     """Compare both networks on pairs of images mixed with each weight; each result is ``(L, P)``."""
-    # Both classes stay correct ones at weight 1, too, so that the curve of the others has no jump there.
+    # Both classes count as correct also at weight 1, so the curve of the incorrect classes has no jump there.
     correct = torch.zeros(len(classes), num_classes, dtype=torch.bool, device=classes.device).scatter(1, classes, True)
     rows: dict[str, list[Tensor]] = {"divergence": [], "incorrect": [], "agreement": []}
     for weight in WEIGHTS:
         images = float(weight) * first + (1 - float(weight)) * second
-        ours, theirs = student(images).float(), teacher(images).float()
-        target, within, mass = divergence_parts(ours, theirs, correct, temperature=TEMPERATURE)
+        student_logits, teacher_logits = student(images).float(), teacher(images).float()
+        target, within, mass = divergence_parts(student_logits, teacher_logits, correct, temperature=TEMPERATURE)
         rows["divergence"].append(TEMPERATURE**2 * (target + mass * within))
         rows["incorrect"].append(TEMPERATURE**2 * mass * within)
-        rows["agreement"].append((ours.argmax(1) == theirs.argmax(1)).float())
+        rows["agreement"].append((student_logits.argmax(1) == teacher_logits.argmax(1)).float())
     return {name: torch.stack(values) for name, values in rows.items()}
 
 
-class Colours:
-    """Normalized images ``(B, 3, H, W)`` back to uint8, no larger than 96 pixels."""
+class _ToPixels:
+    """Conversion of normalized images ``(B, 3, H, W)`` to uint8, with sides of at most 96 pixels."""
 
     def __init__(self, mean: Iterable[float], std: Iterable[float], device: torch.device) -> None:
         self.mean, self.std = (torch.tensor(list(values), device=device).view(-1, 1, 1) for values in (mean, std))
@@ -154,17 +154,17 @@ class Colours:
         return (images * 255).round().byte()
 
 
-def _shown(
-    student: Network, teacher: Network, first: Tensor, second: Tensor, classes: Tensor, colours: Colours
+def _gallery(
+    student: Network, teacher: Network, first: Tensor, second: Tensor, classes: Tensor, to_pixels: _ToPixels
 ) -> dict[str, Tensor]:
-    """Take some virtual samples of two classes, and what both networks say of them."""
+    """Return some virtual samples of two different classes, and both networks' distributions for them."""
     chosen = (classes[:, 0] != classes[:, 1]).nonzero()[:GALLERY, 0]
     first, second, classes = first[chosen], second[chosen], classes[chosen]
     weights = torch.linspace(0.5, 0.9, GALLERY, device=first.device)[: len(chosen)]
-    shaped = weights.view(-1, 1, 1, 1)
-    virtual = shaped * first + (1 - shaped) * second
+    weight = weights.view(-1, 1, 1, 1)
+    virtual = weight * first + (1 - weight) * second
     return {
-        "images": torch.stack([colours(images) for images in (first, second, virtual)], 1),
+        "images": torch.stack([to_pixels(images) for images in (first, second, virtual)], 1),
         "labels": classes,
         "weights": weights,
         "student": student(virtual).float().softmax(1),

@@ -1,4 +1,4 @@
-"""``diagnostics.npz``: what was seen of a student beside its accuracy."""
+"""``diagnostics.npz``: measurements of a student beyond its accuracy."""
 
 import io
 from dataclasses import asdict, dataclass, fields
@@ -13,30 +13,31 @@ from stkd_lightning.utilities.files import write_bytes
 
 Array = NDArray[Any]
 FILE = "diagnostics.npz"  # in a run's folder
-TEMPERATURE = 4.0  # of distributions that are compared, whatever the method was trained with
+TEMPERATURE = 4.0  # of the compared distributions, independent of the method's own temperature
 
 
 @dataclass(frozen=True)
 class Diagnostics:
-    """Figures of a student, and of its teacher where there is one; else those arrays are empty.
+    """Measurements of a student and its teacher; without a teacher, the arrays that need one are empty.
 
-    K classes, L weights, G shown virtual samples; divergences are ``T**2 KL(teacher || student)`` in nats, T = 4.
+    K classes, L mixing weights, P virtual samples, G virtual samples in the gallery; divergences are
+    ``T**2 KL(teacher || student)`` in nats, T = 4.
 
     Attributes:
-        images: number of images looked at.
-        student_calibration: ``(3, 15)``: images, mean confidence and accuracy in each bin of confidence.
-        teacher_calibration: likewise.
-        student_similarity: ``(K, K)``: mean distribution at T = 4 over the images of each class, in rows.
-        teacher_similarity: likewise.
-        weights: ``(L,)`` of the first of two mixed samples, from 0.5 to 1.
-        divergence: ``(L, P)`` of each of P virtual samples.
-        incorrect: ``(L, P)``, the part of it among the classes that neither sample has.
-        agreement: ``(L,)`` share of virtual samples that both networks give the same first class.
-        shown: ``(G, 3, 3, H, W)`` uint8: first, second and virtual image.
+        images: number of images.
+        student_calibration: ``(3, 15)``; number of images, mean confidence and accuracy in each bin of confidence.
+        teacher_calibration: the same for the teacher.
+        student_similarity: ``(K, K)``; row k is the mean distribution at T = 4 over the images of class k.
+        teacher_similarity: the same for the teacher.
+        weights: ``(L,)``; weight of the first of two mixed samples, from 0.5 to 1.
+        divergence: ``(L, P)``.
+        incorrect: ``(L, P)``; part of the divergence among the classes of neither sample.
+        agreement: ``(L,)``; share of virtual samples with the same top class from both networks.
+        shown: ``(G, 3, 3, H, W)`` uint8; first, second and virtual image of the gallery.
         shown_labels: ``(G, 2)``.
-        shown_weights: ``(G,)`` of the first.
-        student_shown: ``(G, K)`` distributions at T = 1.
-        teacher_shown: likewise.
+        shown_weights: ``(G,)``; weight of the first image.
+        student_shown: ``(G, K)``; distributions at T = 1.
+        teacher_shown: the same for the teacher.
     """
 
     images: Array
@@ -56,46 +57,46 @@ class Diagnostics:
 
     @property
     def has_teacher(self) -> bool:
-        """Whether there was a teacher to compare with."""
+        """True if the student was compared with a teacher."""
         return bool(self.divergence.size)
 
     def save(self, path: Path) -> None:
-        """Write an ``.npz`` file that is whole or not there."""
+        """Write an ``.npz`` file atomically."""
         content = io.BytesIO()
         np.savez_compressed(content, **asdict(self))
         write_bytes(path, content.getvalue())
 
 
 def read_diagnostics(path: Path) -> Diagnostics:
-    """Read what ``Diagnostics.save`` wrote; nothing in the file is executed.
+    """Read a file that ``Diagnostics.save`` wrote; no code in it is executed.
 
     Raises:
-        InputError: another file, or a damaged one.
+        InputError: the file is damaged or has another format.
     """
     try:
         with np.load(path, allow_pickle=False) as content:
-            found = Diagnostics(**{field.name: content[field.name] for field in fields(Diagnostics)})
-        _check(found)
+            diagnostics = Diagnostics(**{field.name: content[field.name] for field in fields(Diagnostics)})
+        _check(diagnostics)
     except Exception as error:  # numpy and zlib raise many types for a damaged file
         raise InputError(f"diagnostics {path}: cannot be read ({reason(error)}); delete the file") from error
-    return found
+    return diagnostics
 
 
-def _check(found: Diagnostics) -> None:
-    """Refuse arrays that do not fit each other.
+def _check(diagnostics: Diagnostics) -> None:
+    """Refuse arrays whose shapes do not fit each other.
 
     Raises:
-        ValueError: says which.
+        ValueError: a shape is wrong; the message names the array.
     """
-    classes, weights, shown = len(found.student_similarity), len(found.weights), len(found.shown)
-    there = found.has_teacher
+    classes, weights = len(diagnostics.student_similarity), len(diagnostics.weights)
+    shown, has_teacher = len(diagnostics.shown), diagnostics.has_teacher
     shapes = {
-        "student_calibration": (3, *found.student_calibration.shape[1:2]),
+        "student_calibration": (3, *diagnostics.student_calibration.shape[1:2]),
         "student_similarity": (classes, classes),
-        "teacher_similarity": (classes, classes) if there else (0,),
-        "teacher_calibration": found.student_calibration.shape if there else (0,),
-        "divergence": (weights, *found.divergence.shape[1:2]) if there else (0,),
-        "incorrect": found.divergence.shape,
+        "teacher_similarity": (classes, classes) if has_teacher else (0,),
+        "teacher_calibration": diagnostics.student_calibration.shape if has_teacher else (0,),
+        "divergence": (weights, *diagnostics.divergence.shape[1:2]) if has_teacher else (0,),
+        "incorrect": diagnostics.divergence.shape,
         "agreement": (weights,),
         "shown_labels": (shown, 2) if shown else (0,),
         "shown_weights": (shown,),
@@ -103,8 +104,10 @@ def _check(found: Diagnostics) -> None:
         "teacher_shown": (shown, classes) if shown else (0,),
     }
     for name, shape in shapes.items():
-        if getattr(found, name).shape != shape:
-            raise ValueError(f"{name} is {getattr(found, name).shape}, not {shape}")
-    labels = found.shown_labels
-    if shown and (found.shown.ndim != 5 or labels.dtype.kind != "i" or labels.min() < 0 or labels.max() >= classes):
-        raise ValueError("what is shown is not images of these classes")
+        if getattr(diagnostics, name).shape != shape:
+            raise ValueError(f"{name} has shape {getattr(diagnostics, name).shape}, not {shape}")
+    labels = diagnostics.shown_labels
+    if shown and (diagnostics.shown.ndim != 5 or labels.dtype.kind != "i"):
+        raise ValueError("shown needs 5 dimensions, and shown_labels needs integers")
+    if shown and (labels.min() < 0 or labels.max() >= classes):
+        raise ValueError(f"shown_labels must be in [0, {classes})")

@@ -1,4 +1,4 @@
-"""A report as one HTML file that needs nothing beside it and asks no network."""
+"""Report as a single HTML file, which needs no other files and no network."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,20 +15,16 @@ from stkd_lightning.reporting.statistics import Spread
 
 @dataclass(frozen=True)
 class Cell:
-    """A cell of the table: what is read, and by what it is sorted."""
+    """A cell of the table: the text, and the key for sorting."""
 
     text: str
     key: float | str = ""
 
 
 def page(report: Report) -> str:
-    """Return the file's text.
-
-    Args:
-        report: what it tells.
-    """
+    """Return a report as HTML."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters["drawn"] = _drawn
+    environment.filters["as_svg"] = _as_svg
     template = environment.from_string(Path(__file__).with_name("page.html").read_text())
     several = len({row.group for row in report.rows}) > 1
     return template.render(
@@ -41,8 +37,8 @@ def page(report: Report) -> str:
     )
 
 
-def _drawn(picture: Picture) -> Markup:
-    """Return a figure for the page; Matplotlib has escaped the words in it."""
+def _as_svg(picture: Picture) -> Markup:
+    """Return a figure as SVG; Matplotlib has escaped the text in it."""
     return Markup(svg(picture.figure))
 
 
@@ -85,12 +81,12 @@ def _share(spread: Spread | None) -> Cell:
 
 
 def _machines(report: Report) -> list[str]:
-    """Return in a line each by what versions on what hardware the runs were made."""
+    """Return a line for each combination of hardware and software versions of the runs."""
     lines: dict[str, None] = {}
     for run in report.runs:
-        versions, hardware = run.summary.get("versions", {}), run.summary.get("hardware", {})
+        versions, hardware = run.summary.versions, run.summary.hardware
         devices = ", ".join(hardware.get("gpus") or [str(hardware.get("cpu", ""))])
-        named = ("stkd-lightning", "torch", "lightning")
-        known = ", ".join(f"{name} {versions[name]}" for name in named if versions.get(name))
+        packages = ("stkd-lightning", "torch", "lightning")
+        known = ", ".join(f"{name} {versions[name]}" for name in packages if versions.get(name))
         lines[f"{devices}: {known}"] = None
     return list(lines)

@@ -1,4 +1,4 @@
-"""How long networks take for a batch, measured side by side."""
+"""Latency of networks, measured side by side."""
 
 import statistics
 import time
@@ -9,24 +9,24 @@ from torch import Tensor
 
 from stkd_lightning.utilities import validation
 
-WARM_UP = 3  # calls, in which memory is allocated and kernels are chosen
+WARM_UP = 3  # calls that allocate memory and choose kernels
 
 
 def latencies(
     networks: Mapping[str, Callable[[Tensor], Tensor]], images: Tensor, *, rounds: int = 30
 ) -> dict[str, float]:
-    """Return the median seconds of a call of each network.
+    """Return the median time of a call of each network, in seconds.
 
-    In each round every network is called twice and the second call is timed: the first brings its weights into the
-    caches and lets the threads of others come to rest, as in a program that uses it alone.
+    In each round every network is called twice and the second call is timed: the first one loads the weights into the
+    caches and lets the threads of other networks become idle, as in a program that uses this network only.
 
     Args:
-        networks: by name; take the images where they are, without gradients.
+        networks: networks by name, on the device of the images; called without gradients.
         images: one batch ``(B, 3, S, S)``.
-        rounds: >= 1; what else happens on the machine meanwhile hits all networks alike.
+        rounds: >= 1; other load on the machine affects all networks of a round equally.
 
     Raises:
-        InputError: rounds below 1.
+        InputError: ``rounds`` is below 1.
     """
     validation.whole("rounds", rounds, minimum=1)
     times: dict[str, list[float]] = {name: [] for name in networks}
@@ -37,15 +37,15 @@ def latencies(
         for _ in range(rounds):
             for name, network in networks.items():
                 network(images)
-                _finish(images)
+                _synchronize(images)
                 start = time.perf_counter()
                 network(images)
-                _finish(images)
+                _synchronize(images)
                 times[name].append(time.perf_counter() - start)
     return {name: statistics.median(seconds) for name, seconds in times.items()}
 
 
-def _finish(images: Tensor) -> None:
-    """Wait for a device that works while the program goes on."""
+def _synchronize(images: Tensor) -> None:
+    """Wait until an asynchronous device has finished."""
     if images.device.type != "cpu":
         torch.accelerator.synchronize(images.device)

@@ -1,4 +1,4 @@
-"""Which student to take of those with one pair of networks, and how far that can be believed."""
+"""Recommendation of a student among the settings of one pair of networks, with reasons for caution."""
 
 import re
 import shlex
@@ -7,65 +7,68 @@ from dataclasses import dataclass
 
 from stkd_lightning.reporting.comparison import Row
 from stkd_lightning.reporting.grouping import Setting
-from stkd_lightning.reporting.run import Group, Run, taught
+from stkd_lightning.reporting.run import Group, Run
 from stkd_lightning.reporting.statistics import Spread
 
-MANY = 8  # settings, of which the best is likely to be one that was lucky
+MANY = 8  # from more settings than this, the best one is probably lucky
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """An answer in words.
+class Recommendation:
+    """The recommended setting of a group, in words.
 
     Attributes:
-        group: that it is about.
-        setting: the one with the highest accuracy on validation images.
-        run: the one of its seeds with the highest.
-        answer: sentences.
-        doubts: sentences, each a reason for caution; none where there is none to tell.
+        group: data and networks.
+        setting: setting with the highest accuracy on validation images.
+        run: run of this setting with the highest accuracy on validation images.
+        answer: the recommendation.
+        cautions: sentences, each a reason for caution; may be empty.
     """
 
     group: Group
     setting: Setting
     run: Run
     answer: str
-    doubts: list[str]
+    cautions: list[str]
 
     @property
     def command(self) -> str:
-        """The shell command that takes the student out of its run."""
+        """The shell command that exports the student."""
         folder = str(self.run.folder)
-        # What is no plain word, Hydra wants in quotes, and the shell in others.
-        named = folder if re.fullmatch(r"[\w./-]+", folder) else f"'{folder}'"
-        return shlex.join(["python", "-m", "stkd_lightning.export", f"checkpoint={named}", "output=student"])
+        # Hydra needs quotes around other characters; shlex adds the shell's quotes.
+        quoted = folder if re.fullmatch(r"[\w./-]+", folder) else f"'{folder}'"
+        return shlex.join(["python", "-m", "stkd_lightning.export", f"checkpoint={quoted}", "output=student"])
 
 
-def verdict(settings: Sequence[Setting], rows: Sequence[Row], reference: str) -> Verdict | None:
-    """Choose among the settings of one group by validation images, and say what test images make of it.
+def recommend(settings: Sequence[Setting], rows: Sequence[Row], reference: str) -> Recommendation | None:
+    """Choose the setting of one group that is best on validation images, and report its accuracy on test images.
 
     Args:
-        settings: of one group.
-        rows: their figures, in the same order.
-        reference: the method to which others are compared.
+        settings: settings of one group.
+        rows: rows of these settings, in the same order.
+        reference: name of the method to compare with.
 
     Returns:
-        ``None`` where nothing was held out to choose by.
+        The recommendation; ``None`` without validation images.
     """
-    judged = [(s, r, r.validation) for s, r in zip(settings, rows, strict=True) if r.validation]
-    if not judged:
+    candidates = [(s, r, r.validation) for s, r in zip(settings, rows, strict=True) if r.validation]
+    if not candidates:
         return None
-    setting, row, validation = max(judged, key=lambda found: found[2].mean)
-    run = max(setting.runs, key=lambda r: float(r.summary["student"]["validation"]["accuracy"]))
+    score = settings[0].runs[0].summary.score
+    best = max if score.higher else min
+    setting, row, validation = best(candidates, key=lambda candidate: candidate[2].mean)
+    run = best(setting.runs, key=lambda r: r.score(r.summary.student.validation or {}))
     answer = (
-        f"{setting.label} is highest on validation images, {validation.percent()} % over {_seeds(row)}, by the last "
-        f"students; the selected ones have {row.selected.percent()} % on test images{_beside_teacher(row, run)}."
+        f"{setting.label} has the highest validation accuracy: {validation.percent()} % over {_seeds(row)} (last "
+        f"students). Its selected students have {row.selected.percent()} % on test images{_beside_teacher(row, run)}."
     )
-    equal = [s.label for s, _, v in judged if v.mean == validation.mean and s is not setting]
-    doubts = [f"Equally high: {', '.join(equal)}."] * bool(equal) + _doubts(row, len(judged), reference)
-    others = [(r, v) for _, r, v in judged if r is not row]
+    equal = [s.label for s, _, v in candidates if v.mean == validation.mean and s is not setting]
+    cautions = [f"Equal validation accuracy: {', '.join(equal)}."] * bool(equal)
+    cautions += _cautions(row, len(candidates), reference)
+    others = [(r, v) for _, r, v in candidates if r is not row]
     if row.method == reference and others:
-        doubts += _runner_up(max(others, key=lambda found: found[1].mean)[0], reference)
-    return Verdict(setting.group, setting, run, answer, doubts)
+        cautions += _runner_up(max(others, key=lambda other: other[1].mean)[0], reference)
+    return Recommendation(setting.group, setting, run, answer, cautions)
 
 
 def _seeds(row: Row) -> str:
@@ -73,43 +76,45 @@ def _seeds(row: Row) -> str:
 
 
 def _beside_teacher(row: Row, run: Run) -> str:
-    teacher = run.summary.get("teacher")
-    if not teacher or not row.parameters:
+    teacher = run.summary.teacher
+    if teacher is None or not row.parameters:
         return ""
-    times = teacher.get("parameters", 0) / row.parameters
-    return f", the teacher {100 * taught(teacher):.2f} % with {times:.1f} times the parameters"
+    times = teacher.parameters / row.parameters
+    return f"; the teacher has {100 * run.score(teacher.test['last']):.2f} % with {times:.1f} times the parameters"
 
 
-def _doubts(row: Row, settings: int, reference: str) -> list[str]:
-    doubts = []
+def _cautions(row: Row, settings: int, reference: str) -> list[str]:
+    cautions = []
     if len(row.seeds) == 1:
-        doubts.append("One seed cannot tell a difference from chance: run seed=0,1,2.")
+        cautions.append("With one seed, a difference may be chance: run seed=0,1,2.")
     if row.method != reference:
-        doubts += _against(row.difference, reference)
+        cautions += _against_reference(row.difference, reference)
     if settings > MANY:
-        doubts.append(f"As the best of {settings} settings on the same images, its validation accuracy flatters it.")
-    return doubts
+        cautions.append(
+            f"It is the best of {settings} settings on the same images, so its validation accuracy is too optimistic."
+        )
+    return cautions
 
 
-def _against(difference: Spread | None, reference: str) -> list[str]:
+def _against_reference(difference: Spread | None, reference: str) -> list[str]:
     if difference is None:
-        return [f"There is no run of {reference} with the same seeds and settings to compare it with."]
+        return [f"There is no run of {reference} with the same seeds and settings to compare with."]
     half = difference.half_interval
     if half is None:
-        return [f"It has one seed in common with {reference}: {difference.points()} points, which may be chance."]
-    words = f"{difference.points()} points (95 %)"
+        return [f"It shares one seed with {reference}: the difference of {difference.points()} points may be chance."]
+    points = f"{difference.points()} points (95 %)"
     if abs(difference.mean) <= half:
-        return [f"The last students' difference to {reference} on test images, seed by seed, may be chance: {words}."]
-    below = f"On test images the last students are below {reference}, seed by seed: {words}."
+        return [f"The last students' difference to {reference} on test images, seed by seed, may be chance: {points}."]
+    below = f"On test images the last students are below {reference}, seed by seed: {points}."
     return [below] if difference.mean < 0 else []
 
 
 def _runner_up(row: Row, reference: str) -> list[str]:
-    """Say where the next best setting cannot be told from the reference, which is the best."""
+    """Return a caution if the second-best setting may be as good as the reference, which is the best."""
     difference = row.difference
     half = difference.half_interval if difference else None
     if difference is None or half is None or abs(difference.mean) > half:
         return []
     return [
-        f"{row.label}, the next, may be as good: {difference.points()} points to {reference} (95 %) on test images."
+        f"{row.label} is second and may be as good: {difference.points()} points to {reference} (95 %) on test images."
     ]

@@ -1,4 +1,4 @@
-"""A report of runs: what its page, its Markdown and its table say, before it is written."""
+"""Contents of a report of runs, and their form as Markdown and CSV."""
 
 import csv
 import io
@@ -7,35 +7,35 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stkd_lightning.reporting.comparison import Row, compare, markdown
-from stkd_lightning.reporting.figures import Picture, foremost, look, pareto, pictures
+from stkd_lightning.reporting.figures import Picture, best_settings, figure_style, pareto, pictures
 from stkd_lightning.reporting.grouping import Setting, settings
-from stkd_lightning.reporting.recommendation import Verdict, verdict
+from stkd_lightning.reporting.recommendation import Recommendation, recommend
 from stkd_lightning.reporting.run import Group, Latency, Run
 from stkd_lightning.reporting.statistics import Spread
 
 
 @dataclass(frozen=True)
 class Section:
-    """What runs on one data set with one pair of networks show; ``verdict`` is ``None`` without validation images."""
+    """Results of one pair of networks on one data set; ``recommendation`` is ``None`` without validation images."""
 
     group: Group
-    verdict: Verdict | None
+    recommendation: Recommendation | None
     pictures: list[Picture]
 
 
 @dataclass(frozen=True)
 class Report:
-    """Everything that is told of some runs.
+    """Contents of a report.
 
     Attributes:
-        rows: a row for each setting.
-        reference: the method to which others are compared.
+        rows: one row for each setting.
+        reference: name of the method to compare with.
         latency: milliseconds for one image, by network.
-        overview: pictures of whole data sets.
-        sections: one for each pair of networks on each data set.
-        runs: that it tells of.
-        repeated: how many of them a later one of the same setting and seed stands for.
-        unfinished: folders of runs that were begun.
+        overview: one figure for each data set.
+        sections: one section for each pair of networks on each data set.
+        runs: all runs.
+        repeated: number of runs that a later run of the same setting and seed replaces.
+        unfinished: folders of unfinished runs.
     """
 
     rows: list[Row]
@@ -48,30 +48,30 @@ class Report:
     unfinished: Sequence[Path]
 
     @property
-    def verdicts(self) -> list[Verdict]:
-        """The answers, one for each section that has one."""
-        return [s.verdict for s in self.sections if s.verdict]
+    def recommendations(self) -> list[Recommendation]:
+        """The recommendations of the sections that have one."""
+        return [s.recommendation for s in self.sections if s.recommendation]
 
 
 def make_report(runs: Sequence[Run], reference: str, latency: Latency, unfinished: Sequence[Path] = ()) -> Report:
-    """Draw and compare runs.
+    """Compare runs and draw their figures.
 
     Args:
-        runs: at least one, finished.
-        reference: the method to which others are compared.
-        latency: milliseconds for one image, by network; empty where nothing was measured.
-        unfinished: folders of other runs.
+        runs: at least one finished run.
+        reference: name of the method to compare with.
+        latency: milliseconds for one image, by network; empty if not measured.
+        unfinished: folders of unfinished runs.
     """
-    every = settings(runs)
+    every_setting = settings(runs)
     rows = compare(runs, reference)
     sections = []
-    for group in dict.fromkeys(s.group for s in every):
-        own = [(s, r) for s, r in zip(every, rows, strict=True) if s.group == group]
-        answer = verdict([s for s, _ in own], [r for _, r in own], reference)
-        sections.append(Section(group, answer, pictures([s for s, _ in own])))
-    data = dict.fromkeys((s.group.data, s.group.digest) for s in every)
-    with look():
-        overview = [pareto(_of_data(every, one), latency) for one in data]
+    for group in dict.fromkeys(s.group for s in every_setting):
+        members = [s for s in every_setting if s.group == group]
+        member_rows = [r for s, r in zip(every_setting, rows, strict=True) if s.group == group]
+        sections.append(Section(group, recommend(members, member_rows, reference), pictures(members)))
+    data_sets = dict.fromkeys((s.group.data, s.group.digest) for s in every_setting)
+    with figure_style():
+        overview = [pareto(_best_of_data(every_setting, name, digest), latency) for name, digest in data_sets]
     return Report(
         rows,
         reference,
@@ -79,36 +79,39 @@ def make_report(runs: Sequence[Run], reference: str, latency: Latency, unfinishe
         overview,
         sections,
         list(runs),
-        len(runs) - sum(len(s.runs) for s in every),
+        len(runs) - sum(len(s.runs) for s in every_setting),
         unfinished,
     )
 
 
-def _of_data(every: Sequence[Setting], data: tuple[str, str]) -> list[Setting]:
-    """Return the foremost settings of each pair of networks on a data set, by its name and digest."""
-    own = [s for s in every if (s.group.data, s.group.digest) == data]
-    return [s for group in dict.fromkeys(s.group for s in own) for s in foremost([s for s in own if s.group == group])]
+def _best_of_data(every_setting: Sequence[Setting], name: str, digest: str) -> list[Setting]:
+    """Return the best settings of each pair of networks on a data set."""
+    groups: dict[Group, list[Setting]] = {}
+    for setting in every_setting:
+        if (setting.group.data, setting.group.digest) == (name, digest):
+            groups.setdefault(setting.group, []).append(setting)
+    return [setting for members in groups.values() for setting in best_settings(members)]
 
 
 def report_markdown(report: Report) -> str:
-    """Return a report's answers and table as Markdown."""
+    """Return a report's recommendations and table as Markdown."""
     answers = [
-        " ".join([f"**{one.group}**: {one.answer}", *one.doubts, f"Its folder: `{one.run.folder}`"]) + "\n"
-        for one in report.verdicts
+        " ".join([f"**{best.group}**: {best.answer}", *best.cautions, f"Run folder: `{best.run.folder}`"]) + "\n"
+        for best in report.recommendations
     ]
     table = markdown(report.rows, report.reference)
     return "\n".join(["# Distillation report\n", *answers, table, NOTE.format(reference=report.reference) + "\n"])
 
 
 NOTE = (
-    "Accuracy in %, mean ± standard deviation over n seeds: of the last student on validation images, of the last and "
-    "of the selected student on test images; - {reference}: the last students' difference to {reference} on test "
-    "images, seed by seed, with its 95 % confidence interval. Test images are read once."
+    "Accuracy in %, mean ± standard deviation over n seeds: validation images with the last student, test images with "
+    "the last and the selected student. - {reference}: difference of the last students to {reference} on test images, "
+    "seed by seed, with a 95 % confidence interval. Test images are used once."
 )
 
 
 def report_csv(report: Report) -> str:
-    """Return a line for each setting: shares in [0, 1], milliseconds for an image."""
+    """Return a report's table as CSV, one line for each setting: shares in [0, 1], milliseconds for one image."""
     text = io.StringIO()
     lines = [_line(row, report) for row in report.rows]
     writer = csv.DictWriter(text, list(lines[0]), lineterminator="\n")

@@ -12,7 +12,7 @@ import yaml
 
 from stkd_lightning.reporting.diagnostics import FILE, Diagnostics, read_diagnostics
 from stkd_lightning.reporting.run_options import SEEDS, shaping
-from stkd_lightning.reporting.summary import Summary
+from stkd_lightning.reporting.summary import Figures, NetworkSummary, RunSummary
 from stkd_lightning.utilities.errors import InputError
 
 SUMMARY, CONFIG, METRICS = "summary.json", "config.yaml", "metrics.csv"
@@ -21,14 +21,9 @@ Network = tuple[str, int, int]  # name, parameters, and operations for an image;
 Latency = Mapping[Network, float]  # milliseconds for one image
 
 
-def known(network: Mapping[str, Any]) -> Network:
-    """Return what a summary calls a network."""
-    return str(network["network"]), int(network.get("parameters", 0)), int(network.get("flops", 0))
-
-
-def taught(teacher: Mapping[str, Any]) -> float:
-    """Return the test accuracy of a teacher as it teaches: with its last weights."""
-    return float(teacher["test"]["last"]["accuracy"])
+def known(network: NetworkSummary) -> Network:
+    """Return the name and the cost of a network."""
+    return network.network, network.parameters, network.flops
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,41 +36,41 @@ class Run:
         folder: that it lies in; ``None`` without one.
     """
 
-    summary: Summary
+    summary: RunSummary
     config: dict[str, Any]
     folder: Path | None = None
 
     @property
     def seed(self) -> int:
         """Its seed."""
-        return int(self.summary["seed"])
+        return self.summary.seed
 
     @property
     def method(self) -> str:
         """The name of its loss."""
-        return str(self.summary["loss"])
+        return self.summary.loss
 
     @property
     def data(self) -> str:
         """The data set's name."""
-        return str(self.summary["data"]["name"])
+        return str(self.summary.data.name)
 
     @cached_property
     def teacher(self) -> str:
         """The name of the teacher that it had, or would have had."""
         network = self.config.get("teacher", {}).get("network", {})
-        seen = self.summary.get("teacher", {}).get("network")
+        seen = self.summary.teacher and self.summary.teacher.network
         return str(seen or network.get("name") or network.get("_target_", "").rpartition(".")[2])
 
     @property
     def student(self) -> str:
         """The student's name."""
-        return str(self.summary["student"]["network"])
+        return self.summary.student.network
 
     @cached_property
     def group(self) -> "Group":
         """What runs have in common that are compared with each other."""
-        return Group(self.data, str(self.summary["data"].get("digest", "")), self.teacher, self.student)
+        return Group(self.data, str(self.summary.data.digest or ""), self.teacher, self.student)
 
     @cached_property
     def options(self) -> dict[str, str]:
@@ -84,10 +79,19 @@ class Run:
         checkpoint = self.config.get("teacher", {}).get("checkpoint")
         return options | ({"teacher.checkpoint": str(checkpoint)} if checkpoint else {})
 
+    def score(self, figures: Figures) -> float:
+        """Return the figure that students are selected and compared by, for example the accuracy."""
+        return figures[self.summary.score.name]
+
+    @property
+    def test_score(self) -> float:
+        """The last student's score on the test data."""
+        return self.score(self.summary.student.test["last"])
+
     @cached_property
     def overrides(self) -> dict[str, str]:
         """The options it was started with."""
-        return dict(o.lstrip("+~").split("=", 1) for o in self.summary["overrides"] if "=" in o)
+        return dict(o.lstrip("+~").split("=", 1) for o in self.summary.overrides if "=" in o)
 
     @property
     def diagnostics(self) -> Diagnostics | None:
@@ -133,8 +137,8 @@ def read_run(folder: Path) -> Run:
     """
     path = folder / SUMMARY
     try:
-        run = Run(json.loads(path.read_text()), {}, folder)
-        run.group, run.seed, run.overrides, float(run.summary["student"]["test"]["last"]["accuracy"])
+        run = Run(RunSummary.from_plain(json.loads(path.read_text())), {}, folder)
+        hash((run.group, run.test_score, *run.overrides))
         path = folder / CONFIG
         run = replace(run, config=yaml.safe_load(path.read_text()) if path.is_file() else {})
         hash(run.group), len(run.options)

@@ -1,6 +1,9 @@
 """The end of a run: ``summary.json`` for programs, a table for people."""
 
+import dataclasses
 import platform
+from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -9,7 +12,143 @@ import torch
 from rich import box
 from rich.table import Table
 
-Summary = dict[str, Any]
+from stkd_lightning.data.description import DataDescription
+from stkd_lightning.tasks.base import Score, Task
+
+Figures = dict[str, float]
+
+
+@dataclass(frozen=True)
+class NetworkSummary:
+    """A network of a run and its figures.
+
+    Attributes:
+        network: its name.
+        parameters: their number.
+        flops: floating-point operations for one input.
+        test: figures on the test data of the ``last`` and, of a student, of the ``selected`` weights.
+        validation: of a student: figures of the last weights on the validation data; empty where there are none.
+        selected_epoch: of a student: epoch, counted from 0, of the selected weights.
+        source: of a teacher: where its weights come from, for people.
+        digest: of a teacher: of its weights.
+        key: of a baseline: under which it is cached.
+    """
+
+    network: str
+    parameters: int
+    flops: int
+    test: dict[str, Figures]
+    validation: Figures | None = None
+    selected_epoch: int | None = None
+    source: str | None = None
+    digest: str | None = None
+    key: str | None = None
+
+    def to_plain(self) -> dict[str, Any]:
+        """Return plain containers, without what this network does not have."""
+        return {name: value for name, value in dataclasses.asdict(self).items() if value is not None}
+
+    @classmethod
+    def from_plain(cls, content: Mapping[str, Any]) -> "NetworkSummary":
+        """Read what ``to_plain`` gave, also of older versions.
+
+        Raises:
+            KeyError, TypeError, ValueError, AttributeError: something else.
+        """
+        known = {field.name for field in dataclasses.fields(cls)}
+        values = {name: value for name, value in content.items() if name in known}
+        values["network"], values["test"] = str(content["network"]), _figures_by_name(content["test"])
+        values["parameters"], values["flops"] = int(content.get("parameters", 0)), int(content.get("flops", 0))
+        if "validation" in values:
+            values["validation"] = _figures(values["validation"])
+        return cls(**values)
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """What a finished run leaves in ``summary.json``.
+
+    Attributes:
+        seed: of the run.
+        loss: name of the method.
+        overrides: options that the run was started with.
+        data: that the networks were trained on.
+        student: the distilled network.
+        images_per_second: of training.
+        seconds: of training, without validation.
+        versions: of Python and packages.
+        hardware: of the machine.
+        teacher: ``None`` where the run had none.
+        teacher_checkpoint: its file; ``None`` for a network that came with weights.
+        baseline: the student trained without a teacher, where that was asked for.
+        score: the metric that selects.
+    """
+
+    seed: int
+    loss: str
+    overrides: tuple[str, ...]
+    data: DataDescription
+    student: NetworkSummary
+    images_per_second: float = 0.0
+    seconds: float = 0.0
+    versions: dict[str, Any] = dataclasses.field(default_factory=dict)
+    hardware: dict[str, Any] = dataclasses.field(default_factory=dict)
+    teacher: NetworkSummary | None = None
+    teacher_checkpoint: str | None = None
+    baseline: NetworkSummary | None = None
+    score: Score = dataclasses.field(default_factory=Score)
+
+    @property
+    def result(self) -> float:
+        """The last student's score on validation data, else on test data, for sweepers that optimize."""
+        return (self.student.validation or self.student.test["last"])[self.score.name]
+
+    @property
+    def networks(self) -> dict[str, NetworkSummary]:
+        """The networks of the run by their label in tables: ``teacher``, ``alone``, and the method's name."""
+        networks = {"teacher": self.teacher, "alone": self.baseline, self.loss: self.student}
+        return {label: network for label, network in networks.items() if network is not None}
+
+    def to_plain(self) -> dict[str, Any]:
+        """Return plain containers for ``summary.json``; a score is written where it is not the accuracy."""
+        names = ("seed", "loss", "images_per_second", "seconds", "versions", "hardware")
+        plain = {name: getattr(self, name) for name in names}
+        plain |= {"overrides": list(self.overrides), "data": self.data.to_plain(), "student": self.student.to_plain()}
+        if self.teacher is not None:
+            plain |= {"teacher": self.teacher.to_plain(), "teacher_checkpoint": self.teacher_checkpoint}
+        if self.baseline is not None:
+            plain["baseline"] = self.baseline.to_plain()
+        if self.score != Score():
+            plain["score"] = dataclasses.asdict(self.score)
+        order = [field.name for field in dataclasses.fields(self)]
+        return dict(sorted(plain.items(), key=lambda item: order.index(item[0])))
+
+    @classmethod
+    def from_plain(cls, content: Mapping[str, Any]) -> "RunSummary":
+        """Read what ``to_plain`` gave, also of older versions.
+
+        Raises:
+            KeyError, TypeError, ValueError, AttributeError: something else.
+        """
+        known = {field.name for field in dataclasses.fields(cls)}
+        values = {name: value for name, value in content.items() if name in known}
+        values["seed"], values["loss"] = int(content["seed"]), str(content["loss"])
+        values["overrides"] = tuple(map(str, content["overrides"]))
+        values["data"] = DataDescription.from_plain(content["data"])
+        for name in ("student", "teacher", "baseline"):
+            if name in content:
+                values[name] = NetworkSummary.from_plain(content[name])
+        if "score" in content:
+            values["score"] = Score(**content["score"])
+        return cls(**values)
+
+
+def _figures(content: Mapping[str, Any]) -> Figures:
+    return {str(name): float(value) for name, value in content.items()}
+
+
+def _figures_by_name(content: Mapping[str, Any]) -> dict[str, Figures]:
+    return {str(name): _figures(figures) for name, figures in content.items()}
 
 
 def environment() -> dict[str, Any]:
@@ -39,39 +178,19 @@ def _cpu() -> str:
     return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
 
 
-def table(summary: Summary) -> Table:
-    """Lay out teacher, baseline and student; accuracies in percent on the test images."""
+def table(summary: RunSummary, task: Task) -> Table:
+    """Lay out teacher, baseline and student; the figures of the test images in the task's columns."""
     shown = Table(
         box=box.SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
-        title=f"{summary['data']['name']}, test images, % (last and selected student), seed {summary['seed']}",
+        title=f"{summary.data.name}, test images, % (last and selected student), seed {summary.seed}",
         title_justify="left",
     )
     shown.add_column()
     shown.add_column("network")
-    for column in ("params", "MFLOPs", "top-1", "selected", "top-5", "ECE", "agree"):
-        shown.add_column(column, justify="right")
-    for role in ("teacher", "baseline", "student"):
-        row = summary.get(role)
-        if row:
-            label = {"baseline": "alone", "student": summary["loss"]}.get(role, role)
-            shown.add_row(label, row["network"], *_cells(row))
+    for title in ("params", "MFLOPs", *(column.title for column in task.columns)):
+        shown.add_column(title, justify="right")
+    for label, network in summary.networks.items():
+        cost = f"{network.parameters:,}", f"{network.flops / 1e6:,.1f}"
+        shown.add_row(label, network.network, *cost, *(column.text(network.test) for column in task.columns))
     return shown
-
-
-def _cells(row: Summary) -> list[str]:
-    last, selected = row["test"].get("last", {}), row["test"].get("selected", {})
-
-    def percent(figures: dict[str, float], name: str) -> str:
-        return f"{100 * figures[name]:.2f}" if name in figures else ""
-
-    calibration = f"{last['calibration_error']:.3f}" if "calibration_error" in last else ""
-    return [
-        f"{row['parameters']:,}",
-        f"{row['flops'] / 1e6:,.1f}",
-        percent(last, "accuracy"),
-        percent(selected, "accuracy"),
-        percent(last, "top5"),
-        calibration,
-        percent(last, "agreement"),
-    ]

@@ -1,5 +1,6 @@
-"""What the networks predict, and how that is measured."""
+"""What networks predict, and how that is measured."""
 
-from stkd_lightning.tasks.classification import ClassificationMetrics
+from stkd_lightning.tasks.base import Column, Metrics, Score, Task
+from stkd_lightning.tasks.classification import Classification, ClassificationMetrics
 
-__all__ = ["ClassificationMetrics"]
+__all__ = ["Classification", "ClassificationMetrics", "Column", "Metrics", "Score", "Task"]

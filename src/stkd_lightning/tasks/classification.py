@@ -1,5 +1,6 @@
-"""Metrics of single-label classification, for any number of classes, exact over ranks."""
+"""Classification: one label for each sample."""
 
+from dataclasses import dataclass
 from typing import cast
 
 import torch
@@ -8,10 +9,11 @@ from torch.nn import functional as F
 from torchmetrics import MeanMetric, Metric
 from torchmetrics.classification import BinaryCalibrationError
 
+from stkd_lightning.tasks.base import Column, Metrics, Task
 from stkd_lightning.utilities.dtypes import at_least_float32
 
 
-class ClassificationMetrics(nn.Module):
+class ClassificationMetrics(Metrics):
     """Accuracy and calibration of a student, and its likeness to a teacher where there is one.
 
     - ``accuracy``, ``top5``: share in [0, 1] whose label is the first, or among the first five.
@@ -68,3 +70,29 @@ class ClassificationMetrics(nn.Module):
         """Forget all batches."""
         for metric in (*self.means.values(), self.calibration):
             cast(Metric, metric).reset()
+
+
+@dataclass(frozen=True)
+class Classification(Task):
+    """One label ``(B,)`` for each sample, logits ``(B, K)``; the accuracy selects."""
+
+    columns = (
+        Column("top-1", "accuracy"),
+        Column("selected", "accuracy", student="selected"),
+        Column("top-5", "top5"),
+        Column("ECE", "calibration_error", percent=False, digits=3),
+        Column("agree", "agreement"),
+    )
+    has_pictures = True
+
+    def metrics(self) -> ClassificationMetrics:
+        """Return new ``ClassificationMetrics``."""
+        return ClassificationMetrics()
+
+    def logits_shape(self, num_classes: int, input_shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Return ``(K,)``."""
+        return (num_classes,)
+
+    def least_score(self, num_classes: int) -> float:
+        """Return twice the accuracy of chance; for two classes 0.75."""
+        return min(2 / num_classes, (1 + 1 / num_classes) / 2)

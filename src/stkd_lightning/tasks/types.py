@@ -1,34 +1,46 @@
-"""The values that every part exchanges: a batch, what a network says of it, and what it should have said."""
+"""The values that every part exchanges: a batch, a network's output for it, and its target."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from stkd_lightning.utilities.distributed import gather, world
+
+Mean = Callable[[Tensor], Tensor]  # from one value for each row (N,) to a scalar
+
 
 class Batch(NamedTuple):
-    """Normalized images with their labels, as a loader yields them.
+    """Normalized inputs with their labels, as a loader yields them.
 
-    A plain ``(images, labels)`` pair of a user's own loader becomes one by ``Batch(*pair)``.
+    A plain ``(inputs, labels)`` pair of a user's own loader becomes one by ``Batch(*pair)``.
 
     Attributes:
-        images: ``(B, C, H, W)`` float.
-        labels: ``(B,)`` int64.
+        inputs: ``(B, ...)`` float: images ``(B, C, H, W)`` of any sides, signals ``(B, T)`` or ``(B, C, T)``.
+        labels: ``(B, ...)`` int64, of the task's shape: ``(B,)`` for classification.
         indices: ``(B,)`` int64 positions in the data set, or ``None`` where the loader does not know them.
+        lengths: ``(B,)`` int64 valid positions of inputs that were padded, or ``None`` where all are valid.
     """
 
-    images: Tensor
+    inputs: Tensor
     labels: Tensor
     indices: Tensor | None = None
+    lengths: Tensor | None = None
+
+    @property
+    def images(self) -> Tensor:
+        """The inputs, where they are images."""
+        return self.inputs
 
 
 @dataclass(frozen=True)
 class ModelOutput:
-    """What a network says of a batch.
+    """A network's output for a batch.
 
     Attributes:
-        logits: ``(B, K)``.
+        logits: ``(B, K)``, or of the task's shape.
         features: outputs of inner modules by their path, for example ``{"layer3": (B, C, H, W)}``.
 
     Example:
@@ -48,8 +60,10 @@ class MixedTarget:
     """Labels of virtual samples: each is a convex combination of k labels.
 
     Attributes:
-        labels: ``(B, k)`` int64.
-        weights: ``(B, k)`` float, each row non-negative with sum 1. An unmixed batch has k = 1 and weight 1.
+        labels: ``(B, k)`` int64; with one label for each position ``(B, k, ...)``.
+        weights: ``(B, k)`` float, each row non-negative with sum 1; or one for each position, in the labels' shape.
+            An unmixed batch has k = 1 and weight 1.
+        ignored: label of positions that have no class; ``None`` where every position has one.
 
     Example:
         >>> import torch
@@ -61,32 +75,103 @@ class MixedTarget:
 
     labels: Tensor
     weights: Tensor
+    ignored: int | None = None
 
     @classmethod
     def unmixed(cls, labels: Tensor) -> "MixedTarget":
-        """Hold ``(B,)`` labels as they are: k = 1, weight 1."""
-        return cls(labels[:, None], torch.ones_like(labels, dtype=torch.float32)[:, None])
+        """Hold labels ``(B, ...)`` as they are: k = 1, weight 1."""
+        return cls(labels[:, None], labels.new_ones((len(labels), 1), dtype=torch.float32))
 
     def dense(self, num_classes: int) -> Tensor:
-        """Return the mixed label as a distribution over the classes, ``(B, K)``; equal labels add up."""
+        """Return labels ``(B, k)`` as distributions over the classes, ``(B, K)``; equal labels add up."""
         zeros = self.weights.new_zeros(len(self.labels), num_classes)
         return zeros.scatter_add(1, self.labels, self.weights)
 
     def correct(self, num_classes: int) -> Tensor:
-        """Return the set of correct classes, ``(B, K)`` bool: those whose weight is above 0."""
+        """Return the set of correct classes of labels ``(B, k)``, ``(B, K)`` bool: those whose weight is above 0."""
         return self.dense(num_classes) > 0
+
+    def rows(self, student: Tensor, teacher: Tensor | None = None) -> "Rows":
+        """Return what a loss on logits compares: one row for each sample, or for each of its positions.
+
+        Args:
+            student: logits ``(B, K)``, or ``(B, K, ...)`` with the labels' positions.
+            teacher: likewise; ``None`` where there is none.
+
+        Raises:
+            ValueError: logits and labels whose positions differ.
+        """
+        if student.shape[:1] + student.shape[2:] != self.labels.shape[:1] + self.labels.shape[2:]:
+            raise ValueError(
+                f"logits (B, K, ...) and labels (B, k, ...) need equal positions: {tuple(student.shape)}, "
+                f"{tuple(self.labels.shape)}"
+            )
+        if self.labels.ndim == 2 and self.ignored is None:
+            return Rows(student, teacher, self)
+        positions = (1,) * (self.labels.ndim - self.weights.ndim)
+        weights = flat_rows(self.weights.reshape(*self.weights.shape, *positions).expand(self.labels.shape))
+        labels, valid = flat_rows(self.labels), None
+        if self.ignored is not None:
+            without_class = labels == self.ignored
+            valid = ~(without_class & (weights > 0)).any(1)
+            labels = labels.masked_fill(without_class, 0)
+        other = None if teacher is None else flat_rows(teacher)
+        return Rows(flat_rows(student), other, MixedTarget(labels, weights), valid)
+
+
+def flat_rows(values: Tensor) -> Tensor:
+    """Return ``(B, K, ...)`` as ``(N, K)``: one row for each position of each sample."""
+    return values if values.ndim == 2 else values.movedim(1, -1).reshape(-1, values.shape[1])
+
+
+@dataclass(frozen=True)
+class Rows:
+    """What losses on logits compare: N rows, each with a mixed label; N does not depend on the values.
+
+    Attributes:
+        student: logits ``(N, K)``; carry the gradient.
+        teacher: logits ``(N, K)``; ``None`` where there is no teacher.
+        target: labels ``(N, k)`` and weights ``(N, k)``.
+        valid: ``(N,)`` bool, false for rows that are ignored; ``None`` where all are valid.
+        scale: factor of the mean over rows.
+    """
+
+    student: Tensor
+    teacher: Tensor | None
+    target: MixedTarget
+    valid: Tensor | None = None
+    scale: float = 1.0
+
+    def mean(self, values: Tensor) -> Tensor:
+        """Average values ``(N,)`` over the valid rows, and scale the mean.
+
+        Over several ranks the sum is divided by the valid rows of the global batch, so that the mean over ranks, as DDP
+        takes it, is that of one process with the whole batch.
+        """
+        if self.valid is None:
+            mean = values.mean()
+        else:
+            count = self.valid.sum()
+            everyone = gather(count[None]).sum() if world()[1] > 1 else count
+            mean = world()[1] * values.where(self.valid, 0).sum() / everyone.clamp(min=1)
+        return mean if self.scale == 1 else self.scale * mean
 
 
 class VirtualBatch(NamedTuple):
-    """Images that both networks see, ``(B, C, H, W)``, and their mixed label."""
+    """Inputs that both networks see, ``(B, ...)``, and their mixed label."""
 
-    images: Tensor
+    inputs: Tensor
     target: MixedTarget
+
+    @property
+    def images(self) -> Tensor:
+        """The inputs, where they are images."""
+        return self.inputs
 
 
 @dataclass(frozen=True)
 class StepContext:
-    """Where in a run a batch stands.
+    """The place of a batch in a run.
 
     Attributes:
         epoch: counted from 0.

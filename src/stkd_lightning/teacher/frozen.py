@@ -9,7 +9,9 @@ from torch import Tensor, nn
 
 from stkd_lightning.models.feature_hooks import check_paths
 from stkd_lightning.models.weights import load_weights
-from stkd_lightning.tasks.types import Batch, ModelOutput
+from stkd_lightning.tasks.base import Score, Task
+from stkd_lightning.tasks.classification import Classification
+from stkd_lightning.tasks.types import ModelOutput
 from stkd_lightning.teacher.inference_copy import InferenceCopy, compute_dtype
 from stkd_lightning.utilities.errors import InputError
 
@@ -100,33 +102,35 @@ class FrozenTeacher(nn.Module):
 
 
 def default_min_accuracy(num_classes: int) -> float:
-    """Return the accuracy below which a teacher is taken for untrained: twice chance; for two classes 0.75."""
-    return min(2 / num_classes, (1 + 1 / num_classes) / 2)
+    """Return the accuracy below which a teacher counts as untrained: twice chance; for two classes 0.75."""
+    return Classification().least_score(num_classes)
 
 
-def accuracy(teacher: FrozenTeacher, loader: Iterable[Any], device: torch.device) -> float:
-    """Return the teacher's top-1 accuracy in [0, 1] on a loader of ``(images, labels, ...)``."""
-    correct, total = torch.zeros((), device=device), 0
-    for images, labels, *_ in loader:
-        batch = Batch(images.to(device), labels.to(device))
-        correct += (teacher(batch.images, eager=True).logits.argmax(1) == batch.labels).sum()
-        total += len(labels)
-    return float(correct) / max(total, 1)
+def score(teacher: FrozenTeacher, loader: Iterable[Any], device: torch.device, task: Task) -> float:
+    """Return the teacher's score on a loader of ``(inputs, labels, ...)``, for example its accuracy in [0, 1]."""
+    metrics = task.metrics().to(device)
+    for inputs, labels, *_ in loader:
+        metrics.update(teacher(inputs.to(device), eager=True).logits, labels.to(device))
+    return float(metrics.compute(with_teacher=False)[task.score.name])
 
 
-def check_accuracy(value: float, *, minimum: float, source: str) -> None:
+def check_accuracy(value: float, *, minimum: float, source: str, score: Score | None = None) -> None:
     """Refuse a teacher that has not learned its task.
 
     Args:
-        value: its accuracy on validation images.
-        minimum: the least that is accepted; 0 accepts all.
+        value: its score on validation images.
+        minimum: the least that is accepted.
         source: where it came from, for the message.
+        score: the metric; default the accuracy.
 
     Raises:
-        InputError: an accuracy below the minimum.
+        InputError: a score that is worse than the minimum.
     """
-    if value < minimum:
+    score = score or Score()
+    if score.better(minimum, value):
+        side = "below" if score.higher else "above"
         raise InputError(
-            f"teacher {source}: accuracy {value:.1%} on validation images is below teacher.min_accuracy={minimum:.3g}; "
+            f"teacher {source}: {score.name} {score.text(value)} on validation images is {side} "
+            f"teacher.min_accuracy={minimum:.3g}; "
             "is it trained on these classes, in this order, with this normalization (teacher.mean, teacher.std)?"
         )

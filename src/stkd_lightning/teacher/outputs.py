@@ -1,84 +1,106 @@
-"""What the teacher says of a batch: said now, said before in this run, or recorded by an earlier one."""
+"""Teacher logits for a batch: computed, cached in memory, or read from disk."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from stkd_lightning.tasks.types import Batch, ModelOutput, StepContext
 from stkd_lightning.teacher.frozen import FrozenTeacher
-from stkd_lightning.teacher.replay import Reading, Recording, Replay
+from stkd_lightning.teacher.replay import RecordedPass, StoredPass, open_pass
+from stkd_lightning.utilities.distributed import of_first_rank
+
+MEMORY_LIMIT = 2**30  # bytes of evaluation logits in memory, for each rank
 
 
-class Answers:
-    """Asks a teacher no more often than needed.
+class TeacherOutputs:
+    """The outputs of a teacher in one run; the teacher runs no more often than necessary.
 
-    An evaluation shows the same images each time, so its logits are kept in memory, by the place of the batch, for as
-    long as the same sample indices stand there. With a replay, training's and evaluation's are kept on disk.
+    Every evaluation shows the same images. Their logits are cached in memory, on the device, up to ``MEMORY_LIMIT``
+    bytes; the teacher computes the logits beyond the limit at every evaluation. With a replay folder the logits of
+    training epochs and evaluations are also stored on disk, and a later run reads them there.
 
     Args:
-        teacher: answers where nothing is kept.
-        replay: keeps logits between runs.
+        teacher: computes the outputs that are not stored.
+        replay: folder of stored logits; see ``open_pass``. ``None`` stores nothing.
     """
 
-    def __init__(self, teacher: FrozenTeacher, replay: Replay | None = None) -> None:
-        self.teacher, self.replay = teacher, replay
-        self._epoch: Reading | Recording | None = None
-        self._evaluation: Reading | Recording | None = None
-        self._kept: dict[tuple[str, int, int], tuple[Tensor, Tensor]] = {}
+    def __init__(self, teacher: FrozenTeacher, replay: str | Path | None = None) -> None:
+        self.teacher = teacher
+        self.replay = None if replay is None else Path(replay)
+        self._epoch: StoredPass | RecordedPass | None = None
+        self._evaluation: StoredPass | RecordedPass | None = None
+        self._cache: dict[tuple[str, int, int], tuple[Tensor, Tensor]] = {}
+        self._cached_bytes = 0
 
     def begin_epoch(self, epoch: int, batches: int | float) -> None:
-        """Start an epoch of training; all ranks call it."""
+        """Begin a training epoch; all ranks must call this."""
         if self.replay is not None:
-            self._epoch = self.replay.open(f"epoch-{epoch}", int(batches))
+            self._epoch = open_pass(self.replay, f"epoch-{epoch}", int(batches))
 
     def end_epoch(self) -> None:
-        """Finish it; all ranks call it."""
+        """End the training epoch; all ranks must call this."""
         if self._epoch is not None:
             self._epoch.end()
         self._epoch = None
 
     def begin_evaluation(self, stage: str, batches: Sequence[int | float]) -> None:
-        """Start an evaluation over loaders of so many batches; all ranks call it."""
-        if self.replay is not None and len(batches) == 1 and (stage, 0, 0) not in self._kept:
-            self._evaluation = self.replay.open(stage, int(batches[0]))
+        """Begin an evaluation; all ranks must call this.
+
+        Args:
+            stage: ``val`` or ``test``.
+            batches: number of batches of each data loader. Only a single loader is stored on disk.
+        """
+        if self.replay is None or len(batches) != 1:
+            return
+        count = int(batches[0])
+        if not of_first_rank(all((stage, 0, position) in self._cache for position in range(count))):
+            self._evaluation = open_pass(self.replay, stage, count)
 
     def end_evaluation(self) -> None:
-        """Finish it; all ranks call it."""
+        """End the evaluation; all ranks must call this."""
         if self._evaluation is not None:
             self._evaluation.end()
         self._evaluation = None
 
     def abandon(self) -> None:
-        """Let go of what is being recorded, after a run that failed."""
-        for recorded in (self._epoch, self._evaluation):
-            if recorded is not None:
-                recorded.abandon()
+        """Delete unfinished recordings after a failed run, so that other runs can record them."""
+        for unfinished in (self._epoch, self._evaluation):
+            if unfinished is not None:
+                unfinished.abandon()
         self._epoch = self._evaluation = None
 
-    def of_virtual(self, images: Tensor, context: StepContext | None) -> ModelOutput:
-        """Return the answer to virtual images ``(B, C, H, W)``; without a context nothing is replayed."""
+    def training_output(self, images: Tensor, context: StepContext | None) -> ModelOutput:
+        """Return the teacher's output for virtual images ``(B, C, H, W)``; without a context the teacher computes it.
+
+        Stored outputs have logits of the teacher's own shape ``(B, K, ...)`` and no features.
+        """
         if self._epoch is None or context is None:
             return self.teacher(images)
         return ModelOutput(self._epoch.logits(context.step, images, lambda: self.teacher(images).logits))
 
-    def of_evaluation(self, batch: Batch, stage: str, dataloader: int, position: int) -> Tensor:
-        """Return the logits ``(B, K)`` of images as they are.
+    def evaluation_logits(self, batch: Batch, stage: str, dataloader: int, position: int) -> Tensor:
+        """Return the teacher's logits ``(B, K, ...)`` for the unmixed images of an evaluation.
 
         Args:
-            batch: images, and indices by which they are known again; without indices the teacher is asked each time.
+            batch: with sample indices its logits are cached; without them the teacher computes them each time.
             stage: ``val`` or ``test``.
-            dataloader: index of the loader.
-            position: of the batch in it.
+            dataloader: index of the data loader.
+            position: index of the batch in its loader.
         """
 
-        def ask() -> Tensor:
+        def compute() -> Tensor:
             return self.teacher(batch.images, eager=True).logits
 
-        kept, logits = self._kept.get((stage, dataloader, position), (None, None))
-        if logits is not None and kept is not None and batch.indices is not None and torch.equal(kept, batch.indices):
-            return logits
-        logits = ask() if self._evaluation is None else self._evaluation.logits(position, batch.images, ask)
-        if batch.indices is not None:
-            self._kept[stage, dataloader, position] = batch.indices, logits
+        key = (stage, dataloader, position)
+        if batch.indices is not None and key in self._cache:
+            indices, logits = self._cache[key]
+            if torch.equal(indices, batch.indices):
+                return logits
+            self._cached_bytes -= self._cache.pop(key)[1].nbytes
+        logits = compute() if self._evaluation is None else self._evaluation.logits(position, batch.images, compute)
+        if batch.indices is not None and self._cached_bytes + logits.nbytes <= MEMORY_LIMIT:
+            self._cache[key] = batch.indices, logits
+            self._cached_bytes += logits.nbytes
         return logits

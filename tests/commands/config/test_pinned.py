@@ -14,6 +14,7 @@ from stkd_lightning.commands.training import replay
 from stkd_lightning.commands.training.pretrain import Recipe, plain
 from stkd_lightning.data.module import ArrayDataModule
 from stkd_lightning.reporting.run_options import shaping
+from stkd_lightning.tasks import Classification
 from stkd_lightning.teacher import FrozenTeacher
 from stkd_lightning.utilities.paths import cache_root, conf_dir, key_of
 from tests.commands.config.composed import FILE, everything
@@ -55,9 +56,14 @@ def test_keys_of_trained_networks(
 @pytest.mark.parametrize(("overrides", "key"), [(QUICKSTART, "f541aa6a19441e75"), (CIFAR100, "a7b5af9eea929fac")])
 def test_keys_of_replay(overrides: list[str], key: str, tmp_path: Path) -> None:
     config = settings([*overrides, f"cache_dir={tmp_path}"])
-    data = cast(Any, SimpleNamespace(arrays=SimpleNamespace(digest="0" * 16), num_classes=10))
+    data = cast(
+        Any,
+        SimpleNamespace(
+            arrays=SimpleNamespace(digest="0" * 16), num_classes=10, input_shape=(3, 32, 32), task=Classification()
+        ),
+    )
     teacher = cast(FrozenTeacher, SimpleNamespace(digest="1" * 64, dtype=None))
-    replay.replayed(config, data, teacher, ranks=1, batches=10)
+    replay.replay_folder(config, data, teacher, ranks=1, batches=10)
     assert [p.name for p in (cache_root(config.cache_dir) / "replay").iterdir()] == [key]
 
 

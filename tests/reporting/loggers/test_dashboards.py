@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +24,13 @@ from stkd_lightning.reporting.loggers.run_names import run_name, sweep_name
 from stkd_lightning.reporting.loggers.tensorboard import FaultTolerantTensorBoardLogger
 from stkd_lightning.utilities.errors import InputError
 from tests.conftest import Command
+from tests.reporting.runs import run
 
 RUN = ["experiment=quickstart", "loss=ce", "trainer.max_epochs=4", "baseline=false", "cache_dir=cache",
        "logger=[tensorboard,mlflow]", "hydra.run.dir=run", "resume=auto"]  # fmt: skip
 TEST = {"last": {"accuracy": 0.5}, "selected": {"accuracy": 0.6}}
-SUMMARY: dict[str, Any] = {"loss": "kd", "seed": 0, "data": {"name": "digits"},
-                           "student": {"network": "resnet8", "validation": None, "test": TEST}}  # fmt: skip
+SUMMARY = run("kd", 0, 0.5).summary
+SUMMARY = replace(SUMMARY, student=replace(SUMMARY.student, test=TEST))
 
 
 def in_tensorboard(folder: Path) -> EventAccumulator:
@@ -125,8 +127,8 @@ def test_faults_are_one_warning_and_end_nothing(tmp_path: Path, capsys: pytest.C
     abandon()
     first, second = capsys.readouterr().out.splitlines()
     assert first.startswith("warning: TensorBoard: ")
-    assert first.endswith("; the run goes on without it")
-    assert second == "warning: MLflow: http://127.0.0.1:9: Connection refused; the run goes on without it"
+    assert first.endswith("; the run continues without it")
+    assert second == "warning: MLflow: http://127.0.0.1:9: Connection refused; the run continues without it"
 
 
 @pytest.mark.parametrize("name", ["tensorboard", "mlflow"])

@@ -13,10 +13,14 @@ from wandb.proto import wandb_internal_pb2
 from stkd_lightning.reporting.loggers.finish import finish
 from stkd_lightning.reporting.loggers.wandb import logged_in, wandb_logger
 from tests.conftest import Command
+from tests.reporting.runs import run
 
 # A W&B record log is LevelDB's: a 7-byte file header, then blocks of 32 KiB of chunks (crc32, length, type).
 FILE_HEADER, BLOCK, CHUNK_HEADER = 7, 32 * 1024, 7
 FULL, FIRST, MIDDLE, LAST = 1, 2, 3, 4
+
+
+SUMMARY = run("kd", 0, 0.5).summary
 
 
 def records(path: Path) -> Iterator[Any]:
@@ -103,8 +107,7 @@ def test_an_offline_run_is_written_and_read_back(command: Command, tmp_path: Pat
 
 def test_pictures(tmp_path: Path) -> None:
     logger = wandb_logger(tmp_path, project="x")
-    summary = {"loss": "kd", "seed": 0, "student": {"network": "resnet8", "test": {"last": {}, "selected": {}}}}
-    finish([logger], summary, figures={"curves": Figure()})
+    finish([logger], SUMMARY, figures={"curves": Figure()})
     (picture,) = tmp_path.rglob("*.png")
     assert picture.match("media/images/pictures/curves_*.png")
 

@@ -2,10 +2,11 @@
 
 import copy
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
@@ -64,6 +65,21 @@ def composed(config_name: str, overrides: list[str], config_dir: str | None = No
         raise _missing(error) from error
     except UNREADABLE as error:
         raise _unknown_option(error, config_name, overrides, extra) from error
+
+
+def with_values(config: DictConfig, values: Mapping[str, Any]) -> DictConfig:
+    """Return a read-only copy of a configuration with other values.
+
+    Args:
+        config: stays as it is.
+        values: by dotted name of options that exist.
+    """
+    changed = copy.deepcopy(config)
+    OmegaConf.set_readonly(changed, False)
+    for name, value in values.items():
+        OmegaConf.update(changed, name, value, merge=False)
+    OmegaConf.set_readonly(changed, True)
+    return changed
 
 
 def _missing(error: MissingConfigException) -> InputError:

@@ -31,8 +31,9 @@ def outcome(run_dir: Path) -> float | None:
     path = run_dir / "summary.json"
     if not path.is_file():
         return None
-    student = json.loads(path.read_text())["student"]
-    return float((student["validation"] or student["test"]["last"])["accuracy"])
+    summary = json.loads(path.read_text())
+    student, score = summary["student"], summary.get("score", {}).get("name", "accuracy")
+    return float((student["validation"] or student["test"]["last"])[score])
 
 
 def hide_in_logs() -> None:

@@ -1,10 +1,12 @@
 """Whether a run's loss fits its other settings, and what it reads."""
 
+from hydra.utils import instantiate
 from omegaconf import DictConfig
 from torch import nn
 
+from stkd_lightning.commands.config.compose import with_values
 from stkd_lightning.data.module import ArrayDataModule
-from stkd_lightning.distillation.mixup import Mixup, check_mixable
+from stkd_lightning.distillation.mixup import check_mixable
 from stkd_lightning.losses.base import Features, Loss
 from stkd_lightning.models.build import build_network, example_of, without_start
 from stkd_lightning.models.probe import NetworkInspector
@@ -14,18 +16,30 @@ from stkd_lightning.utilities.errors import InputError
 from stkd_lightning.utilities.random import seeded
 
 
-def check_loss(loss: nn.Module, mixup: Mixup, config: DictConfig) -> None:
+def check_loss(config: DictConfig) -> None:
     """Refuse a loss with settings that it is not defined for, before there are data.
 
     Raises:
         InputError: mixed samples, replay, or a batch too small for it.
     """
-    check_mixable(loss, mixup)
+    loss = instantiate(with_values(config, {"num_classes": 2, "num_samples": 2}).loss)
+    check_mixable(loss, instantiate(config.mixup))
     if config.teacher.replay:
         check_replay(loss)
     needed, size = getattr(loss, "smallest_batch", 1), config.dataset.batch_size
     if size < needed:
         raise InputError(f"dataset.batch_size={size}: loss={config.method} compares samples; the nearest is {needed}")
+
+
+def check_classes(loss: nn.Module, data: ArrayDataModule, method: str) -> None:
+    """Refuse a loss that has nothing to compare among the few classes of the data.
+
+    Raises:
+        InputError: names the classes that it needs.
+    """
+    needed, classes = getattr(loss, "smallest_classes", 1), data.task.row_classes(data.num_classes)
+    if classes < needed:
+        raise InputError(f"loss={method}: needs {needed} classes, {data.name} has {classes}; the nearest is loss=kd")
 
 
 def try_features(loss: nn.Module, student: nn.Module, teacher: DictConfig, data: ArrayDataModule, *, seed: int) -> None:

@@ -18,8 +18,10 @@ from stkd_lightning.callbacks import Checkpoints, ProgressBar, Provenance, Seedi
 from stkd_lightning.callbacks.checkpoint_folder import newest_whole
 from stkd_lightning.commands.training import precision as speed
 from stkd_lightning.commands.training.fit import Fitted, fit_and_test
+from stkd_lightning.data.description import DataDescription
 from stkd_lightning.data.module import ArrayDataModule
 from stkd_lightning.distillation.module import DistillationModule
+from stkd_lightning.inference.provenance import StudentProvenance
 from stkd_lightning.inference.student_info import name_of
 from stkd_lightning.losses.cross_entropy import CrossEntropyLoss
 from stkd_lightning.models.build import build_network, input_facts
@@ -154,15 +156,15 @@ def _train(recipe: Recipe, folder: Path) -> Fitted:
         optimizer=instantiate(recipe.optimizer),
         schedule=instantiate(recipe.scheduler),
         compile=compile,
+        task=data.task,
     )
-    print_rank_zero(training(recipe.role, recipe.network, data, recipe.trainer, precision, compile=compile))
-    facts = {
-        "config": redacted({"student": plain(recipe.network), "dataset": plain(recipe.dataset)}),
-        "data": data_facts(data),
-        "input": input_facts(network, data),
-    }
-    kept = Checkpoints(folder, select=data.has_validation)
-    callbacks = [Throughput(), ProgressBar(), Provenance(facts), Seeding(recipe.seed), kept]
+    print_rank_zero(
+        announcement(recipe.role, recipe.network, data, recipe.trainer, precision=precision, compile=compile)
+    )
+    config = redacted({"student": plain(recipe.network), "dataset": plain(recipe.dataset)})
+    origin = StudentProvenance(config, DataDescription.of(data), input_facts(network, data))
+    kept = Checkpoints(folder, select=data.has_validation, score=data.task.score)
+    callbacks = [Throughput(), ProgressBar(), Provenance(origin), Seeding(recipe.seed), kept]
     # One device, and no process group, even inside a distributed job.
     trainer = instantiate(
         recipe.trainer,
@@ -189,21 +191,8 @@ def plain(config: DictConfig) -> Any:
     return OmegaConf.to_container(config, resolve=True)
 
 
-def data_facts(data: ArrayDataModule) -> dict[str, Any]:
-    """Return what a checkpoint says of the data it was trained on."""
-    return {
-        "name": data.name,
-        "num_classes": data.num_classes,
-        "class_names": list(data.class_names),
-        "digest": data.arrays.digest,
-        "mean": list(data.mean),
-        "std": list(data.std),
-        "image_size": data.image_size,
-    }
-
-
-def training(
-    role: str, network: DictConfig, data: ArrayDataModule, trainer: DictConfig, precision: str, *, compile: bool
+def announcement(
+    role: str, network: DictConfig, data: ArrayDataModule, trainer: DictConfig, *, precision: str, compile: bool
 ) -> str:
     """Return the line that announces a training."""
     how = f"{precision}, compiled" if compile else precision

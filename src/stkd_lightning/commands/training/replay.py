@@ -1,5 +1,6 @@
-"""Where a run's teacher logits are kept, under a key of all that shapes them."""
+"""The folder of a run's stored teacher logits, under a key of everything that determines them."""
 
+import math
 import shutil
 from pathlib import Path
 
@@ -9,12 +10,11 @@ from stkd_lightning.commands.training.pretrain import plain
 from stkd_lightning.data.module import ArrayDataModule
 from stkd_lightning.reporting.run_options import DATA_LOCATION_OPTIONS, LOADING_OPTIONS
 from stkd_lightning.teacher.frozen import FrozenTeacher
-from stkd_lightning.teacher.replay import Replay
 from stkd_lightning.utilities.console import print_rank_zero
 from stkd_lightning.utilities.errors import InputError
 from stkd_lightning.utilities.paths import cache_root, key_of
 
-FORMAT = 1  # raised when a change of the code changes what the same settings show or how it is stored
+FORMAT = 1  # raise it when a change of the code changes the samples of the same settings, or how logits are stored
 
 
 def bytes_needed(config: DictConfig, data: ArrayDataModule, batches: int, dtype: str) -> int:
@@ -24,7 +24,8 @@ def bytes_needed(config: DictConfig, data: ArrayDataModule, batches: int, dtype:
         InputError: they are more than ``teacher.replay_limit`` allows in all.
     """
     size = 2 if "16" in dtype else 4
-    total = batches * config.dataset.batch_size * data.num_classes * size
+    shape = data.task.logits_shape(data.num_classes, data.input_shape)
+    total = batches * config.dataset.batch_size * math.prod(shape) * size
     if total > config.teacher.replay_limit * 2**30:
         raise InputError(
             f"teacher.replay=true: this run's logits take {_gib(total)}, more than "
@@ -33,40 +34,43 @@ def bytes_needed(config: DictConfig, data: ArrayDataModule, batches: int, dtype:
     return total
 
 
-def replayed(config: DictConfig, data: ArrayDataModule, teacher: FrozenTeacher, *, ranks: int, batches: int) -> Replay:
-    """Return the replay of a run, if there is room for it.
+def replay_folder(
+    config: DictConfig, data: ArrayDataModule, teacher: FrozenTeacher, *, ranks: int, batches: int
+) -> Path:
+    """Create the folder of a run's stored teacher logits, if there is room for them.
 
     Args:
         config: with the run's precision decided.
         data: prepared.
-        teacher: whose weights are part of the key.
-        ranks: that share a batch.
-        batches: of the whole run.
+        teacher: its weights are part of the key.
+        ranks: number of ranks that share a batch.
+        batches: number of batches of the whole run.
 
     Raises:
-        InputError: with what is there already it would take more than ``teacher.replay_limit``, or than the disk has.
+        InputError: the logits need more room than ``teacher.replay_limit`` or the disk leaves.
     """
     root = cache_root(config.cache_dir) / "replay"
-    shown = {
+    dataset = {
         k: v
         for k, v in plain(config.dataset).items()
         if k == "seed" or k not in DATA_LOCATION_OPTIONS | LOADING_OPTIONS
     }
     dtype = str(teacher.dtype or config.trainer.precision)
-    key = key_of([FORMAT, teacher.digest, data.arrays.digest, shown, plain(config.mixup), dtype, ranks])
-    more = bytes_needed(config, data, batches, dtype) - _size(root / key)
+    key = key_of([FORMAT, teacher.digest, data.arrays.digest, dataset, plain(config.mixup), dtype, ranks])
+    missing = bytes_needed(config, data, batches, dtype) - _size(root / key)
     free = shutil.disk_usage(_existing(root)).free
     limit = config.teacher.replay_limit * 2**30 - _size(root)
-    if more > min(free, limit):
+    if missing > min(free, limit):
         cause = (
             f"may grow by {_gib(limit)} (teacher.replay_limit)" if limit < free else f"has {_gib(free)} of disk left"
         )
-        raise InputError(f"teacher.replay=true: needs {_gib(more)}, but {root} {cause}; delete what is old in it")
-    there = (root / key).is_dir()
+        raise InputError(f"teacher.replay=true: needs {_gib(missing)}, but {root} {cause}; delete old folders in it")
+    exists = (root / key).is_dir()
     print_rank_zero(
-        f"teacher: {'logits of earlier runs are read from' if there else 'its logits are written to'} {root / key}"
+        f"teacher: {'logits of earlier runs are read from' if exists else 'its logits are written to'} {root / key}"
     )
-    return Replay(root / key)
+    (root / key).mkdir(parents=True, exist_ok=True)
+    return root / key
 
 
 def _size(folder: Path) -> int:

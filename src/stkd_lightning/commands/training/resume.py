@@ -1,6 +1,5 @@
 """Going on with a run: from which checkpoint, and only if it is the same run."""
 
-import copy
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,17 +10,16 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from stkd_lightning.callbacks.checkpoint_folder import newest_whole
+from stkd_lightning.commands.config.compose import with_values
 from stkd_lightning.commands.training.pretrain import plain
+from stkd_lightning.data.description import DataDescription
+from stkd_lightning.inference.provenance import StudentProvenance
 from stkd_lightning.inference.student_info import name_of
-from stkd_lightning.models.checkpoint_file import KEY
-from stkd_lightning.models.weights import read_checkpoint
-from stkd_lightning.reporting.loggers.run_names import name_runs, run_name, sweep_name
+from stkd_lightning.reporting.loggers.run_names import run_name, run_names, sweep_name
 from stkd_lightning.reporting.run_options import shaping
-from stkd_lightning.reporting.summary import Summary
-from stkd_lightning.utilities.errors import InputError
+from stkd_lightning.reporting.summary import RunSummary
+from stkd_lightning.utilities.errors import InputError, reason
 from stkd_lightning.utilities.redaction import redacted
-
-Facts = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -30,28 +28,34 @@ class Earlier:
 
     Attributes:
         checkpoint: from which the run goes on.
-        facts: what the checkpoint says of it.
+        origin: what the checkpoint holds of the run.
         summary: of the run, if it was finished.
     """
 
     checkpoint: Path
-    facts: Facts
-    summary: Summary | None
+    origin: StudentProvenance
+    summary: RunSummary | None
 
-    def settle(self, config: DictConfig) -> None:
-        """Give a configuration what was decided for the run's student, once its teacher is there.
+    def decided(self, settings: DictConfig) -> DictConfig:
+        """Return settings with what the run decided for its student in place of ``auto``.
 
-        A teacher is found by the settings that it was asked for with, which may leave open what is decided here.
+        The teacher is found by settings that may leave this open, so it must be there before.
         """
-        _settle(config, self.facts["config"])
+        config = self.origin.config
+        values: dict[str, Any] = {}
+        if settings.trainer.precision == "auto":
+            values |= {"precision": config.get("precision"), "trainer.precision": config.get("precision")}
+        if settings.compile == "auto":
+            values["compile"] = config.get("compile")
+        return with_values(settings, values)
 
-    def check_data(self, data: Facts) -> None:
+    def check_data(self, data: DataDescription) -> None:
         """Refuse to go on with other data, since the result would be neither run's.
 
         Raises:
             InputError: they have changed.
         """
-        if self.facts.get("data") != data:
+        if self.origin.data != data:
             raise InputError(f"resume: the data have changed since {self.checkpoint}; {OUT}")
 
     def check_teacher(self, digest: str | None) -> None:
@@ -60,7 +64,7 @@ class Earlier:
         Raises:
             InputError: it is another one.
         """
-        if self.facts.get("teacher") != digest:
+        if self.origin.teacher != digest:
             raise InputError(
                 f"resume: the teacher is another one than that of {self.checkpoint}; bring back teacher.checkpoint or "
                 f"cache_dir, or {OUT}"
@@ -70,50 +74,49 @@ class Earlier:
 OUT = "begin another run in another hydra.run.dir"
 
 
-def earlier(config: DictConfig) -> Earlier | None:
-    """Find what there is of a run, and give its configuration what was counted then.
+def find_earlier(settings: DictConfig) -> Earlier | None:
+    """Find the interrupted or finished run in the settings' folder; ``None`` where there is none.
 
     Raises:
-        InputError: the run had other settings; names the first and what it was.
+        InputError: the run had other settings; names the first of them and its value.
     """
-    run_dir = Path(config.run_dir)
+    run_dir = Path(settings.run_dir)
     checkpoint = newest_whole(run_dir / "checkpoints")
     if checkpoint is None:
         return None
-    facts = read_checkpoint(checkpoint).get(KEY)
-    before = facts.get("config") if isinstance(facts, dict) else None
-    if not isinstance(facts, dict) or not isinstance(before, dict):
-        raise InputError(f"checkpoint {checkpoint}: is not of a run of this project; {OUT}")
-    config.num_classes, config.num_samples = before.get("num_classes"), before.get("num_samples")
-    settled = copy.deepcopy(config)
-    _settle(settled, before)
-    _check_settings(before, redacted(plain(settled)), checkpoint)
-    for name, node in config.logger.items():
-        if "id" in node:  # of a run of the dashboards
-            node.id = before.get("logger", {}).get(name, {}).get("id")
+    try:
+        origin = StudentProvenance.from_checkpoint(checkpoint)
+        counts = {name: origin.config[name] for name in ("num_classes", "num_samples")}
+    except (InputError, KeyError) as error:
+        raise InputError(f"checkpoint {checkpoint}: is not of a run of this project; {OUT}") from error
     written = run_dir / "summary.json"
-    return Earlier(checkpoint, facts, json.loads(written.read_text()) if written.is_file() else None)
+    try:
+        summary = RunSummary.from_plain(json.loads(written.read_text())) if written.is_file() else None
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise InputError(f"{written}: damaged ({reason(error)}); delete it and run again") from error
+    earlier = Earlier(checkpoint, origin, summary)
+    now = plain(earlier.decided(with_values(settings, counts)))
+    _check_settings(origin.config, redacted(now), checkpoint)
+    return earlier
 
 
-def _settle(config: DictConfig, before: dict[str, Any]) -> None:
-    if config.trainer.precision == "auto":
-        config.precision = config.trainer.precision = before.get("precision")
-    if config.compile == "auto":
-        config.compile = before.get("compile")
-
-
-def name_dashboards(config: DictConfig) -> None:
-    """Give the dashboards' runs names by which people, and a later part of this run, find them."""
+def name_dashboards(settings: DictConfig, earlier: Earlier | None) -> DictConfig:
+    """Return settings with names by which people, and a later part of this run, find its dashboards."""
     hydra = HydraConfig.get()
-    data = str(hydra.runtime.choices.get("dataset") or config.dataset.get("_target_"))
+    data = str(hydra.runtime.choices.get("dataset") or settings.dataset.get("_target_"))
     overrides = redacted(OmegaConf.to_container(hydra.overrides.task, resolve=False))
-    student = name_of(config.student)
-    name_runs(
-        config.logger,
-        name=run_name(config.method, student, data, overrides, config.seed),
-        group=sweep_name(Path(config.run_dir), swept=hydra.mode == RunMode.MULTIRUN),
-        tags=[config.method, student, data],
+    student = name_of(settings.student)
+    loggers = earlier.origin.config.get("logger", {}) if earlier else {}
+    ids = {f"logger.{n}.id": loggers.get(n, {}).get("id") for n, node in settings.logger.items() if "id" in node}
+    if earlier:
+        settings = with_values(settings, ids)
+    names = run_names(
+        settings.logger,
+        name=run_name(settings.method, student, data, overrides, settings.seed),
+        group=sweep_name(Path(settings.run_dir), swept=hydra.mode == RunMode.MULTIRUN),
+        tags=[settings.method, student, data],
     )
+    return with_values(settings, {f"logger.{option}": value for option, value in names.items()})
 
 
 def _check_settings(before: dict[str, Any], now: dict[str, Any], checkpoint: Path) -> None:

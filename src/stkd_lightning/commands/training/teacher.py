@@ -14,7 +14,7 @@ from stkd_lightning.data.module import ArrayDataModule
 from stkd_lightning.inference.student_info import name_of
 from stkd_lightning.models.build import build_network
 from stkd_lightning.models.input_adapter import AdaptedInput
-from stkd_lightning.teacher.frozen import FrozenTeacher, accuracy, check_accuracy, default_min_accuracy
+from stkd_lightning.teacher.frozen import FrozenTeacher, check_accuracy, score
 from stkd_lightning.utilities.console import print_rank_zero
 from stkd_lightning.utilities.errors import InputError
 from stkd_lightning.utilities.paths import key_of, remembered
@@ -86,21 +86,21 @@ def _check(
     teacher: FrozenTeacher, data: ArrayDataModule, node: DictConfig, source: str, cache: Path, *, refuse: bool
 ) -> None:
     """Measure a teacher on validation images; at chance level refuse it, or warn of one trained by these settings."""
-    minimum = default_min_accuracy(data.num_classes) if node.min_accuracy is None else node.min_accuracy
+    task = data.task
+    minimum = task.least_score(data.num_classes) if node.min_accuracy is None else node.min_accuracy
     if not minimum:
         return
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     images = [data.arrays.digest, data.validation_fraction, data.split_seed, str(teacher.dtype)]
     value = remembered(
         cache / "accuracy" / f"{key_of([teacher.digest, *images])}.json",
-        lambda: accuracy(teacher, data.val_dataloader() or data.plain_train_dataloader(), device),
+        lambda: score(teacher, data.val_dataloader() or data.plain_train_dataloader(), device, task),
     )
     name = f"{name_of(node.network)} ({source})"
-    print_rank_zero(
-        f"teacher: {name}, accuracy {value:.1%} on {'validation' if data.has_validation else 'training'} images"
-    )
+    which = "validation" if data.has_validation else "training"
+    print_rank_zero(f"teacher: {name}, {task.score.name} {task.score.text(value)} on {which} images")
     try:
-        check_accuracy(value, minimum=minimum, source=name)
+        check_accuracy(value, minimum=minimum, source=name, score=task.score)
     except InputError as error:
         if refuse:
             raise

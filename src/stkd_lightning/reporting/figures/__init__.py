@@ -1,4 +1,4 @@
-"""Pictures of runs, for reports and dashboards."""
+"""Figures of runs, for reports and dashboards."""
 
 from collections.abc import Sequence
 from statistics import fmean
@@ -10,52 +10,54 @@ from stkd_lightning.reporting.figures.gallery import gallery
 from stkd_lightning.reporting.figures.pareto import pareto
 from stkd_lightning.reporting.figures.picture import Picture
 from stkd_lightning.reporting.figures.similarity import similarity
-from stkd_lightning.reporting.figures.style import look, png, svg
+from stkd_lightning.reporting.figures.style import figure_style, png, svg
 from stkd_lightning.reporting.figures.sweep import sweep
 from stkd_lightning.reporting.grouping import Setting
 
-__all__ = ["Picture", "foremost", "look", "pareto", "pictures", "png", "svg"]
+__all__ = ["Picture", "best_settings", "figure_style", "pareto", "pictures", "png", "svg"]
 
 
-MOST = 8  # settings that are drawn beside each other
+MOST = 8  # settings in one figure
 
 
 def pictures(settings: Sequence[Setting]) -> list[Picture]:
-    """Draw what there is to see of runs with one pair of networks.
+    """Draw all figures of one group for which there are data.
 
     Args:
-        settings: of one group.
+        settings: settings of one group.
     """
-    shown = foremost(settings)
+    shown = best_settings(settings)
     methods = list(dict.fromkeys(s.method for s in settings))
-    with look():
+    with figure_style():
         drawn = [
             curves(shown),
             *(sweep([s for s in settings if s.method == method]) for method in methods),
             divergence(shown),
-            similarity(sorted(shown, key=promise, reverse=True)),
+            similarity(sorted(shown, key=validation_score, reverse=True)),
             calibration(shown),
-            gallery(max(shown, key=promise)),
+            gallery(max(shown, key=validation_score)),
         ]
     return [picture for picture in drawn if picture]
 
 
-def promise(setting: Setting) -> float:
-    """Return the mean accuracy on validation images, by which settings are chosen; 0 where there are none."""
-    return fmean(r.summary["student"]["validation"].get("accuracy", 0.0) for r in setting.runs)
+def validation_score(setting: Setting) -> float:
+    """Return the mean validation score, by which settings are chosen: higher is better; 0 where there is none."""
+    scores = [r.score(r.summary.student.validation) for r in setting.runs if r.summary.student.validation]
+    mean = fmean(scores) if scores else 0.0
+    return mean if setting.runs[0].summary.score.higher else -mean
 
 
-def foremost(settings: Sequence[Setting], most: int = MOST) -> list[Setting]:
-    """Return settings that can be drawn beside each other: all, or the best of each method, and the next best.
+def best_settings(settings: Sequence[Setting], most: int = MOST) -> list[Setting]:
+    """Return the settings to draw in one figure: the best of each method, then the next best.
 
     Args:
-        settings: in order, which they keep.
-        most: how many, where there are not more methods.
+        settings: settings; their order is kept.
+        most: largest number of settings, unless there are more methods.
     """
     if len(settings) <= most:
         return list(settings)
-    by_promise = sorted(settings, key=promise, reverse=True)
+    ranked = sorted(settings, key=validation_score, reverse=True)
     methods = dict.fromkeys(s.method for s in settings)
-    best = [next(s for s in by_promise if s.method == method) for method in methods]
-    best += [s for s in by_promise if s not in best][: max(0, most - len(best))]
+    best = [next(s for s in ranked if s.method == method) for method in methods]
+    best += [s for s in ranked if s not in best][: max(0, most - len(best))]
     return [s for s in settings if s in best]

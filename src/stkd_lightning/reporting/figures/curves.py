@@ -5,44 +5,46 @@ from collections.abc import Sequence
 import numpy as np
 
 from stkd_lightning.reporting.figures.picture import Picture
-from stkd_lightning.reporting.figures.style import legend, new, styles
+from stkd_lightning.reporting.figures.style import legend, new_figure, styles
 from stkd_lightning.reporting.grouping import Setting
 from stkd_lightning.reporting.run import Run
 
-PANELS = {"val/accuracy": "validation accuracy, %", "val/agreement": "same first class as the teacher, %"}
+AGREEMENT = {"val/agreement": "same top class as the teacher, %"}
 
 
 def curves(settings: Sequence[Setting]) -> Picture | None:
-    """Draw a line for each setting, the mean over its seeds, with a band from the lowest to the highest.
+    """Draw a line for each setting: the mean over its seeds, with a band from the lowest to the highest.
 
     Returns:
-        ``None`` where no run has measured validation images.
+        The figure; ``None`` without validation accuracies.
     """
+    score = settings[0].runs[0].summary.score.name
+    titles = {f"val/{score}": f"validation {score}, %", **AGREEMENT}
     measured = {
         column: [(s, values) for s in settings if (values := [v for r in s.runs if (v := _values(r, column))])]
-        for column in PANELS
+        for column in titles
     }
-    panels = [column for column, found in measured.items() if found]
+    panels = [column for column, lines in measured.items() if lines]
     if not panels:
         return None
-    figure = new(0.5 + 2.4 * len(panels), [s.label for s in settings])
+    figure = new_figure(0.5 + 2.4 * len(panels), [s.label for s in settings])
     axes = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
-    look = {id(s): style for s, style in zip(settings, styles(len(settings)), strict=True)}
+    style_of = {id(s): style for s, style in zip(settings, styles(len(settings)), strict=True)}
     for axis, column in zip(axes, panels, strict=True):
         for setting, runs in measured[column]:
-            colour, line, _ = look[id(setting)]
+            colour, line, _ = style_of[id(setting)]
             epochs = sorted(set.intersection(*(set(values) for values in runs)))
-            shares = 100 * np.array([[own[epoch] for epoch in epochs] for own in runs])
+            shares = 100 * np.array([[values[epoch] for epoch in epochs] for values in runs])
             axis.plot(epochs, shares.mean(0), line, color=colour, label=setting.label)
             axis.fill_between(epochs, shares.min(0), shares.max(0), color=colour, alpha=0.15, linewidth=0)
-        axis.set_ylabel(PANELS[column])
+        axis.set_ylabel(titles[column])
     axes[-1].set_xlabel("epoch")
     axes[-1].xaxis.get_major_locator().set_params(integer=True)
     legend(figure, axes[0])
-    caption = "Means over the seeds; bands reach from the lowest to the highest of them."
+    caption = "Lines: mean over the seeds; bands: from the lowest to the highest seed."
     return Picture("curves", "Training", caption, figure)
 
 
 def _values(run: Run, column: str) -> dict[int, float]:
-    """Return a column by epoch, counted from 1; the last value of each."""
+    """Return the last value of a column in each epoch; epochs are counted from 1."""
     return {int(row["epoch"]) + 1: row[column] for row in run.metrics() if column in row and "epoch" in row}

@@ -1,73 +1,74 @@
-"""Accuracy against what a network costs."""
+"""Accuracy against the cost of a network."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
 
 from stkd_lightning.reporting.figures.picture import Picture
-from stkd_lightning.reporting.figures.style import INK, legend, logarithmic, new, styles
+from stkd_lightning.reporting.figures.style import INK, legend, logarithmic, new_figure, styles
 from stkd_lightning.reporting.grouping import Setting
-from stkd_lightning.reporting.run import Latency, known, taught
+from stkd_lightning.reporting.run import Latency, known
 from stkd_lightning.reporting.statistics import Spread
+from stkd_lightning.reporting.summary import NetworkSummary
 
 
 def pareto(settings: Sequence[Setting], latency: Latency) -> Picture:
-    """Draw networks of one data set as points: parameters, operations, and measured time for an image.
+    """Draw the networks of one data set as points: accuracy over parameters, operations, and latency.
 
     Args:
-        settings: of one data set.
-        latency: milliseconds for one image, by network; empty where nothing was measured.
+        settings: settings of one data set.
+        latency: milliseconds for one image, by network; empty if not measured.
     """
     several = len({s.group for s in settings}) > 1
     labels = [f"{s.group.teacher} → {s.group.student}, {s.label}" if several else s.label for s in settings]
-    students = [s.runs[0].summary["student"] for s in settings]
-    points = list(zip(labels, students, map(_accuracy, settings), strict=True))
-    teachers = {known(t): t for s in settings for r in s.runs if (t := r.summary.get("teacher"))}
-    panels = [("parameters", "parameters"), ("flops", "operations for an image (FLOPs)")]
-    panels += [("latency", "ms for an image, measured")] * bool(latency)
-    figure = new(0.5 + 2.3 * len(panels), ["teacher", *labels])
+    students = [s.runs[0].summary.student for s in settings]
+    points = list(zip(labels, students, map(_selected, settings), strict=True))
+    teachers = {known(t): (t, r.score(t.test["last"])) for s in settings for r in s.runs if (t := r.summary.teacher)}
+    score = settings[0].runs[0].summary.score.name
+    panels = [("parameters", "parameters"), ("flops", "operations for one image (FLOPs)")]
+    panels += [("latency", "measured ms for one image")] * bool(latency)
+    figure = new_figure(0.5 + 2.3 * len(panels), ["teacher", *labels])
     axes = figure.subplots(len(panels), 1, squeeze=False)[:, 0]
-    for axis, (cost, words) in zip(axes, panels, strict=True):
+    for axis, (cost, label_of_cost) in zip(axes, panels, strict=True):
         drawn: list[float] = []
         for (label, student, accuracy), (colour, _, mark) in zip(points, styles(len(points)), strict=True):
             if x := _cost(student, cost, latency):
                 error = None if accuracy.std is None else 100 * accuracy.std
                 axis.errorbar(x, 100 * accuracy.mean, error, fmt=mark, color=colour, capsize=3, label=label)
                 drawn.append(x)
-        for i, teacher in enumerate(teachers.values()):
+        for i, (teacher, taught) in enumerate(teachers.values()):
             if x := _cost(teacher, cost, latency):
-                y = 100 * taught(teacher)
+                y = 100 * taught
                 axis.plot(x, y, "*", color=INK, markersize=11, label=None if i else "teacher")
-                name, below = teacher["network"], (0, -13)
+                name, below = teacher.network, (0, -13)
                 axis.annotate(name, (x, y), xytext=below, textcoords="offset points", ha="center", fontsize=8)
                 drawn.append(x)
         _scale(axis, drawn)
-        axis.set_xlabel(words)
-        axis.set_ylabel("test accuracy, %")
+        axis.set_xlabel(label_of_cost)
+        axis.set_ylabel(f"test {score}, %")
         axis.margins(y=0.15)
     legend(figure, axes[0])
     caption = (
-        "Above and to the left is better. Test accuracy of the selected student, mean and standard deviation over the "
-        "seeds; two operations for each multiply-add."
+        f"Higher and further left is better. Test {score} of the selected student, mean and standard deviation over "
+        "the seeds; a multiply-add counts as two operations."
     )
     if latency:
-        caption += " Times are for one image at a time in float32, measured side by side on this machine."
-    return Picture("pareto", f"Accuracy and cost on {settings[0].group.data}", caption, figure)
+        caption += " Latency: one image at a time in float32, measured side by side on this machine."
+    return Picture("pareto", f"{score.capitalize()} and cost on {settings[0].group.data}", caption, figure)
 
 
-def _accuracy(setting: Setting) -> Spread:
-    return Spread.of([r.summary["student"]["test"]["selected"]["accuracy"] for r in setting.runs])
+def _selected(setting: Setting) -> Spread:
+    return Spread.of([r.score(r.summary.student.test["selected"]) for r in setting.runs])
 
 
-def _cost(network: Mapping[str, Any], kind: str, latency: Latency) -> float:
-    """Return what a network costs; 0 where that is not known."""
-    return latency.get(known(network), 0.0) if kind == "latency" else float(network.get(kind, 0))
+def _cost(network: NetworkSummary, kind: str, latency: Latency) -> float:
+    """Return the cost of a network; 0 if it is unknown."""
+    return latency.get(known(network), 0.0) if kind == "latency" else float(getattr(network, kind))
 
 
 def _scale(axis: Axes, drawn: Sequence[float]) -> None:
-    """Leave room beside the points, on a logarithmic axis where they are far apart."""
+    """Leave a margin beside the points; use a logarithmic axis if they are far apart."""
     if not drawn:
         return
     if max(drawn) > 3 * min(drawn):

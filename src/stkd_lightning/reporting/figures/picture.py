@@ -1,4 +1,4 @@
-"""A figure with the words that it needs beside it."""
+"""Figure with title and caption."""
 
 from dataclasses import dataclass
 
@@ -10,10 +10,10 @@ class Picture:
     """A figure for a report or a dashboard.
 
     Attributes:
-        name: a word for files and dashboards.
-        title: a few words.
-        caption: what is seen, how it was measured, in plain sentences.
-        figure: the figure.
+        name: short name for files and dashboards.
+        title: title for readers.
+        caption: sentences that explain the contents and the measurement.
+        figure: the Matplotlib figure.
     """
 
     name: str

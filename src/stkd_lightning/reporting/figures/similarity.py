@@ -1,4 +1,4 @@
-"""Which classes the networks find alike."""
+"""Class similarities: the classes that a network confuses."""
 
 from collections.abc import Sequence
 from textwrap import wrap
@@ -8,37 +8,40 @@ from matplotlib.colors import LogNorm
 from matplotlib.ticker import LogLocator, NullLocator
 
 from stkd_lightning.reporting.figures.picture import Picture
-from stkd_lightning.reporting.figures.style import new
+from stkd_lightning.reporting.figures.style import new_figure
 from stkd_lightning.reporting.grouping import Setting
 
-NAMED = 24  # classes at most that are named at the axes
-MOST = 5  # settings at most that are drawn
+NAMED = 24  # largest number of classes with names at the axis
+MOST = 5  # largest number of settings
 
 
 def similarity(settings: Sequence[Setting]) -> Picture | None:
     """Draw class-similarity matrices of the teacher and of students side by side.
 
     Args:
-        settings: of one pair of networks, the most interesting first; drawn is the first seed of some.
+        settings: settings of one pair of networks, the best first; the first seed of each is drawn.
+
+    Returns:
+        The figure; ``None`` without diagnostics of students with a teacher.
     """
-    found = [(s, d) for s in settings if (d := s.runs[0].diagnostics) and d.has_teacher][:MOST]
-    if not found:
+    measured = [(s, d) for s in settings if (d := s.runs[0].diagnostics) and d.has_teacher][:MOST]
+    if not measured:
         return None
-    teacher = found[0][1].teacher_similarity
+    teacher = measured[0][1].teacher_similarity
     order = _clustered(teacher)
-    names = found[0][0].runs[0].summary["data"]["class_names"]
-    panels = [("teacher", teacher), *((s.label, d.student_similarity) for s, d in found)]
+    names = measured[0][0].runs[0].summary.data.class_names
+    panels = [("teacher", teacher), *((s.label, d.student_similarity) for s, d in measured)]
     rows = -(-len(panels) // 2)
-    figure = new(0.4 + 2.5 * rows)
+    figure = new_figure(0.4 + 2.5 * rows)
     axes = figure.subplots(rows, 2, squeeze=False)
-    shown = [_apart(matrix)[np.ix_(order, order)] for _, matrix in panels]
+    shown = [_off_diagonal(matrix)[np.ix_(order, order)] for _, matrix in panels]
     low, high = np.nanpercentile(np.stack(shown), [5, 99.8])
     norm = LogNorm(max(low, 1e-6), max(high, 2e-6))
     image = None
     for axis, (label, matrix), values in zip(axes.flat, panels, shown, strict=False):
         image = axis.imshow(values, norm=norm, cmap="viridis", interpolation="nearest")
-        near = "" if matrix is teacher else f"\nr = {_correlation(matrix, teacher):.3f}"
-        axis.set_title("\n".join(wrap(label, 26)) + near)
+        correlation = "" if matrix is teacher else f"\nr = {_correlation(matrix, teacher):.3f}"
+        axis.set_title("\n".join(wrap(label, 26)) + correlation)
         axis.set_xticks([])
         axis.set_yticks([])
         if len(names) <= NAMED and axis in axes[:, 0]:
@@ -51,14 +54,14 @@ def similarity(settings: Sequence[Setting]) -> Picture | None:
         bar.ax.xaxis.set_major_formatter("{x:g}")
         bar.ax.xaxis.set_minor_locator(NullLocator())
     caption = (
-        "Rows: mean distribution at T = 4 over the images of a class; the class itself is left out. Classes are in an "
-        "order that brings together what the teacher finds alike. r: rank correlation with the teacher's matrix."
+        "Rows: mean distribution at T = 4 over the images of a class; the class itself is left out. The order puts "
+        "classes that are similar for the teacher next to each other. r: rank correlation with the teacher's matrix."
     )
     return Picture("similarity", "Class similarities", caption, figure)
 
 
-def _apart(matrix: np.ndarray) -> np.ndarray:
-    """Return a matrix without its diagonal, and without rows of classes that had no image."""
+def _off_diagonal(matrix: np.ndarray) -> np.ndarray:
+    """Return a matrix with NaN on the diagonal and in the rows of classes without images."""
     values = matrix.astype(float).copy()
     np.fill_diagonal(values, np.nan)
     values[matrix.sum(1) == 0] = np.nan
@@ -66,22 +69,22 @@ def _apart(matrix: np.ndarray) -> np.ndarray:
 
 
 def _clustered(matrix: np.ndarray) -> np.ndarray:
-    """Return an order of the classes in which similar ones are neighbours."""
+    """Return an order of the classes in which similar classes are neighbours."""
     from scipy.cluster.hierarchy import leaves_list, linkage
     from scipy.spatial.distance import squareform
 
     if len(matrix) < 3:
         return np.arange(len(matrix))
-    both = np.log(np.clip((matrix + matrix.T) / 2, 1e-12, None))
-    distance = both.max() - both
+    symmetric = np.log(np.clip((matrix + matrix.T) / 2, 1e-12, None))
+    distance = symmetric.max() - symmetric
     np.fill_diagonal(distance, 0)
     return leaves_list(linkage(squareform(distance, checks=False), "average", optimal_ordering=len(matrix) <= 300))
 
 
-def _correlation(one: np.ndarray, other: np.ndarray) -> float:
-    """Return Spearman's correlation of two matrices' entries beside the diagonal."""
+def _correlation(student: np.ndarray, teacher: np.ndarray) -> float:
+    """Return Spearman's correlation of the entries of two matrices, without their diagonals."""
     from scipy.stats import spearmanr
 
-    a, b = _apart(one).ravel(), _apart(other).ravel()
+    a, b = _off_diagonal(student).ravel(), _off_diagonal(teacher).ravel()
     kept = ~(np.isnan(a) | np.isnan(b))
     return float(spearmanr(a[kept], b[kept]).statistic)

@@ -1,4 +1,4 @@
-"""How figures look: narrow enough for a phone, in colours that most people can tell apart, on light and on dark."""
+"""Style of figures: narrow enough for a phone, colour-blind safe, readable on light and dark backgrounds."""
 
 import io
 import re
@@ -12,13 +12,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, LogLocator, NullLocator
 
-INK = "#1d1d22"  # of text and axes; on a page it becomes the page's own
+INK = "#1d1d22"  # of text and axes; ``svg`` replaces it by the text colour of the page
 WIDTH = 5.0  # inches
-# Okabe and Ito's colours for all kinds of sight, without black and yellow, which one of both grounds swallows.
+# Okabe and Ito's colour-blind safe palette, without black and yellow, which one of the backgrounds would hide.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
 LINES = ("-", "--", ":", "-.")
 MARKS = ("o", "s", "^", "D", "v", "P")
-LOOK: Any = {
+STYLE: Any = {
     "font.size": 10,
     "font.family": "sans-serif",
     "text.color": INK,
@@ -31,32 +31,32 @@ LOOK: Any = {
     "ytick.color": INK,
     "legend.frameon": False,
     "legend.fontsize": 9,
-    "text.parse_math": False,  # a class may have dollars in its name
+    "text.parse_math": False,  # a class name may contain dollar signs
     "svg.fonttype": "none",
-    "svg.hashsalt": "stkd-lightning",  # equal figures are equal files
+    "svg.hashsalt": "stkd-lightning",  # equal figures give equal files
     "figure.constrained_layout.use": True,
 }
 
 
 @contextmanager
-def look() -> Iterator[None]:
-    """Have figures made and drawn in this style."""
-    with mpl.rc_context(LOOK):
+def figure_style() -> Iterator[None]:
+    """Apply this style to figures created and drawn in the context."""
+    with mpl.rc_context(STYLE):
         yield
 
 
-def new(height: float, labels: Sequence[str] = ()) -> Figure:
-    """Return an empty figure, without pyplot, which would keep it.
+def new_figure(height: float, labels: Sequence[str] = ()) -> Figure:
+    """Return an empty figure, created without pyplot, which would keep it in memory.
 
     Args:
-        height: in inches.
-        labels: of a legend below it, for which it becomes higher.
+        height: height in inches, without the legend.
+        labels: labels of a legend below; they add to the height.
     """
     return Figure(figsize=(WIDTH, height + 0.19 * -(-len(labels) // _columns(labels))))
 
 
 def legend(figure: Figure, axis: Axes) -> None:
-    """Put the legend of an axis below the figure, in as many columns as its words leave room for."""
+    """Put the legend of an axis below the figure, in as many columns as the labels leave room for."""
     handles, labels = axis.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=_columns(labels))
 
@@ -66,7 +66,7 @@ def _columns(labels: Sequence[str]) -> int:
 
 
 def logarithmic(axis: Axes) -> None:
-    """Give an axis a logarithmic x, with plain words such as 200k at it: formulas are not read in these figures."""
+    """Make the x axis logarithmic, with plain tick labels such as 200k: this style draws no formulas."""
     axis.set_xscale("log")
     axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     thousands = EngFormatter(sep="")
@@ -75,16 +75,16 @@ def logarithmic(axis: Axes) -> None:
 
 
 def styles(n: int) -> list[tuple[str, str, str]]:
-    """Return n triples of colour, line and mark, of which 24 follow each other before they repeat."""
-    turned = ((line, MARKS[i:] + MARKS[:i]) for i, line in enumerate(LINES))
-    kinds = ((colour, line, mark) for line, marks in turned for colour, mark in zip(COLOURS, marks, strict=True))
+    """Return n triples of colour, line style and marker; they repeat after 24."""
+    rotated = ((line, MARKS[i:] + MARKS[:i]) for i, line in enumerate(LINES))
+    kinds = ((colour, line, mark) for line, marks in rotated for colour, mark in zip(COLOURS, marks, strict=True))
     return list(islice(cycle(kinds), n))
 
 
 def svg(figure: Figure) -> str:
-    """Return a figure as an ``<svg>`` element that takes its ink from the page it stands in."""
+    """Return a figure as an ``<svg>`` element that takes the text colour of its page."""
     file = io.StringIO()
-    with look():
+    with figure_style():
         figure.savefig(file, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     text = file.getvalue()
     element = text[text.index("<svg") :].replace(INK, "currentColor")
@@ -92,8 +92,8 @@ def svg(figure: Figure) -> str:
 
 
 def png(figure: Figure, dpi: int = 120) -> bytes:
-    """Return a figure as a PNG file on white."""
+    """Return a figure as a PNG file with a white background."""
     file = io.BytesIO()
-    with look():
+    with figure_style():
         figure.savefig(file, format="png", dpi=dpi, facecolor="white")
     return file.getvalue()

@@ -1,4 +1,4 @@
-"""Validation accuracy over swept numbers: a heat map of a grid of two, else a panel for each."""
+"""Validation accuracy over swept numbers: a heat map for a grid of two numbers, else one panel per number."""
 
 from collections.abc import Sequence
 
@@ -6,20 +6,20 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from stkd_lightning.reporting.figures.picture import Picture
-from stkd_lightning.reporting.figures.style import COLOURS, logarithmic, new
+from stkd_lightning.reporting.figures.style import COLOURS, logarithmic, new_figure
 from stkd_lightning.reporting.grouping import Setting
 
-Trial = tuple[dict[str, float], float]  # the numbers, and validation accuracy in percent
+Trial = tuple[dict[str, float], float]  # numbers by option, and validation accuracy in percent
 
 
 def sweep(settings: Sequence[Setting]) -> Picture | None:
-    """Draw what a sweep over numbers found.
+    """Draw the validation accuracies of a sweep over numbers.
 
     Args:
-        settings: of one method and one pair of networks.
+        settings: settings of one method and one pair of networks.
 
     Returns:
-        ``None`` where no number is swept or nothing was held out to select on.
+        The figure; ``None`` without swept numbers or validation images.
     """
     trials = [trial for s in settings if (trial := _trial(s))]
     names = [n for n in dict.fromkeys(n for t, _ in trials for n in t) if len({t.get(n) for t, _ in trials}) > 1]
@@ -28,23 +28,23 @@ def sweep(settings: Sequence[Setting]) -> Picture | None:
         return None
     best, accuracy = max(trials, key=lambda trial: trial[1])
     caption = (
-        f"{settings[0].method}, {len(trials)} settings; the last student on validation images, mean over the seeds. "
-        f"Highest: {accuracy:.2f} % with {', '.join(f'{n}={best[n]:g}' for n in names)}; as the highest of many it is "
-        "too high a guess, and test images tell what it is worth."
+        f"{settings[0].method}, {len(trials)} settings; last student on validation images, mean over the seeds. "
+        f"Highest: {accuracy:.2f} % with {', '.join(f'{n}={best[n]:g}' for n in names)}; the highest of many values is "
+        "too optimistic, so judge this setting on test images."
     )
     values = [{t[name] for t, _ in trials} for name in names]
-    places = {tuple(t[name] for name in names) for t, _ in trials}
-    grid = len(names) == 2 and len(places) == len(trials) == len(values[0]) * len(values[1])
+    points = {tuple(t[name] for name in names) for t, _ in trials}
+    grid = len(names) == 2 and len(points) == len(trials) == len(values[0]) * len(values[1])
     figure = _heat_map(trials, names) if grid else _panels(trials, names)
     return Picture(f"sweep_{settings[0].method}", f"Sweep of {settings[0].method}", caption, figure)
 
 
 def _trial(setting: Setting) -> Trial | None:
-    validation = [r.summary["student"]["validation"] for r in setting.runs]
-    if not all(validation):
+    validation = [r.score(v) for r in setting.runs if (v := r.summary.student.validation)]
+    if len(validation) < len(setting.runs):
         return None
     numbers = {name: number for name, value in setting.options.items() if (number := _number(value)) is not None}
-    return numbers, 100 * float(np.mean([v["accuracy"] for v in validation]))
+    return numbers, 100 * float(np.mean(validation))
 
 
 def _number(value: str) -> float | None:
@@ -59,7 +59,7 @@ def _heat_map(trials: Sequence[Trial], names: Sequence[str]) -> Figure:
     values = np.full((len(down), len(across)), np.nan)
     for numbers, accuracy in trials:
         values[down.index(numbers[names[0]]), across.index(numbers[names[1]])] = accuracy
-    figure = new(1.2 + 0.45 * len(down))
+    figure = new_figure(1.2 + 0.45 * len(down))
     axis = figure.subplots()
     axis.imshow(values, cmap="viridis", aspect="auto")
     middle = (values.min() + values.max()) / 2
@@ -75,7 +75,7 @@ def _heat_map(trials: Sequence[Trial], names: Sequence[str]) -> Figure:
 
 
 def _panels(trials: Sequence[Trial], names: Sequence[str]) -> Figure:
-    figure = new(0.4 + 2.1 * len(names))
+    figure = new_figure(0.4 + 2.1 * len(names))
     best = max(range(len(trials)), key=lambda i: trials[i][1])
     for axis, name in zip(figure.subplots(len(names), 1, squeeze=False)[:, 0], names, strict=True):
         x, y = [t[name] for t, _ in trials], [accuracy for _, accuracy in trials]

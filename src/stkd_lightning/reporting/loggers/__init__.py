@@ -1,1 +1,1 @@
-"""Dashboards: W&B, TensorBoard, MLflow, CSV."""
+"""Loggers: W&B, TensorBoard, MLflow, CSV."""

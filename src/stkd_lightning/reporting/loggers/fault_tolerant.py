@@ -1,4 +1,4 @@
-"""Loggers for runs that matter more than their dashboards."""
+"""Base classes of loggers whose faults do not stop a run."""
 
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
@@ -16,97 +16,97 @@ from stkd_lightning.utilities.redaction import redacted
 
 
 class FaultTolerant(Logger):
-    """Comes before one of Lightning's loggers among a class's bases; has its faults end no run.
+    """Mixin before one of Lightning's loggers that turns faults into one warning.
 
-    The first fault is told in one line, later ones are passed over. Credentials are left out of the configuration.
+    The first fault is a warning of one line; later faults are ignored. The logged configuration has no credentials.
 
     Attributes:
-        label: what people call the dashboard.
-        gives_up: after the first fault nothing is tried any more.
+        label: name of the dashboard for users.
+        stops_after_fault: whether the logger does nothing after its first fault.
     """
 
     label: str
-    gives_up = False
-    _told = False
+    stops_after_fault = False
+    _warned = False
 
     @contextmanager
-    def lenient(self) -> Iterator[None]:
-        """Have what fails within be a warning."""
+    def faults_as_warnings(self) -> Iterator[None]:
+        """Turn an exception inside the context into a warning."""
         try:
             yield
-        except Exception as error:  # whatever a dashboard raises; the run has files of its own
-            self.warn(f"{words(error)}; the run goes on without it")
+        except Exception as error:  # dashboards raise exceptions of any type; the run has its files
+            self.warn(f"{error_text(error)}; the run continues without it")
 
     def warn(self, text: str) -> None:
-        """Warn once."""
-        if not self._told:
+        """Print a warning, unless there was one."""
+        if not self._warned:
             print_rank_zero(f"[yellow]warning: {self.label}: {escape(redacted(text))}[/yellow]")
-        self._told = True
+        self._warned = True
 
     @property
-    def given_up(self) -> bool:
-        """Whether nothing is tried any more."""
-        return self._told and self.gives_up
+    def stopped(self) -> bool:
+        """True if the logger does nothing any more."""
+        return self._warned and self.stops_after_fault
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Log, or warn once."""
-        if not self.given_up:
-            with self.lenient():
+        if not self.stopped:
+            with self.faults_as_warnings():
                 super().log_metrics(dict(metrics), step)  # type: ignore[safe-super]
 
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
         """Log without credentials, or warn once."""
-        if not self.given_up:
-            with self.lenient():
+        if not self.stopped:
+            with self.faults_as_warnings():
                 super().log_hyperparams(redacted(params), *args, **kwargs)  # type: ignore[safe-super]
 
     def after_save_checkpoint(self, checkpoint_callback: ModelCheckpoint) -> None:
         """Log, or warn once."""
-        if not self.given_up:
-            with self.lenient():
+        if not self.stopped:
+            with self.faults_as_warnings():
                 super().after_save_checkpoint(checkpoint_callback)
 
     def save(self) -> None:
-        """Write what is left, or warn once."""
-        if not self.given_up:
-            with self.lenient():
+        """Write the remaining figures, or warn once."""
+        if not self.stopped:
+            with self.faults_as_warnings():
                 super().save()
 
     def finalize(self, status: str = "success") -> None:
-        """Log what is left, or warn once."""
-        if not self.given_up:
-            with self.lenient():
+        """Log the remaining figures, or warn once."""
+        if not self.stopped:
+            with self.faults_as_warnings():
                 super().finalize(status)
 
 
-def words(error: Exception) -> str:
-    """Return what an exception of a dashboard says."""
+def error_text(error: Exception) -> str:
+    """Return the message of a dashboard's exception, never an empty one."""
     return reason(error).replace("<no message>", f"refused ({type(error).__name__})")
 
 
 class SkipsLoggedSteps(FaultTolerant):
-    """Passes over figures of steps that an earlier part of the run has logged.
+    """Mixin that skips figures of steps that an earlier part of the run has logged.
 
-    After ``kill -9`` a run does the work since its last checkpoint again, and its figures come out equal, so that
-    which of the two are kept makes no difference.
+    After ``kill -9`` a resumed run repeats the work since its last checkpoint and produces equal figures, so keeping
+    the earlier ones is correct.
     """
 
-    _before: dict[str, int] | None = None
+    _logged: dict[str, int] | None = None
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Log what is new, or warn once."""
-        if self.given_up:
+        """Log the figures that are new at this step, or warn once."""
+        if self.stopped:
             return
-        if self._before is None:
-            self._before = {}
-            with self.lenient():
-                self._before = self.last_steps()
-        at = 0 if step is None else step
-        new = {name: value for name, value in metrics.items() if at > self._before.get(name, -1)}
+        if self._logged is None:
+            self._logged = {}
+            with self.faults_as_warnings():
+                self._logged = self.last_steps()
+        position = 0 if step is None else step
+        new = {name: value for name, value in metrics.items() if position > self._logged.get(name, -1)}
         if new:
             super().log_metrics(new, step)
 
     @abstractmethod
     def last_steps(self) -> dict[str, int]:
-        """Return, for each figure that an earlier part of the run has logged, its last step."""
+        """Return the last step of each figure that an earlier part of the run has logged."""

@@ -1,4 +1,4 @@
-"""What loggers are told beside the metrics that the training logs itself."""
+"""Configuration at the start and results at the end of a run, for its loggers."""
 
 import sys
 from collections.abc import Callable, Mapping
@@ -8,44 +8,48 @@ from typing import TYPE_CHECKING, Any
 from lightning.pytorch.loggers import CSVLogger, Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
 from rich.markup import escape
 
-from stkd_lightning.reporting.loggers.fault_tolerant import words
+from stkd_lightning.reporting.loggers.fault_tolerant import error_text
 from stkd_lightning.reporting.loggers.metrics_csv import MetricsFile
 from stkd_lightning.reporting.loggers.mlflow import finish_mlflow
 from stkd_lightning.reporting.loggers.tensorboard import finish_tensorboard
-from stkd_lightning.reporting.loggers.timeouts import bounded
-from stkd_lightning.reporting.loggers.wandb import FINISH, sync
-from stkd_lightning.reporting.loggers.wandb_run import keep_student, tell
-from stkd_lightning.reporting.summary import Summary
+from stkd_lightning.reporting.loggers.timeouts import call_with_timeout
+from stkd_lightning.reporting.loggers.wandb import FINISH, sync_command
+from stkd_lightning.reporting.loggers.wandb_run import keep_student, log_results
+from stkd_lightning.reporting.summary import RunSummary
 from stkd_lightning.utilities.console import print_rank_zero
 from stkd_lightning.utilities.redaction import redacted
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-FILES = (CSVLogger, MetricsFile)  # whose columns are those of training
+FILES = (CSVLogger, MetricsFile)  # these contain training metrics only
 
 
 def log_configuration(loggers: list[Logger], config: dict[str, Any]) -> None:
-    """Give dashboards the resolved configuration without credentials; beside a file it lies as ``config.yaml``."""
+    """Log the resolved configuration without credentials to dashboards; for files, ``config.yaml`` has it."""
     for logger in loggers:
         if not isinstance(logger, FILES):
             logger.log_hyperparams(redacted(config))
 
 
 def finish(
-    loggers: list[Logger], summary: Summary, run_dir: Path | None = None, figures: "Mapping[str, Figure] | None" = None
+    loggers: list[Logger],
+    summary: RunSummary,
+    run_dir: Path | None = None,
+    figures: "Mapping[str, Figure] | None" = None,
 ) -> None:
-    """Give dashboards the test figures, the selected student's under ``selected/``, pictures, and close them.
+    """Log test results and figures to dashboards, and close all loggers.
 
-    A dashboard's fault is a warning: all of it lies in the run's folder, too.
+    Results of the last student have the prefix ``test/``, those of the selected student ``selected/``. A fault of a
+    dashboard is a warning, since the run's folder contains everything.
 
     Args:
-        loggers: of the run.
-        summary: as in ``summary.json``.
-        run_dir: with the student's checkpoints, for dashboards that keep it.
-        figures: pictures of the run by name; ``None``: made of what lies in ``run_dir``.
+        loggers: loggers of the run.
+        summary: contents of ``summary.json``.
+        run_dir: folder of the run, from which dashboards upload the student.
+        figures: figures by name; ``None``: drawn from the files in ``run_dir``.
     """
-    test = summary["student"]["test"]
+    test = summary.student.test
     results = {f"test/{k}": v for k, v in test["last"].items()} | {
         f"selected/{k}": v for k, v in test["selected"].items()
     }
@@ -54,12 +58,12 @@ def finish(
         if isinstance(logger, FILES):
             logger.finalize("success")
     if figures is None:
-        figures = _drawn(run_dir) if dashboards and run_dir else {}
+        figures = _draw(run_dir) if dashboards and run_dir else {}
     for logger in dashboards:
         if isinstance(logger, WandbLogger):
             keeps = run_dir if getattr(logger, "keeps", False) else None
             _finish_wandb(logger, results, summary, figures, keeps)
-        elif not getattr(logger, "given_up", False):
+        elif not getattr(logger, "stopped", False):
             label = getattr(logger, "label", type(logger).__name__)
             if isinstance(logger, TensorBoardLogger):
                 _warn(label, _fault(finish_tensorboard, logger, results, figures))
@@ -70,22 +74,22 @@ def finish(
             _warn(label, _fault(logger.finalize, "success"))
 
 
-def _drawn(run_dir: Path) -> "dict[str, Figure]":
-    """Draw a run's pictures; what cannot be drawn is a warning."""
-    from stkd_lightning.reporting.figures import pictures  # a second of import
+def _draw(run_dir: Path) -> "dict[str, Figure]":
+    """Return a run's figures; a fault is a warning."""
+    from stkd_lightning.reporting.figures import pictures  # the import takes a second
     from stkd_lightning.reporting.grouping import settings
     from stkd_lightning.reporting.run import read_run
 
     try:
         return {picture.name: picture.figure for picture in pictures(settings([read_run(run_dir)]))}
-    except Exception as error:  # whatever drawing raises
-        _warn("pictures", words(error))
+    except Exception as error:  # drawing raises exceptions of any type
+        _warn("pictures", error_text(error))
         return {}
 
 
 def abandon() -> None:
-    """Close the dashboard of a run that failed, so that the next job of a sweep does not write into it."""
-    wandb: Any = sys.modules.get("wandb")  # without it nothing was opened
+    """Close the dashboard of a failed run, so that the next job of a sweep does not write into it."""
+    wandb: Any = sys.modules.get("wandb")  # if it is not imported, no run is open
     if wandb is not None and wandb.run is not None:
         _warn("W&B", _fault(wandb.run.finish, 1))
 
@@ -93,34 +97,34 @@ def abandon() -> None:
 def _finish_wandb(
     logger: WandbLogger,
     results: dict[str, float],
-    summary: Summary,
+    summary: RunSummary,
     figures: "Mapping[str, Figure]",
     run_dir: Path | None,
 ) -> None:
     run = logger.experiment
-    offline, kept, command = run.offline, not run.disabled, sync(run)
+    offline, enabled, command = run.offline, not run.disabled, sync_command(run)
 
-    def hand_over() -> None:
-        tell(run, results, summary, figures)
+    def upload() -> None:
+        log_results(run, results, summary, figures)
         if run_dir:
             keep_student(run, run_dir / "checkpoints", summary)
 
     limit = getattr(getattr(run, "settings", None), "finish_timeout", None)
-    fault = _fault(bounded, hand_over, min(FINISH, limit or FINISH))
-    fault = _fault(run.finish) or fault  # whatever else failed, the next job of a sweep needs a run of its own
-    if fault and kept:
-        _warn("W&B", f"{fault}; upload what is left with: {command}")
+    fault = _fault(call_with_timeout, upload, min(FINISH, limit or FINISH))
+    fault = _fault(run.finish) or fault  # close also after a fault: the next job of a sweep needs a new run
+    if fault and enabled:
+        _warn("W&B", f"{fault}; upload the rest with: {command}")
     elif offline:
         print_rank_zero(f"W&B: offline; upload it with: {command}")
     _fault(logger.finalize, "success")
 
 
 def _fault(call: Callable[..., Any], *arguments: Any) -> str | None:
-    """Return what is wrong with a call to a dashboard."""
+    """Call a dashboard; return the text of its exception, ``None`` without one."""
     try:
         call(*arguments)
-    except Exception as error:  # whatever a dashboard raises
-        return words(error)
+    except Exception as error:  # dashboards raise exceptions of any type
+        return error_text(error)
     return None
 
 

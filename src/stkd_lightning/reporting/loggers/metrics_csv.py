@@ -1,4 +1,4 @@
-"""``metrics.csv``: what a run logs, one row for each time, continued by a run that goes on."""
+"""``metrics.csv``: the logged figures of a run, which a resumed run continues."""
 
 import csv
 import io
@@ -16,17 +16,17 @@ from torch import Tensor
 from stkd_lightning.utilities.errors import RunError
 from stkd_lightning.utilities.files import write_text
 
-INTERVAL = 10.0  # seconds between two writes, beside those at checkpoints
+INTERVAL = 10.0  # seconds between two writes; checkpoints write in addition
 
 
 class MetricsFile(Logger):
-    """Writes ``metrics.csv``; the file is whole at any time, its columns are in alphabetical order.
+    """Logger for ``metrics.csv``, with columns in alphabetical order; every write replaces the file atomically.
 
     Args:
-        folder: receives the file.
+        folder: folder of the file.
 
     Attributes:
-        rows: all that was logged, as it is written.
+        rows: rows of the file, without empty cells.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -37,7 +37,7 @@ class MetricsFile(Logger):
 
     @property
     def name(self) -> str:
-        """The same for all runs: the folder tells them apart."""
+        """The constant ``metrics``: the folder distinguishes the runs."""
         return "metrics"
 
     @property
@@ -52,7 +52,7 @@ class MetricsFile(Logger):
 
     @rank_zero_only
     def begin(self, rows: int) -> None:
-        """Keep the first rows of a file that is there, and forget the others."""
+        """Keep the given number of rows of an existing file, and drop the others."""
         self.rows = []
         if rows and self.path.is_file():
             with self.path.open(newline="") as file:
@@ -61,14 +61,14 @@ class MetricsFile(Logger):
 
     @rank_zero_only
     def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
-        """Nothing: the configuration lies beside the file."""
+        """Do nothing: the configuration is in a file of the same folder."""
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float | Tensor], step: int | None = None) -> None:
         """Add a row."""
         values = {name: value.item() if isinstance(value, Tensor) else value for name, value in metrics.items()}
-        place = {} if step is None else {"step": step}
-        self.rows.append({name: str(value) for name, value in {**values, **place}.items()})
+        position = {} if step is None else {"step": step}
+        self.rows.append({name: str(value) for name, value in {**values, **position}.items()})
         if time.monotonic() - self._written > INTERVAL:
             self.save()
 
@@ -77,7 +77,7 @@ class MetricsFile(Logger):
         """Write the file.
 
         Raises:
-            RunError: the disk is full; what was written before is as it was.
+            RunError: the file cannot be written, for example because the disk is full; the old file stays unchanged.
         """
         if not self.rows:
             return
@@ -94,6 +94,6 @@ class MetricsFile(Logger):
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
-        """Write the file; after a failure, which is to be told of first, if it can be."""
+        """Write the file; after a failed run, ignore errors, so that they do not hide its error."""
         with suppress(*([] if status == "success" else [RunError])):
             self.save()

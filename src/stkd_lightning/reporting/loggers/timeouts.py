@@ -1,4 +1,8 @@
-"""Whether a server can be used now, told within seconds."""
+"""Time limits for servers that do not answer, where W&B's and MLflow's own limits do not suffice.
+
+W&B's ``init_timeout`` must also suffice for slow servers, so every run would wait that long for a dead one. W&B has no
+time limit for ``log_artifact``. MLflow applies its limit to each try, and not to the lookup of the host name.
+"""
 
 import ssl
 import threading
@@ -10,26 +14,26 @@ from urllib.error import HTTPError, URLError
 SECONDS = 4.0
 
 
-def unanswered(url: str, body: bytes | None = None, *, seconds: float = SECONDS) -> str | None:
-    """Ask a server once.
+def server_fault(url: str, body: bytes | None = None, *, seconds: float = SECONDS) -> str | None:
+    """Send one request to a server and return why the server cannot be used.
 
     Args:
-        url: where to ask.
-        body: JSON that is posted; ``None`` gets.
-        seconds: after which it counts as not answering, whatever it is that takes so long.
+        url: address of the request.
+        body: JSON to send by POST; ``None``: the request is a GET.
+        seconds: time limit for the whole request, including the lookup of the host name.
 
     Returns:
-        Why it cannot be used; ``None`` if it answers, though it may still refuse what it is asked.
+        The reason; ``None`` if the server answers, even if it refuses this request.
     """
     fault: list[str | None] = []
-    # A socket's time limit does not hold while its name is looked up, nor for an answer that comes byte by byte.
-    thread = threading.Thread(target=lambda: fault.append(_ask(url, body, seconds)), daemon=True)
+    # A socket's time limit covers neither the lookup of the host name nor an answer that arrives byte by byte.
+    thread = threading.Thread(target=lambda: fault.append(_request(url, body, seconds)), daemon=True)
     thread.start()
     thread.join(seconds)
     return fault[0] if fault else f"no answer in {seconds:g} s"
 
 
-def _ask(url: str, body: bytes | None, seconds: float) -> str | None:
+def _request(url: str, body: bytes | None, seconds: float) -> str | None:
     try:
         request = urllib.request.Request(url, body, {"Content-Type": "application/json"})
         urllib.request.urlopen(request, timeout=seconds).close()
@@ -38,26 +42,30 @@ def _ask(url: str, body: bytes | None, seconds: float) -> str | None:
     except (OSError, HTTPException, ValueError) as error:
         reason = error.reason if isinstance(error, URLError) else error
         if isinstance(reason, ssl.SSLError):
-            return None  # somebody is there, and whose certificates count is not for us to know
+            return None  # a server answers; the library decides which certificates it accepts
         if isinstance(reason, TimeoutError):
             return f"no answer in {seconds:g} s"
         return str(getattr(reason, "strerror", None) or reason)
     return None
 
 
-def bounded(call: Callable[[], object], seconds: float) -> None:
-    """Do something in the background and wait for it for a while; with 0 seconds not at all, nor for its exceptions.
+def call_with_timeout(call: Callable[[], object], seconds: float) -> None:
+    """Make a call in a background thread and wait for its end.
+
+    Args:
+        call: function without arguments.
+        seconds: time limit; 0: do not wait, and ignore exceptions.
 
     Raises:
-        TimeoutError: it takes longer; it goes on as long as the process does.
-        Exception: what it raises itself.
+        TimeoutError: the call takes longer; it continues in the background.
+        Exception: any exception of the call.
     """
     raised: list[Exception] = []
 
     def run() -> None:
         try:
             call()
-        except Exception as error:  # raised again where it is waited for
+        except Exception as error:  # raised again in the waiting thread
             raised.append(error)
 
     thread = threading.Thread(target=run, daemon=True)

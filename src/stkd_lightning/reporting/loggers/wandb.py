@@ -1,4 +1,4 @@
-"""A W&B logger for runs that matter more than their dashboard."""
+"""W&B logger whose faults neither stop nor delay a run."""
 
 import logging
 import netrc
@@ -14,41 +14,40 @@ from urllib.parse import urlparse
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.loggers.logger import rank_zero_experiment
 
-from stkd_lightning.reporting.loggers.fault_tolerant import FaultTolerant, words
-from stkd_lightning.reporting.loggers.timeouts import unanswered
+from stkd_lightning.reporting.loggers.fault_tolerant import FaultTolerant, error_text
+from stkd_lightning.reporting.loggers.timeouts import server_fault
 from stkd_lightning.reporting.loggers.wandb_run import prepare
 from stkd_lightning.utilities.redaction import redacted
 
 OFFLINE = ("offline", "dryrun", "disabled")
-START, FINISH = 15.0, 8.0  # seconds that the server has to take a run in, and to take what is left at its end
-KEEP, UPLOAD = 60.0, 600.0  # the same where the end of a run uploads the student, or any number of checkpoints
-ROOM = 1 << 20  # bytes that a run takes at least, logs included
+START, FINISH = 15.0, 8.0  # time limits in seconds to start a run on the server, and to finish it
+KEEP, UPLOAD = 60.0, 600.0  # time limits to finish a run that uploads the student, or all checkpoints
+ROOM = 1 << 20  # smallest size of a run on disk in bytes, logs included
 
 
 class FaultTolerantWandbLogger(FaultTolerant, WandbLogger):
-    """Lightning's W&B logger whose faults end no run and slow none down.
+    """Lightning's W&B logger, except that its faults neither stop nor delay a run.
 
-    Where the server does not answer or refuses the run, it is kept on disk; where that fails, too, W&B gets nothing of
-    it.
+    If the server does not answer or refuses the run, the run is logged offline; if that fails too, W&B is disabled.
 
     Args:
-        asks: whether the server is asked for an answer before a run is started on it.
-        keeps: whether the package's source is kept with the run, and the student when it ends.
-        options: those of ``WandbLogger``.
+        checks_server: whether the server must answer a request before the run starts online.
+        keeps: whether the package's source is uploaded at the start, and the student at the end.
+        options: options of ``WandbLogger``.
     """
 
     label = "W&B"
 
-    def __init__(self, *, asks: bool, keeps: bool = False, **options: Any) -> None:
+    def __init__(self, *, checks_server: bool, keeps: bool = False, **options: Any) -> None:
         super().__init__(**options)
-        self._asks, self.keeps = asks, keeps
-        # Lightning passes an option that wandb has retired and warns of.
+        self._checks_server, self.keeps = checks_server, keeps
+        # Lightning passes a deprecated option, about which wandb warns.
         self._wandb_init.pop("anonymous", None)
 
     @property
     @rank_zero_experiment
     def experiment(self) -> Any:
-        """W&B's run, started when first asked for."""
+        """W&B's run; the first access starts it."""
         if self._experiment is None:
             self._start()
         return super().experiment
@@ -63,27 +62,27 @@ class FaultTolerantWandbLogger(FaultTolerant, WandbLogger):
         fault = _unwritable(Path(self.save_dir or ".")) if modes[0] != "disabled" else None
         if fault:
             modes = ["disabled"]
-        elif self._asks and modes[0] not in OFFLINE:
-            fault = unanswered(f"{server()}/graphql", b'{"query": "query {__typename}"}')
+        elif self._checks_server and modes[0] not in OFFLINE:
+            fault = server_fault(f"{server()}/graphql", b'{"query": "query {__typename}"}')
             modes = modes[1:] if fault else modes
             fault = fault and f"{server()}: {fault}"
         for mode in modes:
             self._wandb_init["mode"] = mode
             try:
-                with _arguments_redacted():
+                with _redacted_arguments():
                     run = super().experiment
                 break
-            except Exception as error:  # whatever wandb raises
-                fault = fault or words(error)
+            except Exception as error:  # wandb raises exceptions of any type
+                fault = fault or error_text(error)
                 with suppress(Exception, SystemExit):
-                    wandb.teardown()  # it would refuse the same id a second time
+                    wandb.teardown()  # otherwise wandb refuses to reuse the id
         for handler in logging.getLogger("wandb").handlers:
-            handler.handleError = lambda record: None  # type: ignore[method-assign] # of a full disk, many times
+            handler.handleError = lambda record: None  # type: ignore[method-assign] # a full disk gives many errors
         if fault and run:
-            kept = "not kept for W&B" if run.disabled else f"kept offline; upload it with: {sync(run)}"
-            self.warn(f"{fault}; this run is {kept}")
+            state = "not logged to W&B" if run.disabled else f"logged offline; upload it with: {sync_command(run)}"
+            self.warn(f"{fault}; this run is {state}")
         if run and not run.disabled:
-            with self.lenient():
+            with self.faults_as_warnings():
                 prepare(run, Path(self.save_dir or "."), source=self.keeps)
 
 
@@ -92,24 +91,26 @@ def server() -> str:
     return os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai").rstrip("/")
 
 
-def sync(run: Any) -> str:
-    """Return the shell command that uploads a run from its folder."""
+def sync_command(run: Any) -> str:
+    """Return the shell command that uploads an offline run."""
     return f"wandb sync {Path(run.dir).parent}"
 
 
-def _limits(own: Any, seconds: float) -> Any:
-    """Return settings of ``wandb.init`` with limits of time; what the user has set himself wins."""
+def _limits(settings: Any, seconds: float) -> Any:
+    """Return settings of ``wandb.init`` with time limits; the user's settings win."""
     import wandb
 
-    if isinstance(own, wandb.Settings):
-        return own
+    if isinstance(settings, wandb.Settings):
+        return settings
     limits = {"init_timeout": START, "finish_timeout": seconds, "finish_timeout_raises": True}
-    known = set(wandb.Settings.model_fields)  # older releases have fewer
-    return {k: v for k, v in limits.items() if k in known and f"WANDB_{k.upper()}" not in os.environ} | dict(own or {})
+    known = set(wandb.Settings.model_fields)  # older releases lack some
+    return {k: v for k, v in limits.items() if k in known and f"WANDB_{k.upper()}" not in os.environ} | dict(
+        settings or {}
+    )
 
 
 def _unwritable(folder: Path) -> str | None:
-    """Make the folder in which wandb makes its own; return why it has no room for a run."""
+    """Create the folder for wandb's files; return why a run cannot be written to it, ``None`` if it can."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder) as file:
@@ -120,18 +121,18 @@ def _unwritable(folder: Path) -> str | None:
 
 
 @contextmanager
-def _arguments_redacted() -> Iterator[None]:
-    """Have the command line without credentials: wandb uploads it with the run."""
-    own = sys.argv
-    sys.argv = redacted(own)
+def _redacted_arguments() -> Iterator[None]:
+    """Remove credentials from the command line, which wandb uploads with the run."""
+    arguments = sys.argv
+    sys.argv = redacted(arguments)
     try:
         yield
     finally:
-        sys.argv = own
+        sys.argv = arguments
 
 
 def logged_in() -> bool:
-    """Return whether an API key for the W&B server is in the environment or in the netrc file."""
+    """Return whether the environment or the netrc file contains an API key for the W&B server."""
     if os.environ.get("WANDB_API_KEY"):
         return True
     try:
@@ -149,24 +150,26 @@ def wandb_logger(
     keeps: bool = False,
     **options: Any,
 ) -> WandbLogger:
-    """Build a W&B logger that ends no run and slows none down.
+    """Return a W&B logger whose faults neither stop nor delay a run.
 
     Args:
-        save_dir: receives the folder ``wandb``.
-        offline: ``None``: offline unless logged in and the server answers; ``False``: the server is not asked before.
-            ``WANDB_MODE`` in the environment wins.
-        id: of the run; that of an earlier one continues it.
-        resume: ``allow`` (``None``), ``must`` or ``never``: whether there may be a run of that ``id``.
-        keeps: the package's source, when the run starts, and the student, when it ends.
+        save_dir: parent of the folder ``wandb``.
+        offline: ``None``: offline unless the user is logged in and the server answers; ``False``: online, without a
+            test request. ``WANDB_MODE`` in the environment wins.
+        id: id of the run; the id of an earlier run resumes it.
+        resume: ``allow`` (also for ``None``), ``must`` or ``never``: whether a run with this ``id`` may, must or must
+            not exist.
+        keeps: whether the package's source is uploaded at the start, and the student at the end.
         options: further arguments of ``WandbLogger`` and ``wandb.init``, for example ``project``, ``group``, ``tags``,
-            and ``settings``, a dict of wandb's own.
+            and ``settings``, a dict of wandb's settings.
     """
     mode = os.environ.get("WANDB_MODE")
     if mode is None and (offline or (offline is None and not logged_in())):
         mode = "offline"
     os.environ.setdefault("WANDB_SILENT", "true")
-    # Its reports to its makers hold the words of exceptions, and a server that hangs keeps them waiting at exit.
+    # W&B's error reports contain messages of exceptions, and delay the exit if their server hangs.
     os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
     options |= {} if mode is None else {"mode": "offline" if mode == "dryrun" else mode}
     options |= {} if resume is None else {"resume": resume}
-    return FaultTolerantWandbLogger(asks=offline is not False, keeps=keeps, save_dir=save_dir, id=id, **options)
+    options |= {"save_dir": save_dir, "id": id}
+    return FaultTolerantWandbLogger(checks_server=offline is not False, keeps=keeps, **options)

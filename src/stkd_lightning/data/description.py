@@ -1,0 +1,52 @@
+"""What checkpoints and summaries hold of the data that a network was trained on."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from stkd_lightning.data.module import ArrayDataModule
+
+
+@dataclass(frozen=True)
+class DataDescription:
+    """Plain values; those that a file of an older version lacks are ``None``.
+
+    Attributes:
+        name: of the data set.
+        num_classes: number of classes.
+        class_names: in the order of the labels.
+        digest: of all images and labels.
+        mean: of each channel of the training images, in units of 1.
+        std: likewise.
+        image_size: side in pixels, or height and width where they differ.
+    """
+
+    name: str
+    num_classes: int
+    class_names: tuple[str, ...]
+    digest: str
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    image_size: int | tuple[int, int]
+
+    @classmethod
+    def of(cls, data: ArrayDataModule) -> "DataDescription":
+        """Describe prepared data."""
+        return cls(
+            data.name, data.num_classes, data.class_names, data.arrays.digest, data.mean, data.std, data.image_size
+        )
+
+    @classmethod
+    def from_plain(cls, content: Mapping[str, Any]) -> "DataDescription":
+        """Read what ``to_plain`` gave.
+
+        Raises:
+            AttributeError, TypeError: something else.
+        """
+        values = {field.name: content.get(field.name) for field in fields(cls)}
+        values["class_names"] = [str(name) for name in content.get("class_names") or ()]
+        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})  # type: ignore[arg-type]
+
+    def to_plain(self) -> dict[str, Any]:
+        """Return plain containers, for JSON and checkpoints."""
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}

@@ -1,0 +1,135 @@
+"""A task: what networks predict, and all that training, checkpoints and reports must know of it."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import Tensor, nn
+
+from stkd_lightning.tasks.types import MixedTarget
+
+
+@dataclass(frozen=True)
+class Score:
+    """The metric by which students are selected and methods compared.
+
+    Attributes:
+        name: of the metric, as the task's metrics give it.
+        higher: whether a higher value is better.
+        unit: ``"%"`` for a share in [0, 1] that people read in percent; else the unit of the value.
+    """
+
+    name: str = "accuracy"
+    higher: bool = True
+    unit: str = "%"
+
+    def better(self, value: float, than: float) -> bool:
+        """Return whether a value is better than another; NaN is never better."""
+        return value > than if self.higher else value < than
+
+    def text(self, value: float) -> str:
+        """Return a value for people."""
+        return f"{value:.1%}" if self.unit == "%" else f"{value:.4g} {self.unit}".rstrip()
+
+    @property
+    def worst(self) -> float:
+        """A value that every finite one is better than."""
+        return float("-inf" if self.higher else "inf")
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of the table that a run ends with.
+
+    Attributes:
+        title: its head.
+        metric: name of the metric.
+        student: ``"last"`` or ``"selected"``.
+        percent: show 100 times the value.
+        digits: after the decimal point.
+    """
+
+    title: str
+    metric: str
+    student: Literal["last", "selected"] = "last"
+    percent: bool = True
+    digits: int = 2
+
+    def text(self, test: Mapping[str, Mapping[str, float]]) -> str:
+        """Return the cell of a network with these test figures; empty where the metric was not measured."""
+        value = test.get(self.student, {}).get(self.metric)
+        return "" if value is None else f"{100 * value if self.percent else value:.{self.digits}f}"
+
+
+class Metrics(nn.Module, ABC):
+    """Figures of a student over an evaluation, exact over ranks."""
+
+    @abstractmethod
+    def update(self, student: Tensor, labels: Tensor, teacher: Tensor | None = None) -> None:
+        """Add a batch.
+
+        Args:
+            student: logits of the task's shape.
+            labels: of the task's shape.
+            teacher: logits; ``None`` where there is no teacher.
+        """
+
+    @abstractmethod
+    def compute(self, *, with_teacher: bool) -> dict[str, Tensor]:
+        """Return float32 scalars by name, over all ranks; with a teacher also those that compare with it."""
+
+    @abstractmethod
+    def reset(self) -> None:
+        """Drop all batches."""
+
+
+class Task(ABC):
+    """What networks predict. A data module names its task; losses, mixing and replay never ask for it.
+
+    A subclass is a frozen dataclass that holds what it needs of the data, such as the label of ignored pixels.
+
+    Attributes:
+        score: the metric that selects; its value with a teacher is the metric's name after ``teacher_``.
+        columns: of the table that a run ends with.
+        has_pictures: whether reports draw calibration and class similarities, which need one label for each sample.
+    """
+
+    score: Score = Score()
+    columns: tuple[Column, ...] = ()
+    has_pictures: bool = False
+
+    @abstractmethod
+    def metrics(self) -> Metrics:
+        """Return new metrics, which no batch was added to."""
+
+    @abstractmethod
+    def logits_shape(self, num_classes: int, input_shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Return the shape of one sample's logits.
+
+        Args:
+            num_classes: of the data.
+            input_shape: of one sample, for example ``(C, H, W)``.
+        """
+
+    @abstractmethod
+    def least_score(self, num_classes: int) -> float:
+        """Return the score below which a teacher counts as untrained; 0 accepts all."""
+
+    def target(self, labels: Tensor, weights: Tensor) -> MixedTarget:
+        """Return the target of mixed samples.
+
+        Args:
+            labels: ``(B, k, ...)``: of each sample and its k - 1 partners.
+            weights: ``(B, k)``, each row non-negative with sum 1.
+        """
+        return MixedTarget(labels, weights)
+
+    def unmixed(self, labels: Tensor) -> MixedTarget:
+        """Return the target of samples that are not mixed, with labels ``(B, ...)``."""
+        target = MixedTarget.unmixed(labels)
+        return self.target(target.labels, target.weights)
+
+    def row_classes(self, num_classes: int) -> int:
+        """Return the classes of a row of logits (see ``MixedTarget.rows``)."""
+        return num_classes
