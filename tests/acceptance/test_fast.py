@@ -48,6 +48,7 @@ def test_replay_gives_the_same_figures_and_serves_a_sweep(command: Command, tmp_
     assert done.stdout.count("teacher: its logits are written to") == len(others)
 
 
+@pytest.mark.slow
 def test_replay_over_two_ranks(fresh_command: Command, tmp_path: Path) -> None:
     ranks = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "trainer.max_epochs=1"]
     _, without = run(fresh_command, tmp_path, *ranks)

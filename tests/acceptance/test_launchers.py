@@ -12,10 +12,13 @@ from tests.conftest import Command
 SWEEP = ["-m", "experiment=quickstart", "hydra.callbacks.comparison.report=false",
          "teacher=resnet8", "teacher.max_epochs=1", "teacher.min_accuracy=0",
          "trainer.max_epochs=1", "baseline=false", "logger=csv", "cache_dir=cache"]  # fmt: skip
-LAUNCHERS = [["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"], ["hydra/launcher=submitit_local"]]
+JOBLIB = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
+SUBMITIT = ["hydra/launcher=submitit_local"]
 
 
-@pytest.mark.parametrize("launcher", LAUNCHERS, ids=lambda options: options[0].partition("=")[2])
+@pytest.mark.parametrize(
+    "launcher", [pytest.param(JOBLIB, id="joblib"), pytest.param(SUBMITIT, id="submitit", marks=pytest.mark.slow)]
+)
 def test_jobs_side_by_side(launcher: list[str], command: Command, tmp_path: Path) -> None:
     """One teacher, one table; a job that was refused is told of in one line, and the other is not lost."""
     (tmp_path / "bad.pth").write_text("no weights")
@@ -38,7 +41,7 @@ def test_jobs_side_by_side(launcher: list[str], command: Command, tmp_path: Path
 
 def test_jobs_of_several_ranks(fresh_command: Command, tmp_path: Path) -> None:
     ranks = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2"]
-    done = fresh_command("train", *SWEEP, *LAUNCHERS[0], *ranks, "loss.alpha=0.5,0.9", "hydra.sweep.dir=sweep")
+    done = fresh_command("train", *SWEEP, *JOBLIB, *ranks, "loss.alpha=0.5,0.9", "hydra.sweep.dir=sweep")
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("teacher: training") == 1
     assert sorted(str(p.relative_to(tmp_path)) for p in tmp_path.rglob("summary.json")) == [

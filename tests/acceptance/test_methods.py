@@ -13,7 +13,8 @@ SHORT = ["trainer.max_epochs=1", "teacher.max_epochs=1", "teacher.min_accuracy=0
 
 
 def test_every_method_in_one_multirun(command: Command, tmp_path: Path) -> None:
-    done = command("train", "-m", "experiment=quickstart", "loss=glob(*)", *SHORT, "hydra.sweep.dir=sweep")
+    done = command("train", "-m", "experiment=quickstart", "loss=glob(*)", *SHORT, "hydra.sweep.dir=sweep",
+                   "cache_dir=cache")  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("teacher: training") == 1
     summaries = {p.parent.name: json.loads(p.read_text()) for p in tmp_path.glob("sweep/*/summary.json")}

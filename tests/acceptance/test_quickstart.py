@@ -66,7 +66,7 @@ def test_a_sweep_shares_one_teacher(command: Command, tmp_path: Path) -> None:
 
 
 def test_cross_entropy_trains_no_teacher(command: Command, tmp_path: Path) -> None:
-    done = command("train", *TINY, "loss=ce", "baseline=false", "hydra.run.dir=run")
+    done = command("train", *TINY, "loss=ce", "baseline=false", "cache_dir=cache", "hydra.run.dir=run")
     assert done.returncode == 0, done.stderr
     assert "teacher" not in done.stdout
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())

@@ -48,7 +48,7 @@ def value(item: Any) -> tuple[str, Any]:
 def test_an_offline_run_is_written_and_read_back(command: Command, tmp_path: Path) -> None:
     done = command(
         "train", "experiment=quickstart", "trainer.max_epochs=2", "teacher.max_epochs=2", "teacher.min_accuracy=0",
-        "baseline=false", "hydra.mode=MULTIRUN", "hydra.sweep.dir=mine", "hydra.sweep.subdir=run",
+        "baseline=false", "cache_dir=cache", "hydra.mode=MULTIRUN", "hydra.sweep.dir=mine", "hydra.sweep.subdir=run",
         "logger.wandb.tags=[first]",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
