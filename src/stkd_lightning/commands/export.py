@@ -12,7 +12,7 @@ from stkd_lightning.commands.local_data import data_here
 from stkd_lightning.commands.training.fit import quiet
 from stkd_lightning.data.loader import Normalize
 from stkd_lightning.data.module import ArrayDataModule
-from stkd_lightning.inference.export_folder import CARD, check_replaceable, is_export, replaced, write_facts
+from stkd_lightning.inference.export_folder import CARD, check_replaceable, is_export, write_facts
 from stkd_lightning.inference.formats.base import Format, need
 from stkd_lightning.inference.hub import check_hub, push
 from stkd_lightning.inference.load import checkpoint_file, load_student
@@ -23,7 +23,7 @@ from stkd_lightning.inference.verify import largest_difference
 from stkd_lightning.models.cost import flops, parameters
 from stkd_lightning.utilities.console import print_rank_zero
 from stkd_lightning.utilities.errors import InputError, reason
-from stkd_lightning.utilities.files import write_text
+from stkd_lightning.utilities.files import atomic_folder, write_text
 
 IMAGES = 64  # on which the file is tried at once
 
@@ -48,7 +48,7 @@ def export(config: DictConfig) -> None:
     student = load_student(path, trust=config.trust)
     images, seen, count = _images(student, config)
     _add_figures(student, count)
-    with replaced(output) as folder:
+    with atomic_folder(output) as folder:
         _write(one, student, folder / one.file)
         difference = largest_difference(student, one, folder / one.file, images)
         comparison = {"images": seen, "batches": [1, len(images)], "largest_difference": difference}

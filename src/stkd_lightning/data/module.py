@@ -17,11 +17,12 @@ from stkd_lightning.data.holdout import hold_out
 from stkd_lightning.data.loader import BatchDataset, EvalLoader, Normalize, TrainLoader
 from stkd_lightning.data.prepare import prepare
 from stkd_lightning.data.resident import fits
-from stkd_lightning.data.sampling import Sampler, checked, order_of
+from stkd_lightning.data.sampling import checked, order_of
 from stkd_lightning.tasks.base import Task
 from stkd_lightning.tasks.classification import Classification
 from stkd_lightning.tasks.types import Batch
 from stkd_lightning.utilities import validation
+from stkd_lightning.utilities.choices import Sampler
 from stkd_lightning.utilities.console import print_rank_zero
 from stkd_lightning.utilities.distributed import world
 from stkd_lightning.utilities.errors import InputError

@@ -2,8 +2,6 @@
 
 import hashlib
 import json
-import os
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +10,7 @@ from filelock import FileLock
 
 from stkd_lightning.data.arrays import FACTS, Arrays, RawData, RawSplit, files_of, open_arrays
 from stkd_lightning.utilities.errors import InputError
-from stkd_lightning.utilities.files import fsync
+from stkd_lightning.utilities.files import atomic_folder
 
 
 def prepare(folder: Path, read: Callable[[], RawData]) -> Arrays:
@@ -37,32 +35,27 @@ def prepare(folder: Path, read: Callable[[], RawData]) -> Arrays:
 
 
 def _write(folder: Path, raw: RawData) -> None:
-    partial = folder.with_name(f"{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
+    for name, split in raw.splits.items():
+        if not len(split.labels):
+            raise InputError(f"dataset {folder.name}: no image in its {name} split")
     try:
-        digest = hashlib.sha256()
-        moments = {name: _write_split(partial, name, split, digest) for name, split in raw.splits.items()}
-        mean, std = moments["train"]
-        facts = {**raw._asdict(), "splits": list(raw.splits), "mean": mean, "std": std, "digest": digest.hexdigest()}
-        (partial / FACTS).write_text(json.dumps(facts, indent=1))
-        for name in files_of(raw.splits):
-            fsync(partial / name)
-            (partial / name).chmod(0o444)  # nothing shortens it under a run that maps it
-        fsync(partial)
-        os.replace(partial, folder)
+        with atomic_folder(folder, locked=True) as partial:
+            digest = hashlib.sha256()
+            moments = {name: _write_split(partial, name, split, digest) for name, split in raw.splits.items()}
+            mean, std = moments["train"]
+            digits = digest.hexdigest()
+            facts = {**raw._asdict(), "splits": list(raw.splits), "mean": mean, "std": std, "digest": digits}
+            (partial / FACTS).write_text(json.dumps(facts, indent=1))
     except OSError as error:
-        if error.errno and not error.filename:  # as a full disk comes
+        if error.errno and not error.filename:  # a full disk names no file
             error.filename = str(folder)
         raise
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    for name in files_of(raw.splits):
+        (folder / name).chmod(0o444)  # no process can shorten it while a run maps it
 
 
 def _write_split(folder: Path, name: str, split: RawSplit, digest: "hashlib._Hash") -> tuple[list[float], list[float]]:
     """Write a split, add it to the digest, and return mean and standard deviation of its channels."""
-    if not len(split.labels):
-        raise InputError(f"dataset {folder.name}: no image in its {name} split")
     shape = (len(split.labels), *split.shape)
     counts = np.zeros((split.shape[0], 256), dtype=np.int64)
     at = 0

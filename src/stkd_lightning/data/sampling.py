@@ -5,13 +5,14 @@ Peng et al. 2019, Sec. 3, "Strategy for Mini-batch Sampler" (arXiv:1904.01802): 
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stkd_lightning.data.arrays import Arrays
 from stkd_lightning.utilities import validation
+from stkd_lightning.utilities.choices import SAMPLERS, Sampler
 from stkd_lightning.utilities.errors import InputError, unknown
 
 # From an epoch's generator to positions (batches, batch_size) among the N training samples, N // batch_size batches.
@@ -68,8 +69,6 @@ def _shares(random: np.random.Generator, members: NDArray[np.int64], share: int,
     return rounds[:, : each * share].reshape(-1, share)[:count]
 
 
-Sampler = Literal["shuffled", "class_uniform", "superclass_uniform"]
-SAMPLERS = ("shuffled", "class_uniform", "superclass_uniform")
 LEAST = 4  # samples of each group where the number of groups is ours to choose
 
 

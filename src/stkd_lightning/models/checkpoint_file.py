@@ -2,7 +2,6 @@
 
 import hashlib
 import io
-import os
 import pickle
 import re
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 import torch
 
 from stkd_lightning.utilities.errors import InputError, RunError
-from stkd_lightning.utilities.files import fsync
+from stkd_lightning.utilities.files import atomic_file
 
 # The end record of a zip archive closes with the length of a comment and the comment.
 MARK = b"sha256:"
@@ -46,17 +45,9 @@ def write_sealed(content: Any, path: Path, *, read_back: bool = False) -> None:
             ) from error
     raw = buffer.getbuffer()
     comment = MARK + hashlib.sha256(raw).hexdigest().encode()
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with partial.open("wb") as file:
-            file.write(raw[: -len(NO_COMMENT)])
-            file.write(len(comment).to_bytes(2, "little") + comment)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
-    fsync(path.parent)
+    with atomic_file(path) as partial, partial.open("wb") as file:
+        file.write(raw[: -len(NO_COMMENT)])
+        file.write(len(comment).to_bytes(2, "little") + comment)
 
 
 def intact(path: Path) -> bool | None:

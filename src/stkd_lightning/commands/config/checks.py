@@ -13,6 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 from stkd_lightning.commands.config.command_checks import check_export, check_predict, check_report
 from stkd_lightning.commands.config.compose import options
 from stkd_lightning.utilities import validation
+from stkd_lightning.utilities.choices import PRECISIONS, SAMPLERS
 from stkd_lightning.utilities.errors import InputError, reason, unknown
 from stkd_lightning.utilities.files import check_exists, check_writable, last_kept
 from stkd_lightning.utilities.paths import cache_root
@@ -51,9 +52,6 @@ RANGES: dict[str, dict[str, Check]] = {
     "trainer": {"max_epochs": partial(validation.whole, minimum=1)},
     "optimizer": {"lr": validation.positive},
 }
-
-SAMPLERS = ("shuffled", "class_uniform", "superclass_uniform")
-PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true", "64-true")
 
 
 def check(config: DictConfig) -> None:

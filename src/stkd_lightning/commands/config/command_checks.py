@@ -7,12 +7,12 @@ from typing import Any
 from omegaconf import DictConfig, ListConfig
 
 from stkd_lightning.utilities import validation
+from stkd_lightning.utilities.choices import DEVICES
 from stkd_lightning.utilities.errors import InputError, unknown
 from stkd_lightning.utilities.files import check_writable
 
 REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
 SUFFIXES = (".csv", ".json")
-DEVICES = ("auto", "cpu", "cuda", "mps")
 
 
 def check_export(config: DictConfig) -> None:
