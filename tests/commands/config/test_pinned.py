@@ -13,7 +13,7 @@ from stkd_lightning.commands import train
 from stkd_lightning.commands.training import replay
 from stkd_lightning.commands.training.pretrain import Recipe, plain
 from stkd_lightning.data.module import ArrayDataModule
-from stkd_lightning.reporting.run_options import shaping
+from stkd_lightning.reporting.run_options import result_options
 from stkd_lightning.tasks import Classification
 from stkd_lightning.teacher import FrozenTeacher
 from stkd_lightning.utilities.paths import cache_root, conf_dir, key_of
@@ -69,4 +69,4 @@ def test_keys_of_replay(overrides: list[str], key: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("overrides", "key"), [(QUICKSTART, "c8dcf80484f865ad"), (CIFAR100, "c9b2e4856c8a34a9")])
 def test_options_that_resume_and_reports_compare(overrides: list[str], key: str) -> None:
-    assert key_of(shaping(plain(settings(overrides)))) == key
+    assert key_of(result_options(plain(settings(overrides)))) == key
