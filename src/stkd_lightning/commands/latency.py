@@ -13,7 +13,7 @@ from stkd_lightning.inference.student_info import checked
 from stkd_lightning.inference.trust import check_trusted
 from stkd_lightning.models.build import build_network, without_start
 from stkd_lightning.reporting.latency import latencies
-from stkd_lightning.reporting.run import Latency, Network, Run, known
+from stkd_lightning.reporting.run import Latency, Network, Run, network_key
 from stkd_lightning.utilities.console import print_rank_zero
 from stkd_lightning.utilities.errors import reason
 
@@ -61,13 +61,13 @@ def _latencies(networks: dict[str, nn.Module], image: Tensor) -> dict[str, float
 
 
 def _networks(runs: Sequence[Run]) -> Iterator[tuple[Network, Any, dict[str, Any], Run]]:
-    """Yield each run's student and teacher: how it is known, its node, and what it was told of its input."""
+    """Yield each run's student and teacher: its key, its node, and the teacher's options for its input."""
     for run in runs:
-        yield known(run.summary.student), run.config.get("distilled") or run.config.get("student"), {}, run
+        yield network_key(run.summary.student), run.config.get("distilled") or run.config.get("student"), {}, run
         if run.summary.teacher:
             node = run.config.get("teacher", {})
             own = {name: node.get(name) for name in ("input_size", "mean", "std")}
-            yield known(run.summary.teacher), node.get("network"), own, run
+            yield network_key(run.summary.teacher), node.get("network"), own, run
 
 
 def _built(node: Any, own: dict[str, Any], run: Run, *, trust: bool) -> tuple[int, nn.Module]:

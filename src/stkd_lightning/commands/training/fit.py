@@ -14,7 +14,7 @@ from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig
 
 from stkd_lightning.callbacks import Checkpoints, Throughput
-from stkd_lightning.commands.training.rank_watchdog import together
+from stkd_lightning.commands.training.rank_watchdog import watch_ranks
 from stkd_lightning.distillation.module import DistillationModule
 from stkd_lightning.models.weights import read_checkpoint
 from stkd_lightning.utilities import signals
@@ -80,7 +80,7 @@ def fit_and_test(
     kept = next(c for c in callbacks if isinstance(c, Checkpoints))
     speed = next(c for c in callbacks if isinstance(c, Throughput))
     try:
-        with together(trainer):
+        with watch_ranks(trainer):
             with signals.deferred():
                 trainer.fit(module, data, ckpt_path=checkpoint)
             epoch = trainer.current_epoch - 1
@@ -123,7 +123,7 @@ def _named(metrics: Mapping[str, Any], prefix: str) -> Figures:
 
 
 def _test(module: DistillationModule, data: L.LightningDataModule, trainer: L.Trainer) -> Figures:
-    """Test without the loggers, which get both results together at the end."""
+    """Test without the loggers, which get both results at the end."""
     loggers: list[Logger] = trainer.loggers
     trainer.loggers = []
     try:

@@ -16,8 +16,14 @@ from omegaconf import DictConfig, OmegaConf
 
 from stkd_lightning.callbacks import Checkpoints, ProgressBar, Provenance, Seeding, Throughput
 from stkd_lightning.callbacks.checkpoint_folder import newest_whole
-from stkd_lightning.commands.training import precision as speed
 from stkd_lightning.commands.training.fit import Fitted, fit_and_test
+from stkd_lightning.commands.training.precision import (
+    count_steps,
+    device_type,
+    has_bfloat16,
+    resolve_compile,
+    resolve_precision,
+)
 from stkd_lightning.data.description import DataDescription
 from stkd_lightning.data.module import ArrayDataModule
 from stkd_lightning.distillation.module import DistillationModule
@@ -70,7 +76,7 @@ class Recipe:
             name: plain(getattr(self, name)) for name in ("network", "dataset", "optimizer", "scheduler", "trainer")
         }
         if nodes["trainer"]["precision"] == "auto":  # then what the hardware has decides
-            nodes["trainer"]["precision"] = ["auto", speed.has_bfloat16(speed.device_type(self.trainer))]
+            nodes["trainer"]["precision"] = ["auto", has_bfloat16(device_type(self.trainer))]
         nodes["trainer"] = {k: v for k, v in nodes["trainer"].items() if k not in INCIDENTAL}
         nodes["dataset"] = {
             k: v for k, v in nodes["dataset"].items() if k not in DATA_LOCATION_OPTIONS | LOADING_OPTIONS
@@ -144,12 +150,12 @@ def _wait(recipe: Recipe, data: ArrayDataModule, cache: Path) -> PretrainedNetwo
 def _train(recipe: Recipe, folder: Path) -> Fitted:
     data: ArrayDataModule = instantiate(recipe.dataset, seed=recipe.seed)
     network = build_network(recipe.network, data, seed=recipe.seed)
-    device = speed.device_type(recipe.trainer)
-    precision = speed.precision(recipe.trainer.precision, network, device)
-    steps = speed.length(recipe.trainer, len(data.train_dataloader()))
+    device = device_type(recipe.trainer)
+    precision = resolve_precision(recipe.trainer.precision, network, device)
+    steps = count_steps(recipe.trainer, len(data.train_dataloader()))
     images = steps * data.batch_size
     work = 3 * flops(network, data.image_size) * images
-    compile = speed.compiles(recipe.compile, device=device, flops=work, steps=steps)
+    compile = resolve_compile(recipe.compile, device=device, flops=work, steps=steps)
     module = DistillationModule(
         network,
         CrossEntropyLoss(),

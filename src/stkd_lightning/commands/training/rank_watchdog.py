@@ -20,7 +20,7 @@ POLL = 0.2  # seconds
 
 
 @contextmanager
-def together(trainer: L.Trainer) -> Iterator[None]:
+def watch_ranks(trainer: L.Trainer) -> Iterator[None]:
     """End this rank when another dies, also where it waits for it for ever; when this one fails, end those it started.
 
     Raises:

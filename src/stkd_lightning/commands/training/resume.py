@@ -16,7 +16,7 @@ from stkd_lightning.data.description import DataDescription
 from stkd_lightning.inference.provenance import StudentProvenance
 from stkd_lightning.inference.student_info import name_of
 from stkd_lightning.reporting.loggers.run_names import run_name, run_names, sweep_name
-from stkd_lightning.reporting.run_options import shaping
+from stkd_lightning.reporting.run_options import result_options
 from stkd_lightning.reporting.summary import RunSummary
 from stkd_lightning.utilities.errors import InputError, reason
 from stkd_lightning.utilities.redaction import redacted
@@ -120,7 +120,7 @@ def name_dashboards(settings: DictConfig, earlier: Earlier | None) -> DictConfig
 
 
 def _check_settings(before: dict[str, Any], now: dict[str, Any], checkpoint: Path) -> None:
-    old, new = shaping(before), shaping(now)
+    old, new = result_options(before), result_options(now)
     for name in sorted(old.keys() | new.keys()):
         if old.get(name) != new.get(name):
             was = f"{name}={old[name]}" if name in old else f"no {name}"

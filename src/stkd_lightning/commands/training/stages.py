@@ -11,10 +11,10 @@ from torch import nn
 
 from stkd_lightning.callbacks.checkpoint_folder import clear_run
 from stkd_lightning.commands.config.compose import with_values
-from stkd_lightning.commands.training import precision as speed
 from stkd_lightning.commands.training import teacher as teachers
 from stkd_lightning.commands.training.fit import Fitted
 from stkd_lightning.commands.training.loss_checks import check_classes, say_features, try_features
+from stkd_lightning.commands.training.precision import count_steps, device_type, resolve_compile, resolve_precision
 from stkd_lightning.commands.training.pretrain import (
     TRAINED,
     PretrainedNetwork,
@@ -96,7 +96,7 @@ def plan_run(settings: DictConfig, earlier: Earlier | None, ranks: int) -> RunPl
     student = build_network(settings.distilled or settings.student, data, seed=settings.seed)
 
     teaches = bool(getattr(loss, "needs_teacher", True))
-    steps = speed.length(settings.trainer, batches)
+    steps = count_steps(settings.trainer, batches)
     if teaches and settings.teacher.replay:
         bytes_needed(settings, data, steps, "16")  # the least that it can take, before a teacher is trained
     if teaches and settings.teacher.checkpoint is None:
@@ -124,13 +124,13 @@ def _decided(
     settings: DictConfig, data: ArrayDataModule, student: nn.Module, teacher: teachers.Teacher | None, steps: int
 ) -> DictConfig:
     """Return settings with precision and compilation in place of ``auto``."""
-    device = speed.device_type(settings.trainer)
-    precision = speed.precision(settings.trainer.precision, student, device)
+    device = device_type(settings.trainer)
+    precision = resolve_precision(settings.trainer.precision, student, device)
     work = 3 * flops(student, data.image_size)
     if teacher is not None:
         work += flops(teacher.network.network, data.image_size)
     work *= steps * settings.dataset.batch_size
-    compile = speed.compiles(settings.compile, device=device, flops=work, steps=steps)
+    compile = resolve_compile(settings.compile, device=device, flops=work, steps=steps)
     return with_values(settings, {"precision": precision, "trainer.precision": precision, "compile": compile})
 
 
