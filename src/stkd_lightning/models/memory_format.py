@@ -21,6 +21,20 @@ def images_channels_last(images: Tensor) -> Tensor:
     return images.contiguous(memory_format=torch.channels_last) if images.ndim == 4 else images
 
 
-def compiled(run: Run) -> Run:
-    """Compile for the one shape of a training batch; on CUDA into a graph that is launched at once."""
-    return torch.compile(run, dynamic=False, mode="reduce-overhead" if torch.cuda.is_available() else None)
+def compiled(run: Run, *, graphs: bool | None = None) -> Run:
+    """Compile a network for one shape of its input; on CUDA into a graph that is launched at once.
+
+    The compiler keeps its code by Python's code object, and its guards do not look at hooks. So each network gets a
+    code object of its own: networks share neither code nor the limit of recompilations.
+
+    Args:
+        run: images to logits and features.
+        graphs: launch CUDA graphs; ``None``: where there is CUDA.
+    """
+
+    def isolated(images: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        return run(images)
+
+    isolated.__code__ = isolated.__code__.replace()
+    graphs = torch.cuda.is_available() if graphs is None else graphs
+    return torch.compile(isolated, dynamic=False, mode="reduce-overhead" if graphs else None)
