@@ -1,4 +1,4 @@
-"""Channels-last storage, and code generated for one shape."""
+"""Channels-last memory format, and compilation for one shape."""
 
 from collections.abc import Callable
 
@@ -9,7 +9,7 @@ Run = Callable[[Tensor], tuple[Tensor, dict[str, Tensor]]]
 
 
 def channels_last(module: nn.Module) -> nn.Module:
-    """Store the weights of two-dimensional convolutions channels last, in place, and return the module."""
+    """Convert the weights of two-dimensional convolutions to channels last, in place, and return the module."""
     for tensor in (*module.parameters(), *module.buffers()):
         if tensor.ndim == 4:
             tensor.data = tensor.data.contiguous(memory_format=torch.channels_last)
@@ -17,7 +17,7 @@ def channels_last(module: nn.Module) -> nn.Module:
 
 
 def images_channels_last(images: Tensor) -> Tensor:
-    """Return images ``(B, C, H, W)`` channels last; inputs of other shapes as they are."""
+    """Convert images ``(B, C, H, W)`` to channels last; return inputs of other shapes unchanged."""
     return images.contiguous(memory_format=torch.channels_last) if images.ndim == 4 else images
 
 
