@@ -93,7 +93,7 @@ class ArrayDataModule(L.LightningDataModule):
 
     @property
     def task(self) -> Task:
-        """What networks predict of these data."""
+        """The task that the data are for."""
         return Classification()
 
     @abstractmethod

@@ -31,7 +31,7 @@ class Images(Protocol):
 
     @property
     def task(self) -> Task:
-        """What the network predicts of them."""
+        """The task of the network."""
 
     @property
     def mean(self) -> Sequence[float]:
