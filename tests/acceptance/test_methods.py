@@ -36,7 +36,7 @@ def test_a_comparison_ends_in_differences_to_kd(command: Command, tmp_path: Path
     assert sp["difference"]["mean"] == pytest.approx(sp["last"]["mean"] - kd["last"]["mean"])
 
 
-def test_a_student_that_reuses_the_classifier_is_measured_as_such(command: Command, tmp_path: Path) -> None:
+def test_student_with_a_reused_classifier_is_measured_as_such(command: Command, tmp_path: Path) -> None:
     done = command("train", "experiment=quickstart", "loss=simkd", *SHORT, "hydra.run.dir=run")
     assert done.returncode == 0, done.stderr
     expected = json.loads((tmp_path / "run" / "summary.json").read_text())["student"]["test"]["last"]["accuracy"]

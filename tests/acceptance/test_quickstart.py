@@ -117,7 +117,7 @@ def test_a_users_own_configuration(command: Command, tmp_path: Path) -> None:
     assert allowed.returncode == 0, allowed.stderr
 
 
-def test_a_network_with_an_input_of_its_own_is_measured_as_it_was_trained(command: Command, tmp_path: Path) -> None:
+def test_network_with_its_own_input_is_measured_as_trained(command: Command, tmp_path: Path) -> None:
     """A student that has its images resized, and a teacher trained with other constants than the data's."""
     done = command("train", *TINY, "loss=ce", "baseline=false", "student=torchvision", "student.name=squeezenet1_1",
                    "student.input_size=32", "hydra.run.dir=run")  # fmt: skip
@@ -174,7 +174,7 @@ def test_a_hostile_checkpoint_builds_nothing(command: Command, tmp_path: Path) -
     assert done.stderr.startswith("error: checkpoint 0.ckpt: wants to build numpy.save, which is not of this project")
 
 
-def test_settings_that_the_libraries_refuse_are_found_before_training(command: Command, tmp_path: Path) -> None:
+def test_settings_that_libraries_refuse_are_found_beforehand(command: Command, tmp_path: Path) -> None:
     for arguments, words in (
         (["trainer.precision=fp16"], "error: trainer: ValueError: Precision 'fp16' is invalid"),
         (["optimizer.momentum=-1"], "error: optimizer: ValueError: Invalid momentum"),

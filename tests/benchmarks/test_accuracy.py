@@ -30,7 +30,7 @@ rows:
 """
 
 
-def test_tables_of_the_project_are_right_and_the_readme_shows_them(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tables_of_the_project_are_right_and_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
     import accuracy
     import tabulated

@@ -153,7 +153,7 @@ class Signal(L.Callback):
             os.kill(os.getpid(), SIGTERM)
 
 
-def test_in_a_project_of_ones_own_a_signal_ends_the_training_well(tmp_path: Path) -> None:
+def test_signal_ends_a_training_without_the_command_line_well(tmp_path: Path) -> None:
     """Without the command line; the next training in the same process is not ended by it."""
     module, data = distillation(STKDLoss), DigitsDataModule()
     kept = Checkpoints(tmp_path, select=True)
@@ -195,7 +195,7 @@ def test_others_checkpoints_are_left_as_they_are(tmp_path: Path) -> None:
     assert loops["epoch_loop.batch_progress"]["current"]["ready"] == 4
 
 
-def test_the_selected_student_is_there_again_when_a_run_ended_before_it_was_written(tmp_path: Path) -> None:
+def test_selected_student_is_restored_if_it_was_not_written(tmp_path: Path) -> None:
     whole = fit(tmp_path / "whole")
     assert whole["best"][0] == 0
     with pytest.raises(signals.Interrupted):

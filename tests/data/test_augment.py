@@ -25,7 +25,7 @@ def crop_by_loops(image: torch.Tensor, top: int, left: int, padding: int, mirror
     return result
 
 
-def test_every_crop_is_one_of_a_padded_and_perhaps_mirrored_image() -> None:
+def test_crops_are_of_a_padded_and_perhaps_mirrored_image() -> None:
     images = torch.randint(1, 256, (20, 3, 8, 8), dtype=torch.uint8)
     cropped = augmented(images, torch.arange(20), padding=2, flip=True, seed=0, epoch=0)
     for image, result in zip(images, cropped, strict=True):

@@ -28,7 +28,7 @@ def problems(draw: st.DrawFn) -> dict[str, Any]:
 
 
 @given(problems(), st.integers(0, 2**32))
-def test_each_batch_has_as_many_distinct_samples_of_each_of_n_groups(problem: dict[str, Any], seed: int) -> None:
+def test_batch_has_equally_many_distinct_samples_of_n_groups(problem: dict[str, Any], seed: int) -> None:
     groups, batch_size, number = problem.values()
     order = uniform(np.random.default_rng(seed), **problem)
     assert order.shape == (len(groups) // batch_size, batch_size)

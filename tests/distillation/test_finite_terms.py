@@ -43,7 +43,7 @@ class Failing(Loss):
         return {**self.inner(student, teacher, target, context), "odd": odd}
 
 
-def test_it_ends_within_a_step_and_the_last_good_checkpoint_stays(tmp_path: Path) -> None:
+def test_run_ends_within_a_step_and_keeps_the_last_checkpoint(tmp_path: Path) -> None:
     torch.manual_seed(0)
     network = nn.Sequential(nn.Flatten(), nn.Linear(192, 10))
     module = DistillationModule(network, Failing(at=(1, 2)))

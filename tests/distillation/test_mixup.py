@@ -74,7 +74,7 @@ def test_k_ways_are_dirichlet_distributed() -> None:
     np.testing.assert_allclose(weights.var(0), 2 / (9 * 7), rtol=0.05)
 
 
-def test_probability_is_that_of_a_batch_and_fraction_that_of_its_samples() -> None:
+def test_probability_is_of_batches_and_fraction_of_samples() -> None:
     mixup = Mixup(1.0, probability=0.3, fraction=0.5, per_sample=True)
     shares = [(mixup.draw(10, generator(0, "test", i))[1][:, 0] < 1).mean() for i in range(2_000)]
     assert set(shares) == {0.0, 0.5}

@@ -323,7 +323,7 @@ assert "hydra" not in sys.modules
 
 
 @pytest.mark.parametrize("length", [{"max_steps": 12}, {"max_epochs": 3}, {"max_epochs": 9, "max_steps": 12}])
-def test_a_warm_up_is_a_share_of_the_run_however_its_length_is_given(length: dict[str, int], tmp_path: Path) -> None:
+def test_warm_up_is_a_share_of_the_run_of_any_length(length: dict[str, int], tmp_path: Path) -> None:
     """Twelve steps of four an epoch are three epochs, two thirds of which the warm-up takes."""
     factors: list[float] = []
 

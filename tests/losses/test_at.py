@@ -53,7 +53,7 @@ def test_hand_computed_case() -> None:
     assert float(attention_transfer(student, teacher)) == pytest.approx(1 / 4, rel=1e-12)
 
 
-def test_zero_where_student_is_teacher_with_its_channels_turned_and_each_sample_scaled() -> None:
+def test_zero_at_the_teacher_turned_and_each_sample_scaled() -> None:
     teacher = waves(3, 4, 2, 3)
     scales = torch.tensor([0.1, -2.0, 30.0]).view(3, 1, 1, 1)
     student = scales * torch.einsum("dc,bchw->bdhw", orthogonal(4), teacher)

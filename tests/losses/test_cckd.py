@@ -85,13 +85,13 @@ def test_hand_computed_case(kernel: str, expected: float) -> None:
 
 
 @both_kernels
-def test_zero_where_student_is_teacher_turned_and_each_sample_scaled(function: Function) -> None:
+def test_zero_at_the_teacher_turned_and_each_sample_scaled(function: Function) -> None:
     teacher = waves(4, 5)
     scales = torch.tensor([[0.1], [1.0], [2.0], [30.0]])
     assert float(function(scales * teacher @ orthogonal(5), teacher)) == pytest.approx(0, abs=1e-15)
 
 
-def test_the_order_of_the_batch_does_not_matter_unlike_to_differences_of_neighbours() -> None:
+def test_order_matters_to_differences_of_neighbours_only() -> None:
     student, teacher = waves(6, 3), waves(6, 3, phase=1.0)
     check_order(correlation_congruence, student, teacher)
     order = torch.tensor([0, 2, 4, 1, 3, 5])

@@ -62,14 +62,14 @@ def test_of_more_stages_in_the_student_the_deepest_are_compared() -> None:
     assert loss.features == Features(("blocks.2", "blocks.4", "blocks.6"), STAGES)
 
 
-def test_layers_that_are_named_are_known_before_the_loss_is_prepared() -> None:
+def test_named_layers_are_known_before_the_loss_is_prepared() -> None:
     loss = Built(student_layers="layer1", teacher_layers=["layer2.0"])
     assert loss.features == Features(("layer1",), ("layer2.0",))
     loss.prepare(*probes())
     assert loss.features == Features(("layer1",), ("layer2.0",))
 
 
-def test_where_one_network_is_named_the_other_is_read_at_its_deepest() -> None:
+def test_unnamed_network_is_read_at_its_deepest_layer() -> None:
     loss = ATLoss(teacher_layers=("layer1", "layer2"))
     loss.prepare(*probes())
     assert loss.features == Features(("layer2", "layer3"), ("layer1", "layer2"))
@@ -118,7 +118,7 @@ def test_what_is_no_map_is_refused_where_maps_are_read(loss: type[FeatureLoss]) 
         loss(student_layers="layer1", teacher_layers="fc").prepare(*probes())
 
 
-def test_what_is_no_map_is_refused_also_in_a_network_without_stages() -> None:
+def test_vectors_are_refused_in_a_network_without_stages() -> None:
     flat = NetworkInspector(nn.Sequential(nn.Flatten(), nn.Linear(192, 10)), torch.zeros(1, 3, 8, 8))
     with pytest.raises(InputError, match=r"but '1' of Sequential gives \(B, 10\)"):
         ATLoss(student_layers="1", teacher_layers="1").prepare(flat, flat)

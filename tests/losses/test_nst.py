@@ -56,7 +56,7 @@ def test_hand_computed_case() -> None:
     assert float(neuron_selectivity(student, teacher)) == pytest.approx(1 / 4, rel=1e-12)
 
 
-def test_zero_where_student_is_teacher_in_another_order_with_each_channel_scaled() -> None:
+def test_zero_at_the_teacher_reordered_and_each_channel_scaled() -> None:
     teacher = waves(2, 3, 2, 2)
     scales = torch.tensor([0.1, -2.0, 30.0]).view(1, 3, 1, 1)
     student = (scales * teacher)[:, [2, 0, 1]]

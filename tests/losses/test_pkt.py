@@ -62,7 +62,7 @@ def test_opposite_samples_of_the_teacher_add_nothing() -> None:
     assert float(probabilistic_transfer(student, teacher)) == pytest.approx(math.log(2) / 2, rel=1e-12)
 
 
-def test_zero_where_student_is_teacher_turned_and_each_sample_scaled() -> None:
+def test_zero_at_the_teacher_turned_and_each_sample_scaled() -> None:
     teacher = waves(4, 5)
     scales = torch.tensor([[0.1], [1.0], [2.0], [30.0]])
     assert float(probabilistic_transfer(scales * teacher @ orthogonal(5), teacher)) == pytest.approx(0, abs=1e-15)

@@ -66,7 +66,7 @@ def test_hand_computed_case() -> None:
 
 @settings(max_examples=25, deadline=None)
 @given(st.floats(-10, 10), st.integers(1, 9))
-def test_of_maps_that_differ_by_a_constant_every_level_sees_its_square(constant: float, side: int) -> None:
+def test_every_level_sees_the_square_of_a_constant_difference(constant: float, side: int) -> None:
     teacher = waves(2, 2, side, side)
     assert float(hierarchical_context(teacher + constant, teacher)) == pytest.approx(constant**2, rel=1e-9, abs=1e-12)
 
@@ -114,7 +114,7 @@ def test_stages_of_any_resolution_and_number(student: str, teacher: str, stages:
     assert all_learn(loss)
 
 
-def test_of_networks_with_more_and_fewer_stages_the_deepest_are_compared() -> None:
+def test_deepest_stages_of_networks_of_any_depth_are_compared() -> None:
     loss = ReviewKDLoss()
     prepared(loss, "resnet8", "ResNet50")
     assert loss.features.teacher == ("layer2", "layer3", "layer4", "avgpool")

@@ -64,7 +64,7 @@ def test_a_truncated_file_is_refused(share: float, written: bytes, tmp_path: Pat
         read_checkpoint(path)
 
 
-def test_the_newest_whole_one_is_found_and_damaged_ones_are_set_aside(
+def test_newest_whole_checkpoint_is_found_beside_damaged_ones(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = tmp_path / "checkpoints"

@@ -220,7 +220,7 @@ def test_a_probe_leaves_no_trace(size: int) -> None:
 
 
 @pytest.mark.parametrize("make", [lambda: create_model("resnet8", num_classes=5), classifier], ids=["zoo", "other"])
-def test_the_layers_behind_an_adapted_input_are_the_inner_networks(make: type[nn.Module]) -> None:
+def test_layers_behind_an_adapted_input_are_the_inner_network(make: type[nn.Module]) -> None:
     inner = make()
     adapted = AdaptedInput(inner, InputSpec(size=16, mean=(0.5, 0.5, 0.5)), (0.4, 0.4, 0.4), (0.2, 0.2, 0.2))
     probe = NetworkInspector(adapted, IMAGE)

@@ -34,7 +34,7 @@ def test_what_pictures_there_are(runs: list[Run]) -> None:
         assert picture.caption.endswith(".")
 
 
-def test_pictures_take_their_ink_from_the_page_and_are_equal_for_equal_runs(runs: list[Run]) -> None:
+def test_pictures_use_the_page_ink_and_equal_runs_draw_alike(runs: list[Run]) -> None:
     one, again = ([svg(p.figure) for p in pictures(settings(runs))] for _ in range(2))
     assert one == again
     for text in one:
@@ -44,7 +44,7 @@ def test_pictures_take_their_ink_from_the_page_and_are_equal_for_equal_runs(runs
         ElementTree.fromstring(text)
 
 
-def test_a_grid_of_two_numbers_is_a_heat_map_and_others_a_panel_each() -> None:
+def test_sweep_of_two_numbers_is_a_heat_map_others_are_panels() -> None:
     grid = [run("stkd", 0, 0.5, validation=0.5 + a / 10, loss__alpha=a, loss__temperature=t) for a in (0.1, 0.9)
             for t in (1, 2, 4)]  # fmt: skip
     (heat_map,) = (p for p in pictures(settings(grid)) if p.name == "sweep_stkd")
@@ -151,7 +151,7 @@ def test_settings_of_different_teachers_or_choices_are_apart() -> None:
     ]
 
 
-def test_a_method_that_trains_another_network_is_compared_as_well() -> None:
+def test_method_with_another_network_is_compared_as_well() -> None:
     plain, other = run("kd", 0, 0.5), run("simkd", 0, 0.6)
     plain.config["distilled"] = None
     other.config["distilled"] = {"_target_": "stkd_lightning.models.reuse_classifier"}
@@ -189,7 +189,7 @@ def test_the_page_is_one_file_and_escapes_what_it_is_told(runs: list[Run]) -> No
     assert "&lt;script&gt;" not in report_markdown(make_report(runs, "kd", {}))
 
 
-def test_runs_are_found_at_any_depth_and_in_the_order_of_their_numbers(runs: list[Run], tmp_path: Path) -> None:
+def test_runs_are_found_at_any_depth_in_order_of_their_numbers(runs: list[Run], tmp_path: Path) -> None:
     for name in ("10", "9", "inner/2"):
         written(run("kd", 0, 0.5), tmp_path / name)
     (tmp_path / "begun" / "checkpoints").mkdir(parents=True)

@@ -170,7 +170,7 @@ def compiler(tmp_path: object, monkeypatch: pytest.MonkeyPatch) -> Iterator[None
 
 
 @pytest.mark.usefixtures("compiler")
-def test_a_compiled_teacher_is_constant_and_a_compiled_student_is_not(images: Tensor) -> None:
+def test_compiled_teacher_is_constant_and_the_student_is_not(images: Tensor) -> None:
     """The trap of freezing: set too widely, it bakes in the student too."""
     network, student = trained(create_model("resnet8", num_classes=7)), trained(create_model("resnet8", num_classes=7))
     teacher = FrozenTeacher(network, ["layer3"])

@@ -26,7 +26,7 @@ def test_it_is_written_now_and_then(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert len((tmp_path / "metrics.csv").read_text().splitlines()) == 3
 
 
-def test_a_run_that_goes_on_leaves_the_file_of_one_that_was_whole(tmp_path: Path) -> None:
+def test_resumed_run_leaves_the_file_of_an_uninterrupted_one(tmp_path: Path) -> None:
     rows = [{"a": 0.1 * i} if i % 3 else {"b": 1 / (i + 1), "epoch": i} for i in range(10)]
     for folder, cut in (("whole", 0), ("parts", 4)):
         metrics = MetricsFile(tmp_path / folder)
