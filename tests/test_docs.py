@@ -1,7 +1,9 @@
-"""The examples of the docstrings run; the pages are whole: public names, links, and nothing fetched from elsewhere."""
+"""Examples in docstrings run; the built pages have all public names, valid links, a search, and fetch nothing."""
 
+import ast
 import doctest
 import importlib
+import json
 import pkgutil
 import re
 import shutil
@@ -11,7 +13,9 @@ from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urldefrag
 
+import nbformat
 import pytest
+from playwright.sync_api import Error, sync_playwright
 
 import stkd_lightning
 
@@ -25,6 +29,10 @@ def source(module: str) -> str:
     return (path / "__init__.py" if path.is_dir() else path.with_suffix(".py")).read_text()
 
 
+PUBLIC = {
+    f"stkd_lightning{part}": set(importlib.import_module(f"stkd_lightning{part}").__all__)
+    for part in ("", ".losses", ".models", ".data", ".teacher", ".callbacks", ".tasks")
+} | {"stkd_lightning.schedules": {"Cosine", "MultiStep"}, "stkd_lightning.reporting.statistics": {"Spread"}}
 WITH_EXAMPLES = [module for module in MODULES if ">>>" in source(module)]
 SHOWN = {  # what somebody meets first has an example
     "data.datasets.digits.DigitsDataModule", "losses.cross_entropy.mixed_cross_entropy", "losses.kd.KDLoss",
@@ -147,9 +155,77 @@ def test_the_start_page_is_the_readme(pages: Path, parsed: dict[str, Html]) -> N
         assert re.search(rf"<h[2-6][^>]*>{re.escape(heading)}</h", text), heading
     assert "docs/stkd.svg" in parsed["index.html"].fetched
     assert len(re.findall("<table>", text)) >= 3
-    for name in ("CONTRIBUTING.html", "CHANGELOG.html", "notebooks/02_virtual_samples.html", "stkd_lightning.html"):
-        assert name in parsed["index.html"].links
     assert "data:image/png;base64," in (pages / "notebooks" / "02_virtual_samples.html").read_text()
+
+
+def test_every_page_is_in_the_navigation_of_every_page(pages: Path, parsed: dict[str, Html]) -> None:
+    texts = [path.relative_to(ROOT).with_suffix(".html").as_posix() for path in (ROOT / "docs").glob("*.md")]
+    texts += [f"notebooks/{path.stem}.html" for path in (ROOT / "notebooks").glob("*.ipynb")]
+    expected = {"index.html", "CONTRIBUTING.html", "CHANGELOG.html", "stkd_lightning.html", *texts}
+    assert len(expected) >= 22
+    for name, page in parsed.items():
+        targets = {(pages / name).parent.joinpath(urldefrag(unquote(link))[0]).resolve() for link in page.links}
+        assert {(pages / target).resolve() for target in expected} <= targets, name
+
+
+def search_entries(pages: Path) -> list[dict[str, str]]:
+    """Return what the search box finds; with Node.js the index is built before it is written."""
+    script = (pages / "search.js").read_text()
+    index, _ = json.JSONDecoder().raw_decode(script, re.search(r"const docs = ", script).end())
+    return index if isinstance(index, list) else list(index["documentStore"]["docs"].values())
+
+
+def test_search_covers_pages_and_modules(pages: Path, parsed: dict[str, Html]) -> None:
+    entries = search_entries(pages)
+    for entry in entries:
+        address = entry["modulename"].replace(".", "/") + ".html"
+        assert address in parsed
+        assert entry.get("qualname", "") in parsed[address].anchors
+    modules = {entry["modulename"] for entry in entries}
+    assert {name.removesuffix(".html") for name in parsed} <= {name.replace(".", "/") for name in modules}
+    (found,) = [entry for entry in entries if entry["modulename"] == "docs/security" and "unpickler" in entry["doc"]]
+    assert found["qualname"] == "untrusted-files"
+
+
+def test_search_in_a_browser(pages: Path) -> None:
+    system = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    with sync_playwright() as playwright:
+        try:
+            browser = playwright.chromium.launch(executable_path=system, args=["--no-sandbox"])
+        except Error:
+            pytest.skip("no Chromium is here: the search box was not tried")
+        page = browser.new_page(viewport={"width": 390, "height": 800})
+        page.route("http*://**", lambda route: pytest.fail(f"{route.request.url} is fetched"))
+        for start in ("docs/methods.html", "stkd_lightning/losses.html"):
+            page.goto((pages / start).as_uri())
+            assert page.evaluate("document.documentElement.scrollWidth") <= 390
+            page.click("#navtoggle")
+            page.fill("input[type=search]", "unpickler")
+            page.locator(".search-result > a").first.click()
+            assert page.url == (pages / "docs" / "security.html").as_uri() + "#untrusted-files"
+        browser.close()
+
+
+def imports(code: str) -> list[tuple[str, str]]:
+    """Return what code imports from the package, as modules and names."""
+    lines = [line for line in code.splitlines() if not line.startswith(("%", "!"))]
+    nodes = [node for node in ast.walk(ast.parse("\n".join(lines))) if isinstance(node, ast.ImportFrom)]
+    return [(n.module or "", alias.name) for n in nodes if "stkd_lightning" in (n.module or "") for alias in n.names]
+
+
+def test_texts_import_public_names() -> None:
+    codes = [cell.source for path in sorted((ROOT / "notebooks").glob("*.ipynb"))
+             for cell in nbformat.read(path, 4).cells if cell.cell_type == "code"]  # fmt: skip
+    for path in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")):
+        codes += re.findall(r"```python\n(.*?)```", path.read_text(), re.DOTALL)
+    found = {pair for code in codes for pair in imports(code)}
+    assert len(found) >= 20
+    added = ("stkd_lightning.losses.logits",)  # the example of CONTRIBUTING
+    for module, name in found:
+        if module in added:
+            continue
+        assert module in PUBLIC, f"{module} is imported"
+        assert name in PUBLIC[module], f"{module}.{name} is imported"
 
 
 def test_a_broken_link_fails_the_build(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from stkd_lightning.commands.config.checks import check, check_fresh, output_folders
-from stkd_lightning.commands.config.compose import composed, composing, jobs
+from stkd_lightning.commands.config.compose import composed, composing, hide_shared_files, jobs
 from stkd_lightning.commands.config.hydra_callbacks import FOLDERS, hide_in_logs, outcome
 from stkd_lightning.utilities import signals
 from stkd_lightning.utilities.errors import InputError, RunError
@@ -45,6 +45,7 @@ def command(config_name: str, job: str) -> None:
     made: list[Path] = []
     resumes = config_name == "train"  # the others are done in one go
     hide_in_logs()
+    hide_shared_files()
     try:
         signals.listen()
         arguments = get_args_parser().parse_args()

@@ -1,6 +1,7 @@
 """A mistake gets one line, exit code 2, no run folder, and no wait for torch where the configuration shows it."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -85,6 +86,7 @@ def test_help_shows_choices_and_commands(command: Command) -> None:
     assert done.returncode == 0
     assert "resnet8x4" in done.stdout
     assert "python -m stkd_lightning.train experiment=quickstart" in done.stdout
+    assert not re.search(r"[ /]_", done.stdout.partition("== Choices")[2].partition("==")[2].partition("==")[0])
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["--cfg", "job"]])

@@ -82,6 +82,16 @@ def with_values(config: DictConfig, values: Mapping[str, Any]) -> DictConfig:
     return changed
 
 
+def hide_shared_files() -> None:
+    """Leave names that begin with ``_`` out of the choices in Hydra's ``--help`` and ``glob(*)``."""
+    listed = ConfigLoaderImpl.get_group_options
+
+    def visible(*arguments: Any, **options: Any) -> list[str]:
+        return [name for name in listed(*arguments, **options) if not name.startswith("_")]
+
+    ConfigLoaderImpl.get_group_options = visible  # type: ignore[method-assign]
+
+
 def _missing(error: MissingConfigException) -> InputError:
     """Name a choice of a group that is not there."""
     path = error.missing_cfg_file or ""

@@ -27,8 +27,8 @@ class DigitsDataModule(ArrayDataModule):
         >>> data = DigitsDataModule(batch_size=64)
         >>> data.num_classes, data.image_size, len(data.train_dataloader())
         (10, 8, 18)
-        >>> images, labels, indices = next(iter(data.train_dataloader()))
-        >>> images.shape, labels.shape
+        >>> batch = next(iter(data.train_dataloader()))
+        >>> batch.images.shape, batch.labels.shape
         (torch.Size([64, 3, 8, 8]), torch.Size([64]))
     """
 
