@@ -34,7 +34,7 @@ PUBLIC = {
     for part in ("", ".losses", ".models", ".data", ".teacher", ".callbacks", ".tasks")
 } | {"stkd_lightning.schedules": {"Cosine", "MultiStep"}, "stkd_lightning.reporting.statistics": {"Spread"}}
 WITH_EXAMPLES = [module for module in MODULES if ">>>" in source(module)]
-SHOWN = {  # what somebody meets first has an example
+SHOWN = {  # names that a user meets first must have an example
     "data.datasets.digits.DigitsDataModule", "losses.cross_entropy.mixed_cross_entropy", "losses.kd.KDLoss",
     "losses.kd.softened_kl", "losses.sp.similarity_preserving", "losses.stkd.STKDLoss",
     "losses.stkd.similarity_transfer", "losses.weighted_sum.WeightedSum", "distillation.mixup.Mixup",
@@ -47,7 +47,7 @@ SHOWN = {  # what somebody meets first has an example
 
 @pytest.mark.parametrize("module", WITH_EXAMPLES)
 def test_examples_run_as_they_stand(module: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each by itself, without the module's own imports."""
+    """Run each example alone, without the imports of its module."""
     monkeypatch.chdir(tmp_path)
     examples = doctest.DocTestFinder(exclude_empty=True).find(importlib.import_module(module), globs={})
     found = {test.name.removeprefix("stkd_lightning.") for test in examples if test.examples}
@@ -59,12 +59,12 @@ def test_examples_run_as_they_stand(module: str, tmp_path: Path, monkeypatch: py
     assert not runner.failures, "".join(said)
 
 
-def test_what_has_an_example() -> None:
+def test_examples_exist_for_first_names() -> None:
     assert {f"stkd_lightning.{name.rpartition('.')[0]}" for name in SHOWN} <= set(WITH_EXAMPLES)
 
 
 class Html(HTMLParser):
-    """What a page refers to, what it fetches, and its anchors."""
+    """Links, fetched files and anchors of a page."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -113,7 +113,7 @@ def test_every_public_name_has_an_entry(parsed: dict[str, Html]) -> None:
     assert public >= 5
 
 
-def test_the_sections_of_docstrings_are_rendered(pages: Path) -> None:
+def test_docstring_sections_are_rendered(pages: Path) -> None:
     losses = (pages / "stkd_lightning" / "losses.html").read_text()
     start = losses.index('<section id="similarity_transfer">')
     entry = losses[start : losses.index("</section>", start)]
@@ -122,12 +122,12 @@ def test_the_sections_of_docstrings_are_rendered(pages: Path) -> None:
     assert '<span class="gp">&gt;&gt;&gt; </span>' in entry
     assert "<strong>temperature:</strong>" in entry
     assert ">Attributes:</h6>" in (pages / "stkd_lightning.html").read_text()
-    for name in ("Args:", "Raises:\n", "Returns:\n"):  # a section that is not read as one stays as it is written
+    for name in ("Args:", "Raises:\n", "Returns:\n"):  # a section that the parser misses keeps its source
         assert not any(f"<p>{name}" in path.read_text() for path in pages.rglob("*.html"))
 
 
 def test_links_and_pictures(pages: Path, parsed: dict[str, Html]) -> None:
-    """Each leads to a file and an anchor that are there, or to another site; each page leads to the start page."""
+    """Every link leads to an existing file and anchor or to another site; every page links the start page."""
     for name, page in parsed.items():
         starts = False
         for reference in page.links + page.fetched:
