@@ -1,6 +1,6 @@
 """Similarity-based knowledge distillation in PyTorch Lightning.
 
-Names are loaded when they are first used: the command line must not wait for torch.
+Names are imported at their first use, so that the commands start without waiting for torch.
 """
 
 from importlib import import_module
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from stkd_lightning.tasks.types import Batch, MixedTarget, ModelOutput, StepContext
     from stkd_lightning.utilities.errors import InputError, RunError
 
-PLACES = {
+MODULES = {
     "Batch": "stkd_lightning.tasks.types",
     "DistillationModule": "stkd_lightning.distillation.module",
     "InputError": "stkd_lightning.utilities.errors",
@@ -38,6 +38,6 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name not in PLACES:
+    if name not in MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(PLACES[name]), name)
+    return getattr(import_module(MODULES[name]), name)

@@ -77,7 +77,7 @@ MISTAKES = [
     (["images=nowhere"], "images=nowhere: no such file or folder"),
     (["images=[photos,nowhere]"], "images=nowhere: no such file or folder"),
     (["images=3"], "images=3: must be the name of a file or folder"),
-    (["images=empty"], "images=empty: holds no image"),
+    (["images=empty"], "images=empty: contains no image"),
     (["images=photos", "top=0"], "top=0: must be a whole number of at least 1"),
     (["images=photos", "output=out.txt"], "output=out.txt: must be a file that ends in .csv or .json"),
     (["images=photos", "output=run.csv/out.csv"], "cannot be made"),

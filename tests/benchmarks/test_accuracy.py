@@ -112,7 +112,7 @@ def test_a_table_is_taken_up_where_it_was_killed(tmp_path: Path) -> None:
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     assert "table T: 6 runs, 4 to do" in done.stdout
-    assert "student: goes on from" in log.read_text()
+    assert "student: resumed from" in log.read_text()
     assert {name: (results / name).stat().st_mtime_ns for name in times} == times
     readme = (tmp_path / "README.md").read_text()
     page = (tmp_path / "docs" / "results.md").read_text()
