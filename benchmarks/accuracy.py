@@ -1,12 +1,12 @@
-"""Accuracy of methods, data sets and settings, a table of runs at a time.
+"""Make tables of accuracies: methods, data sets and settings.
 
     python benchmarks/accuracy.py table=A                 # run what is missing; resumes after an interruption
     python benchmarks/accuracy.py table=B parts=resnet56_resnet20 rows=KD,STKD seeds=0,1
-    python benchmarks/accuracy.py show=true               # only write existing results into the README
+    python benchmarks/accuracy.py show=true               # only write the tables into README.md and docs/
 
 benchmarks/tables/ defines the tables. Each run is the train command of a user: students are selected on validation
-images, and test images are used once. A finished run writes a file to benchmarks/results/accuracy/; the README's tables
-are generated from these files. Results of another table with the same settings are reused. The data are in
+images, and test images are used once. A finished run writes a file to benchmarks/results/accuracy/; the tables are
+generated from these files. Results of another table with the same settings are reused. The data are in
 ``$STKD_DATA`` or ``data``; checkpoints stay in ``outputs/accuracy``.
 """
 
@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import documents
 import tabulated
 from omegaconf import DictConfig, OmegaConf
 from tabulated import RESULTS, Record, Table, read_table, record_file
@@ -32,6 +33,11 @@ from stkd_lightning.utilities.paths import key_of
 OPTIONS = {"table": "A", "parts": "", "rows": "", "seeds": "", "work": "outputs/accuracy", "show": False}
 # Entries of a run's summary that are kept, beside its options.
 KEPT = ("seed", "student", "teacher", "seconds", "images_per_second", "versions", "hardware")
+
+
+def block(name: str) -> str:
+    """Return the table of this name for the documents."""
+    return tabulated.markdown(read_table(name))
 
 
 @dataclass(frozen=True)
@@ -137,7 +143,7 @@ def asked() -> tuple[DictConfig, Table, list[Job]]:
 
 
 def fill(table: Table, every: list[Job], work: Path) -> None:
-    """Run the missing runs of a table, and update the README, also after an interruption."""
+    """Run the missing runs of a table, and write the documents' tables, also after an interruption."""
     work.mkdir(parents=True, exist_ok=True)
     left = [job for job in every if not job.done]
     print(f"table {table.name}: {len(every)} runs, {len(left)} to do; results in {RESULTS}", flush=True)
@@ -149,18 +155,18 @@ def fill(table: Table, every: list[Job], work: Path) -> None:
             else:
                 run(job, work)
     finally:
-        tabulated.write_readme()
+        documents.write("accuracy")
     print(tabulated.markdown(table))
 
 
 def main() -> None:
-    """Run the missing runs of a table, and update the README."""
+    """Run the missing runs of a table, and write the tables of the documents."""
     for one in (signal.SIGTERM, signal.SIGINT):
         signal.signal(one, lambda number, _: sys.exit(128 + number))
     try:
         options, table, every = asked()
         if options.show:
-            tabulated.write_readme()
+            documents.write("accuracy")
         else:
             fill(table, every, Path(options.work).absolute())
     except InputError as mistake:

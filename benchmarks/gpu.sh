@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Everything that one NVIDIA GPU has to show: the throughput tables, then a whole run of the literature's pair.
+# All measurements for one NVIDIA GPU: the throughput tables, then a full run of the literature's pair.
 #   bash benchmarks/gpu.sh [results folder]      (STKD_DATA names the folder that holds cifar-100-python/)
-# Needs torch, lightning, torchmetrics, torchvision, and our small packages; those that lie in wheels/ are installed from
-# there. Nothing is downloaded. About 25 minutes on one H200.
+# Needs torch, lightning, torchmetrics, torchvision and our small packages; those in wheels/ are installed from there.
+# Nothing is downloaded. Takes about 25 minutes on one H200.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 out=$(realpath -m "${1:-benchmarks/results}")
@@ -22,7 +22,7 @@ done
 python benchmarks/framework.py --output "$out/framework_cuda.json"
 python benchmarks/methods.py --output "$out/methods_cuda.json"
 
-# The teacher first, by itself, so that the student's 240 epochs are what is timed.
+# Train the teacher separately, so that only the student's 240 epochs are timed.
 common=(dataset=cifar100 "dataset.data_dir=$data" trainer=gpu logger=csv "dataset.validation_fraction=${VALIDATION:-0.1}")
 python -m stkd_lightning.train "${common[@]}" student=resnet32x4 loss=ce "trainer.max_epochs=${EPOCHS:-240}" \
   hydra.run.dir="$out/teacher"

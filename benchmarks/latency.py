@@ -66,6 +66,11 @@ def of_pair(pair: tuple[str, str], batches: list[int], rounds: int, device: torc
     return results
 
 
+def block(name: str) -> str:
+    """Return the table of these results for the documents."""
+    return table(json.loads((RESULTS / f"latency_{name}.json").read_text())["pairs"])
+
+
 def table(pairs: dict[str, dict[str, Any]]) -> str:
     """Lay out the results as Markdown: milliseconds of the teacher, of the student, and their ratio."""
     batches = list(next(iter(next(iter(pairs.values())).values())))

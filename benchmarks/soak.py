@@ -31,6 +31,7 @@ RUN = ["experiment=quickstart", "teacher=resnet14", "teacher.max_epochs=4", "tea
        "trainer.max_epochs=8", "checkpoint_minutes=0.01", "logger=csv", "callbacks=ema"]  # fmt: skip
 PATHS = {"resident": ["dataset.resident=true"], "workers": ["dataset.resident=false", "dataset.workers=1"]}
 PHASES = {"teacher": "teacher: training", "baseline": "baseline: training", "student": "student: training"}
+RESULTS = Path(__file__).parent / "results"
 LONGEST = 300.0  # time limit of a run in seconds
 
 
@@ -121,6 +122,12 @@ def compared(one: Path, other: Path) -> list[str]:
     return differences + sorted(litter)
 
 
+def block(name: str) -> str:
+    """Return the table of these results for the documents."""
+    trials = json.loads((RESULTS / f"soak_{name}.json").read_text())["trials"]
+    return table([Trial(**trial) for trial in trials])
+
+
 def table(trials: list[Trial]) -> str:
     """Return the counts as a Markdown table."""
     lines = ["| data path | signal | runs | hit | in teacher | baseline | student | identical |"]
@@ -142,7 +149,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, help="run for this time, instead of --each")
     parser.add_argument("--jobs", type=int, default=1, help="number of parallel runs")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results" / "soak_cpu.json")
+    parser.add_argument("--output", type=Path, default=RESULTS / "soak_cpu.json")
     arguments = parser.parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // arguments.jobs)))
     end = time.monotonic() + 60 * (arguments.minutes or 0)

@@ -1,4 +1,4 @@
-"""Tables of accuracies as Markdown, made of the files that runs left, and never typed."""
+"""Tables of accuracies as Markdown, generated from the result files of runs."""
 
 import json
 import re
@@ -14,28 +14,27 @@ from stkd_lightning.reporting.comparison import Row, compare
 from stkd_lightning.reporting.run import Run
 from stkd_lightning.reporting.summary import RunSummary
 from stkd_lightning.utilities.errors import unknown
-from stkd_lightning.utilities.files import write_text
 
 FOLDER = Path(__file__).parent
 RESULTS = FOLDER / "results" / "accuracy"
-README = FOLDER.parent / "README.md"
 Record = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Table:
-    """What is run, and laid side by side.
+    """Runs that are compared.
 
     Attributes:
-        name: of its file.
-        title: for people.
-        reference: the row that others are compared with; ``None``: none.
-        seeds: of each row.
+        name: name of the table's file.
+        title: title for people.
+        reference: row that the others are compared with; ``None``: no comparison.
+        seeds: seeds of each row.
         settings: options of all runs.
-        parts: data sets or pairs of networks: ``words``, ``settings`` and perhaps ``published`` figures in percent.
-        rows: options by the row's name, which has no comma; those of ``grid`` stand first.
-        grid: two options and their values, all combinations of which are rows.
-        validation_only: test figures are not even kept.
+        parts: data sets or pairs of networks, each with ``words``, ``settings`` and optionally ``published``
+            accuracies in percent.
+        rows: options by row name, which has no comma; the rows of ``grid`` come first.
+        grid: two options with their values; every combination is a row.
+        validation_only: test accuracies are not kept.
     """
 
     name: str
@@ -53,7 +52,7 @@ def read_table(name: str) -> Table:
     """Read a table's definition.
 
     Raises:
-        InputError: there is none of that name.
+        InputError: an unknown name.
     """
     path = FOLDER / "tables" / f"{name}.yaml"
     if not path.is_file():
@@ -66,48 +65,48 @@ def read_table(name: str) -> Table:
 
 
 def _crossed(grid: dict[str, list[float]]) -> dict[str, list[str]]:
-    """Return a grid's rows: each combination of its values, by name."""
+    """Return the rows of a grid by name, one for each combination of values."""
     options = [[f"{option}={value}" for value in values] for option, values in grid.items()]
     return {" ".join(row): list(row) for row in product(*options)} if grid else {}
 
 
 def record_file(table: Table, part: str, row: str, seed: int) -> Path:
-    """Return where the figures of a run are kept."""
+    """Return the result file of a run."""
     slug = re.sub(r"[^a-z0-9.=]+", "_", row.lower()).strip("_")
     return RESULTS / table.name / part / f"{slug}-{seed}.json"
 
 
 def settings(table: Table, part: str, row: str, seed: int) -> list[str]:
-    """Return the options that a run is started with, beside where things lie."""
+    """Return the options of a run, without its paths."""
     return [*table.settings, *table.parts[part]["settings"], *table.rows[row], f"seed={seed}"]
 
 
 def record(table: Table, part: str, row: str, seed: int) -> Record | None:
-    """Read the figures of a run, if they are there and of the table's settings as they are now."""
+    """Read a run's result file; return ``None`` if it is missing or was made with other settings."""
     path = record_file(table, part, row, seed)
     kept = json.loads(path.read_text()) if path.is_file() else None
     return kept if kept and kept["settings"] == settings(table, part, row, seed) else None
 
 
 def records(table: Table, part: str) -> list[Record]:
-    """Read the figures of a part's runs that are finished, in the order of the table."""
+    """Read the results of a part's finished runs, in the order of the table."""
     found = [record(table, part, row, seed) for row in table.rows for seed in table.seeds]
     return [r for r in found if r]
 
 
 def apart(one: Record, other: Record) -> str:
-    """Say what sets two runs of a part so far apart that they cannot be compared; empty: nothing.
+    """Name what makes two runs of a part incomparable; return an empty string if nothing does.
 
-    A teacher's key tells how it was trained; what came of it differs with the number of threads and the hardware.
+    Teachers with equal settings differ if the number of threads or the hardware differs.
     """
     if one["data"]["digest"] != other["data"]["digest"]:
         return "other data"
-    both = "teacher" in one and "teacher" in other  # where none is asked, there may be none
+    both = "teacher" in one and "teacher" in other  # a run without a teacher has none
     return "another teacher" if both and one["teacher"]["test"] != other["teacher"]["test"] else ""
 
 
 def elsewhere(wanted: list[str], *, tested: bool) -> Record | None:
-    """Find the figures of a run of some settings in any table, with those on test images if they are asked for."""
+    """Find a run with these settings in any table; with test accuracies if ``tested``."""
     for path in sorted(RESULTS.glob("*/*/*.json")):
         kept: Record = json.loads(path.read_text())
         if sorted(kept["settings"]) == sorted(wanted) and (not tested or "test" in kept["student"]):
@@ -116,19 +115,19 @@ def elsewhere(wanted: list[str], *, tested: bool) -> Record | None:
 
 
 def markdown(table: Table) -> str:
-    """Lay out a table; a row without runs is said not to be run."""
+    """Return a table as Markdown; rows without results say "not run"."""
     if table.validation_only and len(table.parts) > 1:
         return _beside(table)
     return "\n\n".join(_part(table, part) for part in table.parts)
 
 
 def _beside(table: Table) -> str:
-    """Lay out parts side by side: accuracy on validation images in percent, and what a run takes on average."""
+    """Return parts as columns: validation accuracy in percent, and mean minutes per run."""
     found = {part: records(table, part) for part in table.parts}
     values = {part: {r["row"]: f"{_validation(r):.2f}" for r in own} for part, own in found.items()}
     head = ["", *(part["words"] for part in table.parts.values())]
     body = [[row, *(values[part].get(row, "not run") for part in table.parts)] for row in table.rows]
-    cost = ["min a run", *(_minutes_a_run(own) if own else "not run" for own in found.values())]
+    cost = ["minutes per run", *(_minutes_a_run(own) if own else "not run" for own in found.values())]
     return _lines([head, ["---", *["---:"] * len(table.parts)], *body, cost])
 
 
@@ -146,7 +145,8 @@ def _part(table: Table, part: str) -> str:
     if table.validation_only:
         return "\n\n".join(filter(None, [heading, _matrix(table, found), _plain(table, found)]))
     rows = {row.method: row for row in compare([_as_run(r) for r in found], table.reference or "")}
-    names = ["", "n", "validation", "test, last", "test, selected", f"- {table.reference} (95 %)", "min a run"]
+    difference = f"difference to {table.reference}"
+    names = ["", "seeds", "validation", "test, last", "test, selected", difference, "minutes per run"]
     names += ["published"] * bool(published)
     lines = [names, ["---", *["---:"] * (len(names) - 1)]]
     for name in table.rows:
@@ -164,7 +164,7 @@ def _cells(row: Row, own: Sequence[Record]) -> list[str]:
 
 
 def _as_run(record: Record) -> Run:
-    """Return a record as reports read runs; a row stands for its method, and its part for the networks."""
+    """Return a record as a run for ``compare``, with the row as method and the part as networks."""
     summary = {k: v for k, v in record.items() if k != "teacher"} | {"loss": record["row"], "overrides": []}
     return Run(RunSummary.from_plain(summary), {"teacher": {"network": {"name": record["part"]}}})
 
@@ -181,7 +181,7 @@ def _minutes(found: Sequence[Record]) -> str:
     hardware = found[0]["hardware"]
     device = (hardware["gpus"] or [f"{hardware['cpu']}, {hardware['threads']} threads"])[0]
     minutes = sum(r["seconds"] for r in found) / 60
-    return f"{len(found)} runs, {minutes:.0f} minutes of students' training on {device}"
+    return f"{len(found)} runs, {minutes:.0f} minutes of student training on {device}"
 
 
 def _minutes_a_run(own: Sequence[Record]) -> str:
@@ -193,7 +193,7 @@ def _validation(record: Record) -> float:
 
 
 def _matrix(table: Table, found: Sequence[Record]) -> str:
-    """Lay out a grid of two options; accuracy on validation images in percent."""
+    """Return a grid of two options as Markdown; validation accuracy in percent."""
     if not table.grid:
         return ""
     (down, lines), (across, columns) = table.grid.items()
@@ -206,11 +206,5 @@ def _matrix(table: Table, found: Sequence[Record]) -> str:
 def _plain(table: Table, found: Sequence[Record]) -> str:
     crossed = _crossed(table.grid)
     others = [r for r in found if r["row"] not in crossed]
-    lines = [["beside it", "validation"], ["---", "---:"], *([r["row"], f"{_validation(r):.2f}"] for r in others)]
+    lines = [["other settings", "validation"], ["---", "---:"], *([r["row"], f"{_validation(r):.2f}"] for r in others)]
     return _lines(lines) if others else ""
-
-
-def write_readme() -> None:
-    """Put all tables that the README has a place for into it; a place without an end stays as it is."""
-    place = re.compile(r"(<!-- accuracy_(\w+) -->\n)(?:(?!<!-- ).)*(?=<!-- end -->)", re.DOTALL)
-    write_text(README, place.sub(lambda found: f"{found[1]}{markdown(read_table(found[2]))}\n", README.read_text()))

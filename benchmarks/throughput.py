@@ -25,6 +25,7 @@ from stkd_lightning.models.cost import flops
 RESULTS = Path(__file__).parent / "results"
 PAIRS = [("resnet32x4", "resnet8x4"), ("resnet56", "resnet20")]
 ROUND_SECONDS = 4.0
+BRIEF = ("reference", "plain Lightning", "ours", "ours, replay")
 
 
 def field(
@@ -109,8 +110,24 @@ def of_pair(pair: tuple[str, str], options: argparse.Namespace, folder: Path, pe
     return results
 
 
+def block(name: str) -> str:
+    """Return the table of these results for the documents; with the suffix ``_brief`` a few rows, speed only."""
+    whole = name.removesuffix("_brief")
+    pairs = json.loads((RESULTS / f"throughput_{whole}.json").read_text())["pairs"]
+    return table(pairs) if whole == name else brief_table(pairs)
+
+
+def brief_table(pairs: dict[str, dict[str, Any]]) -> str:
+    """Return images per second and their ratio to the reference as Markdown, for a few rows."""
+    lines = ["| | " + " | ".join(pairs) + " |", "|---|" + "---:|" * len(pairs)]
+    for name in BRIEF:
+        cells = [f"{of[name]['images_per_second']:,.0f} ({of[name]['ratio']:.2f} x)" for of in pairs.values()]
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
 def table(pairs: dict[str, dict[str, Any]]) -> str:
-    """Lay out the results as Markdown."""
+    """Return all results as Markdown."""
     lines = ["| | " + " | ".join(pairs) + " |", "|---|" + "---|" * len(pairs)]
     names = [name for name in next(iter(pairs.values())) if name not in ("shares", "parts")]
     for name in names:

@@ -1,7 +1,7 @@
-"""Write the project's pages: python docs/build.py OUT
+"""Write the project's pages as HTML: python docs/build.py OUT
 
-The start page is the README; beside it are CONTRIBUTING, CHANGELOG, the notebooks, and a page for each public module,
-rendered from its docstrings. Nothing in them is fetched from elsewhere.
+The README is the start page. The other pages are the Markdown files of docs/, CONTRIBUTING, CHANGELOG, the notebooks,
+and one page per public module, made from its docstrings. The pages work offline: nothing is fetched from elsewhere.
 """
 
 import argparse
@@ -10,27 +10,35 @@ import pkgutil
 import sys
 from pathlib import Path
 
-from pages import ROOT, Page, address_of, linked_files, navigation, render, write
+from pages import ROOT, Links, Page, address_of, linked_files, navigation, render, write
 from pdoc.doc import Module
-from pdoc.render import configure, env, html_module, search_index
+from pdoc.render import configure, env, html_module
+from search import search_script
 
 import stkd_lightning
 from stkd_lightning.utilities.errors import InputError
 
-# The public modules in the order in which somebody meets them; others that declare ``__all__`` follow by themselves.
-GROUPS = {
-    "Train": ["stkd_lightning", "stkd_lightning.teacher", "stkd_lightning.schedules", "stkd_lightning.callbacks"],
-    "Objectives": ["stkd_lightning.losses", "stkd_lightning.losses.stkd", "stkd_lightning.losses.feature_loss"],
-    "Networks": ["stkd_lightning.models", "stkd_lightning.models.cifar.zoo", "stkd_lightning.models.weights"],
-    "Data": ["stkd_lightning.data"],
-    "Measure": ["stkd_lightning.tasks", "stkd_lightning.reporting.statistics"],
-    "Mistakes and faults": ["stkd_lightning.utilities.errors"],
+# Pages in the order in which a user needs them; other files of docs/ follow under "More pages".
+TEXTS = {
+    "Start": ["README.md", "docs/commands.md"],
+    "Distill": ["docs/methods.md", "docs/data.md", "docs/teachers.md", "docs/own-loss.md"],
+    "Run": ["docs/sweeps-and-tuning.md", "docs/resume-and-devices.md", "docs/performance.md", "docs/dashboards.md"],
+    "Use": ["docs/reports.md", "docs/export.md", "docs/security.md"],
+    "Project": ["docs/results.md", "CONTRIBUTING.md", "CHANGELOG.md"],
 }
-TEXTS = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"]
+# Public modules in the order in which a user meets them; others with ``__all__`` follow under "More modules".
+MODULES = {
+    "Train": ["stkd_lightning", "stkd_lightning.teacher", "stkd_lightning.schedules", "stkd_lightning.callbacks"],
+    "Losses": ["stkd_lightning.losses", "stkd_lightning.losses.stkd", "stkd_lightning.losses.feature_loss"],
+    "Networks": ["stkd_lightning.models", "stkd_lightning.models.cifar.zoo", "stkd_lightning.models.weights"],
+    "Data and tasks": ["stkd_lightning.data", "stkd_lightning.tasks"],
+    "Statistics": ["stkd_lightning.reporting.statistics"],
+    "Errors": ["stkd_lightning.utilities.errors"],
+}
 
 
 def public() -> list[str]:
-    """Return the names of all modules that declare what is public, and have their lazy names loaded."""
+    """Load the lazy names of every module with ``__all__`` and return the modules' names."""
     found = []
     for info in [None, *pkgutil.walk_packages(stkd_lightning.__path__, "stkd_lightning.")]:
         module = importlib.import_module(info.name) if info else stkd_lightning
@@ -41,30 +49,39 @@ def public() -> list[str]:
     return found
 
 
-def grouped() -> dict[str, list[str]]:
-    """Return the modules that get a page, in their groups."""
-    named = {module for modules in GROUPS.values() for module in modules}
-    rest = [module for module in public() if module not in named]
-    return {**GROUPS, **({"More": rest} if rest else {})}
+def grouped(groups: dict[str, list[str]], known: list[str], rest: str) -> dict[str, list[str]]:
+    """Return the groups, and what else is known in a last group."""
+    named = {name for names in groups.values() for name in names}
+    others = [name for name in known if name not in named]
+    return {**groups, **({rest: others} if others else {})}
+
+
+def texts() -> dict[str, list[Page]]:
+    """Return the pages of text in their groups."""
+    found = [path.relative_to(ROOT).as_posix() for path in sorted((ROOT / "docs").glob("*.md"))]
+    groups = grouped(TEXTS, found, "More pages")
+    groups["Notebooks"] = [path.relative_to(ROOT).as_posix() for path in sorted((ROOT / "notebooks").glob("*.ipynb"))]
+    return {group: [Page(ROOT / name) for name in names if (ROOT / name).is_file()] for group, names in groups.items()}
 
 
 def build(out: Path) -> int:
     """Write all pages to a folder and return their number.
 
     Raises:
-        InputError: a link to a file that is not there.
+        InputError: a link to a missing file.
     """
-    pages = [Page(ROOT / name) for name in TEXTS if (ROOT / name).is_file()]
-    pages += [Page(path) for path in sorted((ROOT / "notebooks").glob("*.ipynb"))]
+    text_groups = texts()
+    pages = [page for group in text_groups.values() for page in group]
     files = linked_files(pages)
-    groups = grouped()
-    modules = [module for group in groups.values() for module in group]
+    module_groups = grouped(MODULES, public(), "More modules")
+    links: Links = {group: [(p.title, p.address) for p in members] for group, members in text_groups.items() if members}
+    links |= {group: [(name, address_of(name)) for name in names] for group, names in module_groups.items()}
     configure(docformat="google", show_source=False, template_directory=Path(__file__).parent / "templates")
-    env.globals["navigation"] = lambda here: navigation(here, pages, groups)
-    documented = {name: Module.from_name(name) for name in modules}
-    for name, module in documented.items():
-        write(out / address_of(name), html_module(module, documented))
-    write(out / "search.js", search_index(documented))
+    env.globals["navigation"] = lambda here: navigation(here, links)
+    modules = {name: Module.from_name(name) for names in module_groups.values() for name in names}
+    for name, module in modules.items():
+        write(out / address_of(name), html_module(module, modules))
+    write(out / "search.js", search_script(modules, pages))
     for page in pages:
         write(out / page.address, render(page, pages))
     for name in files:
@@ -74,9 +91,9 @@ def build(out: Path) -> int:
 
 
 def main() -> None:
-    """Build into the folder that is named."""
+    """Build the pages into the folder given on the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("out", type=Path, metavar="OUT", help="folder for the pages; it is made if need be")
+    parser.add_argument("out", type=Path, metavar="OUT", help="folder for the pages; it is created if it is missing")
     out: Path = parser.parse_args().out
     try:
         count = build(out)

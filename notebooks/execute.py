@@ -1,6 +1,6 @@
-"""Run the notebooks anew and keep their outputs: python notebooks/execute.py [NAME ...]
+"""Run the notebooks and save their outputs: python notebooks/execute.py [NAME ...]
 
-Each runs as it stands, in an empty folder and with a cache of its own; a notebook that fails stays as it was.
+Each notebook runs in an empty folder with an empty cache. A notebook that fails is not changed.
 """
 
 import argparse
@@ -23,37 +23,37 @@ METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},
 }
-TIMEOUT = 600  # seconds for a cell
-COLOUR = re.compile(r"\x1b\[[0-9;]*m")  # of a terminal
+TIMEOUT = 600  # seconds per cell
+COLOUR = re.compile(r"\x1b\[[0-9;]*m")  # colour codes of a terminal
 
 
 def execute(path: Path) -> nbformat.NotebookNode:
     """Return a notebook with the outputs of a new run.
 
     Raises:
-        CellExecutionError: a cell that fails.
+        CellExecutionError: a cell fails.
     """
     notebook = nbformat.read(path, as_version=4)
     with tempfile.TemporaryDirectory() as folder:
-        # "!python" is this interpreter, whether its environment is active or not.
+        # "!python" must be this interpreter, even if its environment is not active.
         search = os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", "")))
         environment = {**os.environ, "STKD_CACHE": f"{folder}/cache", "PATH": search}
         client = NotebookClient(
             notebook,
             timeout=TIMEOUT,
             kernel_name="python3",
-            extra_arguments=["--IPKernelApp.log_level=ERROR"],  # not how it is connected
+            extra_arguments=["--IPKernelApp.log_level=ERROR"],  # hide connection messages
             record_timing=False,
             resources={"metadata": {"path": folder}},
         )
         client.execute(env=environment)
-    # Which Python ran it is not the notebook's matter.
+    # The Python version must not change the notebook.
     notebook.metadata = nbformat.from_dict(METADATA)
     return notebook
 
 
 def main() -> None:
-    """Run the notebooks that are named, or all."""
+    """Run the notebooks named on the command line, or all."""
     known = {path.stem: path for path in sorted(HERE.glob("*.ipynb"))}
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"one of {', '.join(known)}; none: all")

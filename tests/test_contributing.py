@@ -1,4 +1,4 @@
-"""What CONTRIBUTING shows works when it is followed to the letter; CHANGELOG and CITATION are what tools expect."""
+"""The steps in CONTRIBUTING work as written; CHANGELOG and CITATION are in the formats that tools expect."""
 
 import importlib.metadata
 import json
@@ -29,7 +29,7 @@ def test_the_files_of_a_method() -> None:
 
 
 def test_a_method_is_added(command: Command, tmp_path: Path) -> None:
-    """In a copy of the project: the files go where they are said to, and the command is the one that is shown."""
+    """Put the files where CONTRIBUTING says, in a copy of the project, and run the command that it shows."""
     for folder in ("src", "conf"):
         shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
     for name, text in FILES.items():
@@ -76,7 +76,7 @@ def test_changelog() -> None:
 
 
 def test_citation() -> None:
-    """The fields that the Citation File Format 1.2.0 requires, and those that name this software."""
+    """Check the fields that the Citation File Format 1.2.0 requires, and those that name this software."""
     cited: Any = OmegaConf.to_container(OmegaConf.create((ROOT / "CITATION.cff").read_text()))
     known = {"abstract", "authors", "cff-version", "keywords", "license", "message", "references", "title", "type",
              "version"}  # fmt: skip

@@ -1,4 +1,4 @@
-"""The notebooks run as they stand, and what is kept of their outputs is small and says nothing of a machine."""
+"""The notebooks run as they are; their saved outputs are small and do not name a machine."""
 
 import re
 import shutil
@@ -12,13 +12,13 @@ import pytest
 FOLDER = Path(__file__).parents[1] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 LIMIT = 150_000  # bytes
-# Home and temporary folders, environments, drives: what a machine's paths begin with or lead through.
+# Parts of a machine's paths: home and temporary folders, environments, drives.
 PATHS = re.compile(r"/(home|root|tmp|Users|usr|opt|mnt|work|var|private)/|site-packages|\b[A-Z]:\\\\")
 
 
 @pytest.fixture(scope="module")
 def copies(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of the notebooks at another place, where they may be written."""
+    """A writable copy of the notebooks' folder."""
     return Path(shutil.copytree(FOLDER, tmp_path_factory.mktemp("project") / "notebooks"))
 
 
@@ -42,7 +42,7 @@ def test_runs_as_it_stands(path: Path, copies: Path) -> None:
 
 
 def kinds(cell: nbformat.NotebookNode) -> list[tuple[str, ...]]:
-    """Return what a cell's outputs are: what was printed, pictures; not how it came in pieces, nor warnings."""
+    """Return the kinds of a cell's outputs, without warnings; text printed in several pieces counts once."""
     shown = (tuple(o.get("data", {"printed": ""})) for o in cell.get("outputs", []) if o.get("name") != "stderr")
     return sorted(set(shown))
 
@@ -71,7 +71,7 @@ def test_what_is_kept(path: Path) -> None:
 
 
 def test_a_cell_that_fails(copies: Path) -> None:
-    """The command says which notebook and why, and leaves it as it was."""
+    """The command names the notebook and the error, and does not change the notebook."""
     path = copies / "broken.ipynb"
     nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1 / 0")]), path)
     before = path.read_bytes()

@@ -30,7 +30,7 @@ def test_warm_up_rises_linearly(schedule: MultiStep | Cosine) -> None:
 
 
 def test_errors() -> None:
-    with pytest.raises(InputError, match="150 is no share of the run"):
+    with pytest.raises(InputError, match="150 is not a share of the run"):
         MultiStep(milestones=[150, 180])
     with pytest.raises(InputError, match="scheduler.gamma=0"):
         MultiStep(gamma=0)

@@ -1,6 +1,6 @@
 """Similarity-based knowledge distillation in PyTorch Lightning.
 
-Names are loaded when they are first used: the command line must not wait for torch.
+Names are imported at their first use, so that the commands start without waiting for torch.
 """
 
 from importlib import import_module
@@ -11,20 +11,33 @@ if TYPE_CHECKING:
     from stkd_lightning.distillation.module import DistillationModule
     from stkd_lightning.inference.load import load_student
     from stkd_lightning.tasks.types import Batch, MixedTarget, ModelOutput, StepContext
+    from stkd_lightning.utilities.errors import InputError, RunError
 
-PLACES = {
+MODULES = {
     "Batch": "stkd_lightning.tasks.types",
     "DistillationModule": "stkd_lightning.distillation.module",
+    "InputError": "stkd_lightning.utilities.errors",
     "MixedTarget": "stkd_lightning.tasks.types",
     "Mixup": "stkd_lightning.distillation.mixup",
     "ModelOutput": "stkd_lightning.tasks.types",
+    "RunError": "stkd_lightning.utilities.errors",
     "StepContext": "stkd_lightning.tasks.types",
     "load_student": "stkd_lightning.inference.load",
 }
-__all__ = ["Batch", "DistillationModule", "MixedTarget", "Mixup", "ModelOutput", "StepContext", "load_student"]
+__all__ = [
+    "Batch",
+    "DistillationModule",
+    "InputError",
+    "MixedTarget",
+    "Mixup",
+    "ModelOutput",
+    "RunError",
+    "StepContext",
+    "load_student",
+]
 
 
 def __getattr__(name: str) -> Any:
-    if name not in PLACES:
+    if name not in MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(PLACES[name]), name)
+    return getattr(import_module(MODULES[name]), name)

@@ -1,4 +1,4 @@
-"""``python -m stkd_lightning.evaluate checkpoint=...``: measure a distilled student."""
+"""``python -m stkd_lightning.evaluate checkpoint=...``: evaluate a student."""
 
 from stkd_lightning.commands.cli import command
 

@@ -1,4 +1,4 @@
-"""``python -m stkd_lightning.export checkpoint=...``: write a student as a file for use elsewhere."""
+"""``python -m stkd_lightning.export checkpoint=...``: export a student as a file for other programs."""
 
 from stkd_lightning.commands.cli import command
 

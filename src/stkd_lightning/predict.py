@@ -1,4 +1,4 @@
-"""``python -m stkd_lightning.predict checkpoint=...``: have a student say what it takes images for."""
+"""``python -m stkd_lightning.predict checkpoint=...``: predict the classes of images with a student."""
 
 from stkd_lightning.commands.cli import command
 

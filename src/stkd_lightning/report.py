@@ -1,4 +1,4 @@
-"""``python -m stkd_lightning.report``: finished runs on one page."""
+"""``python -m stkd_lightning.report runs=...``: compare finished runs on one page."""
 
 from stkd_lightning.commands.cli import command
 

@@ -1,4 +1,4 @@
-"""Learning-rate factors over a run's progress, so that a shorter run is the same recipe at scale."""
+"""Learning-rate factors as functions of a run's progress, so that a schedule fits runs of any length."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -9,17 +9,17 @@ from stkd_lightning.utilities.errors import InputError
 Schedule = Callable[[float], float]
 
 
-def _warmed_up(progress: float, warmup: float) -> float:
+def _warmup_factor(progress: float, warmup: float) -> float:
     return min(1.0, progress / warmup) if warmup else 1.0
 
 
 class MultiStep:
-    """Multiply by ``gamma`` at each milestone; the CIFAR recipe of the distillation literature at 0.625, 0.75, 0.875.
+    """Multiply by ``gamma`` at each milestone; the defaults are the CIFAR recipe of the distillation literature.
 
     Args:
-        milestones: in (0, 1], as shares of the run: 150, 180 and 210 of 240 epochs by default.
+        milestones: shares of the run in (0, 1]; the defaults are epochs 150, 180 and 210 of 240.
         gamma: factor > 0.
-        warmup: share in [0, 1] of the run in which the rate rises linearly from 0.
+        warmup: share in [0, 1] of the run in which the factor rises linearly from 0.
 
     Raises:
         InputError: an argument outside its range.
@@ -36,7 +36,7 @@ class MultiStep:
         for milestone in milestones:
             if milestone > 1:
                 raise InputError(
-                    f"scheduler.milestones: {milestone} is no share of the run; 150 of 240 epochs is 0.625"
+                    f"scheduler.milestones: {milestone} is not a share of the run; epoch 150 of 240 is 0.625"
                 )
         self.milestones = [validation.unit_interval("scheduler.milestones", m) for m in milestones]
         self.gamma = validation.positive("scheduler.gamma", gamma)
@@ -44,17 +44,17 @@ class MultiStep:
 
     def __call__(self, progress: float) -> float:
         """Return the factor at a progress in [0, 1]."""
-        # A milestone is reached at the step whose share it is, which rounding may put a hair below it.
+        # Rounding may put the progress slightly below the milestone that it reaches.
         passed = sum(progress + 1e-9 >= m for m in self.milestones)
-        return _warmed_up(progress, self.warmup) * self.gamma**passed
+        return _warmup_factor(progress, self.warmup) * self.gamma**passed
 
 
 class Cosine:
-    """Fall along half a cosine: Loshchilov and Hutter 2017 (arXiv:1608.03983), Eq. 5, without restarts.
+    """Decrease along half a cosine: Loshchilov and Hutter 2017 (arXiv:1608.03983), Eq. 5, without restarts.
 
     Args:
-        warmup: share in [0, 1] of the run in which the rate rises linearly from 0.
-        final: factor in [0, 1] at the end.
+        warmup: share in [0, 1] of the run in which the factor rises linearly from 0.
+        final: factor in [0, 1] at the end of the run.
 
     Raises:
         InputError: an argument outside its range.
@@ -72,6 +72,6 @@ class Cosine:
     def __call__(self, progress: float) -> float:
         """Return the factor at a progress in [0, 1]."""
         if progress < self.warmup:
-            return _warmed_up(progress, self.warmup)
+            return _warmup_factor(progress, self.warmup)
         share = (progress - self.warmup) / (1 - self.warmup) if self.warmup < 1 else 1.0
         return self.final + (1 - self.final) * (1 + math.cos(math.pi * share)) / 2

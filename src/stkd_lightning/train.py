@@ -1,4 +1,4 @@
-"""``python -m stkd_lightning.train``: distil a teacher into a student."""
+"""``python -m stkd_lightning.train``: train a student with a teacher."""
 
 from stkd_lightning.commands.cli import command
 

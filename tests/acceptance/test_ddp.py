@@ -67,6 +67,6 @@ def test_ranks_of_torchrun_do_not_name_their_folder_by_the_clock(
     monkeypatch.setenv("PYTHONPATH", str(slow))
     done = torchrun(tmp_path)
     assert done.returncode == 1  # torchrun's own
-    words = "error: hydra.run.dir: 2 processes would each name a folder by the clock; name one for all: "
-    assert words + "hydra.run.dir=outputs/NAME" in done.stderr
+    words = "error: hydra.run.dir: contains the time, which can differ between the 2 processes; set one folder for all"
+    assert f"{words}: hydra.run.dir=outputs/NAME" in done.stderr
     assert not list(tmp_path.iterdir())

@@ -168,11 +168,11 @@ def test_mistakes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytes
     with pytest.raises(InputError, match="format 'onx': unknown; did you mean onnx?"):
         run(f"output={tmp_path / 'out'}", "format=onx")
     assert not (tmp_path / "out").exists()
-    for output, words in ((".", "is the folder that this runs in"), (str(path), "is a file")):
+    for output, words in ((".", "is the current folder or above it"), (str(path), "is a file")):
         with composing():
             config = composed("export", [f"checkpoint={path}", f"output={output}"])
         with pytest.raises(InputError, match=words):
             check(config)
     run(f"output={tmp_path / 'out'}")
-    assert "the data are not used (checkpoint" in capsys.readouterr().out.replace("\n", " ")
+    assert "the data cannot be used (checkpoint" in capsys.readouterr().out.replace("\n", " ")
     assert not list(tmp_path.glob("pwned*"))

@@ -53,5 +53,5 @@ def test_jobs_of_several_ranks(fresh_command: Command, tmp_path: Path) -> None:
 def test_without_the_package() -> None:
     error = _missing(MissingConfigException("", "hydra/launcher/submitit_slurm"))
     assert str(error) == (
-        "hydra/launcher=submitit_slurm: its package is not installed; pip install 'stkd-lightning[launchers]'"
+        "hydra/launcher=submitit_slurm: its package is not installed; run pip install 'stkd-lightning[launchers]'"
     )

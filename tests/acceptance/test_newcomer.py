@@ -1,4 +1,4 @@
-"""The whole way of the README, as somebody goes it who has folders of images: sweep, report, export, predictions."""
+"""The README's way from folders of images to a deployed student: sweep, report, export, predictions."""
 
 import csv
 import json
@@ -18,12 +18,12 @@ SHORTER = {"train": ["trainer.max_epochs=4", "seed=0", "teacher.min_accuracy=0",
 
 def steps() -> list[list[str]]:
     """Return the commands of the section, without ``python -m``."""
-    (block,) = re.findall(r"### The whole way\n.*?```sh\n(.*?)```", README, re.DOTALL)
+    (block,) = re.findall(r"## From your images to a deployed student\n.*?```sh\n(.*?)```", README, re.DOTALL)
     lines = block.replace("\\\n", " ").splitlines()
     return [shlex.split(line.split("#")[0].removeprefix("python -m stkd_lightning.")) for line in lines]
 
 
-def test_the_whole_way(command: Command, tmp_path: Path) -> None:
+def test_from_images_to_a_deployed_student(command: Command, tmp_path: Path) -> None:
     digits = load_digits()
     for i, (pixels, label) in enumerate(zip(digits.images[:600], digits.target[:600], strict=True)):
         folder = tmp_path / "photos" / ("test" if i % 4 == 0 else "train") / f"digit {label}"

@@ -10,9 +10,10 @@ from stkd_lightning import load_student
 from stkd_lightning.commands.config.checks import check
 from stkd_lightning.commands.config.compose import composed, composing
 from stkd_lightning.commands.predict import predict
-from stkd_lightning.inference.export_folder import replaced, write_facts
+from stkd_lightning.inference.export_folder import write_facts
 from stkd_lightning.inference.formats import ONNX
 from stkd_lightning.utilities.errors import InputError
+from stkd_lightning.utilities.files import atomic_folder
 from tests.conftest import Command
 from tests.data.conftest import picture
 from tests.inference.students import checkpoint
@@ -52,7 +53,7 @@ def test_a_folder_with_broken_images(command: Command, photos: Path, tmp_path: P
     assert [p.name for p in (tmp_path / "found").iterdir()] == ["all.csv"]
 
     one = ONNX()
-    with replaced(tmp_path / "exported") as folder:
+    with atomic_folder(tmp_path / "exported") as folder:
         one.write(student, folder / one.file)
         write_facts(folder, one, student.facts, {})
     for path in photos.rglob("*"):
@@ -76,7 +77,7 @@ MISTAKES = [
     (["images=nowhere"], "images=nowhere: no such file or folder"),
     (["images=[photos,nowhere]"], "images=nowhere: no such file or folder"),
     (["images=3"], "images=3: must be the name of a file or folder"),
-    (["images=empty"], "images=empty: holds no image"),
+    (["images=empty"], "images=empty: contains no image"),
     (["images=photos", "top=0"], "top=0: must be a whole number of at least 1"),
     (["images=photos", "output=out.txt"], "output=out.txt: must be a file that ends in .csv or .json"),
     (["images=photos", "output=run.csv/out.csv"], "cannot be made"),

@@ -136,7 +136,7 @@ def test_network_with_its_own_input_is_measured_as_trained(command: Command, tmp
                    "teacher.checkpoint=other.ckpt", "hydra.run.dir=second")  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert (
-        "teacher: images are resized or normalized for it, as it was trained: 32 pixels, mean [0.5, 0.5, 0.5]"
+        "teacher: images are resized or normalized as in the teacher's training: 32 pixels, mean [0.5, 0.5, 0.5]"
         in done.stdout
     )
 

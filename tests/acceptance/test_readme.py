@@ -1,4 +1,4 @@
-"""What the README shows works as it stands there."""
+"""The commands and files in the README and in docs/ work as they are shown."""
 
 import json
 import re
@@ -11,19 +11,23 @@ from stkd_lightning.commands.config.checks import check
 from stkd_lightning.commands.config.compose import composed, composing, jobs
 from tests.conftest import Command
 
-README = (Path(__file__).parents[2] / "README.md").read_text()
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+OWN_LOSS = (ROOT / "docs" / "own-loss.md").read_text()
+PAGES = README + "".join(path.read_text() for path in sorted((ROOT / "docs").glob("*.md")))
+OTHER = r"-m stkd_lightning\.((?:evaluate|report|export|predict) .*)"
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+def blocks(text: str, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
 
 
 def commands() -> list[str]:
-    lines = "".join(blocks("sh")).replace("\\\n", " ").splitlines()
+    lines = "".join(blocks(PAGES, "sh")).replace("\\\n", " ").splitlines()
     found = [
         line.split("#")[0].split("-m stkd_lightning.train", 1)[1] for line in lines if "stkd_lightning.train" in line
     ]
-    return [arguments.strip() for arguments in found if "--help" not in arguments]
+    return sorted({" ".join(arguments.split()) for arguments in found if "--help" not in arguments})
 
 
 @pytest.mark.parametrize("arguments", commands())
@@ -36,16 +40,42 @@ def test_commands_compose(arguments: str, tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_there_are_commands() -> None:
-    assert len(commands()) >= 8
+    assert len(commands()) >= 20
+
+
+def other_commands() -> list[str]:
+    lines = "".join(blocks(PAGES, "sh")).replace("\\\n", " ").splitlines()
+    return sorted({found[1].strip() for line in lines if (found := re.search(OTHER, line.split("#")[0]))})
+
+
+@pytest.mark.parametrize("words", other_commands())
+def test_other_commands_compose(words: str) -> None:
+    name, *overrides = shlex.split(words)
+    with composing():
+        composed(name, overrides)
+
+
+def test_there_are_other_commands() -> None:
+    assert {words.split()[0] for words in other_commands()} == {"evaluate", "report", "export", "predict"}
+
+
+def test_readme_is_short() -> None:
+    assert len(README.splitlines()) <= 200
+
+
+def test_readme_links_every_page() -> None:
+    for page in (ROOT / "docs").glob("*.md"):
+        assert f"(docs/{page.name})" in README, page.name
 
 
 def test_an_own_loss(command: Command, tmp_path: Path) -> None:
-    (code,) = [b for b in blocks("python") if "class FeatureDistance" in b]
+    (code,) = [b for b in blocks(OWN_LOSS, "python") if "class FeatureDistance" in b]
     (tmp_path / "my_package.py").write_text(code)
     for group in ("term", "loss"):
         (tmp_path / "my_conf" / group).mkdir(parents=True)
-    (tmp_path / "my_conf" / "term" / "distance.yaml").write_text("_target_: my_package.FeatureDistance\n")
-    (tmp_path / "my_conf" / "loss" / "distance.yaml").write_text(blocks("yaml")[0])
+    term, loss = blocks(OWN_LOSS, "yaml")
+    (tmp_path / "my_conf" / "term" / "distance.yaml").write_text(term)
+    (tmp_path / "my_conf" / "loss" / "distance.yaml").write_text(loss)
     done = command("train", "--config-dir", "my_conf", "loss=distance", "experiment=quickstart", "trainer.max_epochs=1",
                    "teacher.max_epochs=1", "baseline=false", "logger=csv", "hydra.run.dir=run")  # fmt: skip
     assert done.returncode == 0, done.stderr

@@ -120,7 +120,7 @@ def test_the_ablation_ends_in_a_report(command: Command, browser: Browser, tmp_p
     assert "| - ce (95 %) |" in text
     assert "| stkd |" not in text
     assert "1 not finished: sweep/3" in (tmp_path / "again" / "report.html").read_text()
-    for argument, words in (("runs=nowhere", "runs: nowhere: no such folder"), ("reports=x", "runs")):
+    for argument, words in (("runs=nowhere", "runs=nowhere: no such folder"), ("reports=x", "runs")):
         refused = command("report", argument)
         assert refused.returncode == 2
         assert words in refused.stderr

@@ -20,12 +20,15 @@ RUN = ["experiment=quickstart", "loss=ce", "logger=csv", "baseline=false", "trai
 def test_outside_a_job(command: Command, tmp_path: Path) -> None:
     done = command("train", *RUN, "trainer.devices=1")
     assert done.returncode == 2
-    assert done.stderr == "error: trainer=slurm: this is no task of a SLURM job; in a job script: srun python -m ...\n"
+    assert (
+        done.stderr
+        == "error: trainer=slurm: this process is not a task of a SLURM job; in a job script run: srun python -m ...\n"
+    )
     assert not list(tmp_path.iterdir())
 
 
 def test_this_project_requeues_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(InputError, match="no task of a SLURM job"):
+    with pytest.raises(InputError, match="not a task of a SLURM job"):
         slurm_environment()
     monkeypatch.setenv("SLURM_NTASKS", "1")
     monkeypatch.setenv("SLURM_PROCID", "0")

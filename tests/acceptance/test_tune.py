@@ -28,7 +28,7 @@ def test_optuna_seeks_and_goes_on(command: Command, tmp_path: Path) -> None:
     done = command("train", *TUNE, "hydra.sweeper.n_trials=3", "resume=auto")
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
-    assert done.stdout.count("this run was finished before") == 2
+    assert done.stdout.count("this run is already finished") == 2
     assert [json.loads((tmp_path / "sweep" / job / "summary.json").read_text()) for job in "01"] == first
     found = yaml.safe_load((tmp_path / "sweep" / "optimization_results.yaml").read_text())
     values = [outcome(tmp_path / "sweep" / job) for job in "012"]
@@ -54,18 +54,18 @@ def test_intervals_are_checked_at_their_ends(command: Command, tmp_path: Path) -
         assert jobs(["seed=1"], {"loss.alpha": "interval(0.1,0.5)"}) == [
             ["loss.alpha=0.1", "seed=1"], ["loss.alpha=0.5", "seed=1"]]  # fmt: skip
         for override, words in [
-            ("loss.alpha=interval(0.9,0.1)", "the first end must be the lower one"),
-            ("loss.temperature=tag(log,interval(0,4))", "on a logarithmic scale it must begin above 0"),
+            ("loss.alpha=interval(0.9,0.1)", "the lower end must come first"),
+            ("loss.temperature=tag(log,interval(0,4))", "on a logarithmic scale it must start above 0"),
         ]:
             with pytest.raises(InputError, match=words):
                 jobs([override], {})
-        with pytest.raises(InputError, match="or name values: loss.alpha=0.0,1.0"):
+        with pytest.raises(InputError, match="or list values: loss.alpha=0.0,1.0"):
             jobs(["loss.alpha=interval(0,1)"], {}, intervals=False)
 
 
 def test_without_the_package() -> None:
     error = _missing(MissingConfigException("", "hydra/sweeper/optuna"))
-    assert str(error) == "hydra/sweeper=optuna: its package is not installed; pip install 'stkd-lightning[optuna]'"
+    assert str(error) == "hydra/sweeper=optuna: its package is not installed; run pip install 'stkd-lightning[optuna]'"
 
 
 def test_the_command_of_a_wandb_sweep(monkeypatch: pytest.MonkeyPatch) -> None:

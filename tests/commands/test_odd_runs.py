@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from stkd_lightning.commands.report import report_of
+from stkd_lightning.commands.report import write_report
 from stkd_lightning.reporting.run import read_run
 from tests.reporting.runs import run, written
 
@@ -32,13 +32,13 @@ def test_odd_runs_leave_out_what_cannot_be_made(
     one = written(run("kd", 0, 0.5), tmp_path / "odd")
     (tmp_path / "odd" / "diagnostics.npz").write_bytes(b"damaged")
     (tmp_path / "odd" / "config.yaml").write_text(json.dumps(config))
-    report_of([read_run(tmp_path / "odd")], tmp_path / "page", "kd", trust=False, cache_dir=str(tmp_path / "cache"))
+    write_report([read_run(tmp_path / "odd")], tmp_path / "page", "kd", trust=False, cache_dir=str(tmp_path / "cache"))
     said = " ".join(capsys.readouterr().out.split())
-    assert "some of its pictures are left out" in said
+    assert "some figures are missing" in said
     assert one.student in (tmp_path / "page" / "report.html").read_text()
     there = {p.name for p in tmp_path.iterdir()}
     assert there <= {"odd", "page", "cache"}
-    assert "its time is not measured" in said or config.get("student") in (None, RESNET)
+    assert "time not measured" in said or config.get("student") in (None, RESNET)
 
 
 def test_a_network_of_the_project_is_measured(tmp_path: Path) -> None:
@@ -48,5 +48,5 @@ def test_a_network_of_the_project_is_measured(tmp_path: Path) -> None:
     one.config["student"] = RESNET
     folder = written(one, tmp_path / "one").folder
     assert folder is not None
-    report_of([read_run(folder)], tmp_path / "page", "kd", trust=False)
+    write_report([read_run(folder)], tmp_path / "page", "kd", trust=False)
     assert ",100,2000,0." in (tmp_path / "page" / "report.csv").read_text()

@@ -37,7 +37,7 @@ def test_with_values_returns_a_read_only_copy() -> None:
     after = with_values(before, {"precision": "bf16-mixed", "num_classes": 7, "logger.wandb.tags": ["a"]})
     assert (after.precision, after.num_classes, after.trainer.precision) == ("bf16-mixed", 7, "bf16-mixed")
     assert after.logger.wandb.tags == ["a"]
-    assert before.precision == "auto"
+    assert before.precision == "32-true"
     with pytest.raises(ReadonlyConfigError):
         after.seed = 1
 

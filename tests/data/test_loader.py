@@ -148,9 +148,9 @@ def test_workers_outlast_a_signal_as_they_begin() -> None:
     script = """
 import os, signal
 from stkd_lightning.data import loader
-ready = loader._live_as_the_run
+ready = loader._set_worker_signals
 def hit(worker): os.kill(os.getpid(), signal.SIGTERM); os.kill(os.getpid(), signal.SIGINT); ready(worker)
-loader._live_as_the_run = hit
+loader._set_worker_signals = hit
 class One:
     def __len__(self): return 1
     def __getitem__(self, i): return 7

@@ -149,7 +149,7 @@ def test_cinic10_has_its_own_validation(cinic10_folder: Path, tmp_path: Path) ->
 
 def test_tiny_imagenet_annotations_must_fit(tiny_imagenet_folder: Path, tmp_path: Path) -> None:
     (tiny_imagenet_folder / "val" / "val_annotations.txt").write_text("val_0.JPEG\tn99\t0\t0\t1\t1\n")
-    with pytest.raises(InputError, match="names a class that train lacks: n99"):
+    with pytest.raises(InputError, match="names a class that is not in train: n99"):
         TinyImageNetDataModule(tiny_imagenet_folder.parent, cache_dir=tmp_path / "cache").prepare_data()
 
 

@@ -134,7 +134,7 @@ def test_limits_count_what_is_written(cifar100_folder: Path, tmp_path: Path) -> 
     size = sum(len(content or b"") for content in tree(cifar100_folder).values())
     extract(archive, tmp_path / "c" / cifar100_folder.name, Limits(members=4, size=size))
     assert tree(tmp_path / "c" / cifar100_folder.name) == tree(cifar100_folder)
-    with pytest.raises(InputError, match=f"refused, it unpacks to more than {size - 1:,} bytes; delete it"):
+    with pytest.raises(InputError, match=f"refused, it contains more than {size - 1:,} bytes; delete it"):
         extract(archive, tmp_path / "more", Limits(size=size - 1))
     with pytest.raises(InputError, match="refused, more than 3 members; delete it"):
         extract(archive, tmp_path / "more", Limits(members=3))
@@ -213,12 +213,12 @@ def test_a_checkpoint_that_unpacks_to_more_than_itself(tmp_path: Path) -> None:
 
 WEIGHT = torch.ones(2, 3)
 TENSORS = {
-    "sparse": (WEIGHT.to_sparse, "is no plain tensor but torch.sparse_coo"),
-    "compressed": (WEIGHT.to_sparse_csr, "is no plain tensor but torch.sparse_csr"),
-    "meta": (lambda: WEIGHT.to("meta"), "is no plain tensor but a Tensor of torch.float32 on meta"),
-    "complex": (lambda: WEIGHT.to(torch.complex64), "holds torch.complex64 where torch.float32 is wanted"),
-    "whole": (lambda: WEIGHT.to(torch.int8), "holds torch.int8 where torch.float32 is wanted"),
-    "logical": (lambda: WEIGHT > 0, "holds torch.bool where torch.float32 is wanted"),
+    "sparse": (WEIGHT.to_sparse, "is not a plain tensor but torch.sparse_coo"),
+    "compressed": (WEIGHT.to_sparse_csr, "is not a plain tensor but torch.sparse_csr"),
+    "meta": (lambda: WEIGHT.to("meta"), "is not a plain tensor but a Tensor of torch.float32 on meta"),
+    "complex": (lambda: WEIGHT.to(torch.complex64), "holds torch.complex64 where torch.float32 is needed"),
+    "whole": (lambda: WEIGHT.to(torch.int8), "holds torch.int8 where torch.float32 is needed"),
+    "logical": (lambda: WEIGHT > 0, "holds torch.bool where torch.float32 is needed"),
     "not a number": (lambda: WEIGHT * float("nan"), "holds values that are not finite"),
     "too large for its type": (lambda: WEIGHT.double() * 1e300, "holds values that are not finite"),
     "huge without memory": (lambda: torch.ones(1).expand(10**9, 10**6), "other shapes weight (1000000000, 1000000)"),

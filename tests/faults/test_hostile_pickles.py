@@ -139,4 +139,4 @@ def test_pickles(name: str, tmp_path: Path) -> None:
 
 def test_a_pipe_is_no_pickle(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "train")
-    assert "no file" in str(read("pipe", lambda: read_pickle(tmp_path / "train")))
+    assert "not a file" in str(read("pipe", lambda: read_pickle(tmp_path / "train")))

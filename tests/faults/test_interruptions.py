@@ -58,12 +58,12 @@ def test_the_way_from_an_interruption_to_the_end(command: Command, tmp_path: Pat
     last = error.strip().splitlines()[-1]
     assert last.startswith("interrupted by SIGTERM after ")
     assert "the last good checkpoint is " in last
-    words = last.split("go on with: python -m stkd_lightning.train ")[1].split()
+    words = last.split("resume with: python -m stkd_lightning.train ")[1].split()
     assert words == [*[word for word in RUN if "run.dir" not in word], *settings, "hydra.run.dir=run", "resume=auto"]
 
     refused = command("train", *RUN, *settings)
     assert refused.returncode == 2
-    assert "run: holds a run that was interrupted; resume=auto goes on with it" in refused.stderr
+    assert "run: contains an interrupted run; resume=auto continues it" in refused.stderr
     refused = command("train", *words, "optimizer.lr=0.03")
     assert refused.returncode == 2
     assert "resume: optimizer.lr=0.03, but" in refused.stderr
@@ -71,7 +71,7 @@ def test_the_way_from_an_interruption_to_the_end(command: Command, tmp_path: Pat
 
     checkpoint = tmp_path / "run" / "checkpoints" / "last.ckpt"
     checkpoint.rename(checkpoint.with_name("elsewhere"))
-    assert "holds a run that was interrupted" in command("train", *RUN, *settings).stderr  # by the one before
+    assert "contains an interrupted run" in command("train", *RUN, *settings).stderr  # by the one before
     checkpoint.with_name("elsewhere").rename(checkpoint)
     content = bytearray(checkpoint.read_bytes())
     content[len(content) // 3] ^= 16
@@ -79,14 +79,14 @@ def test_the_way_from_an_interruption_to_the_end(command: Command, tmp_path: Pat
     done = command("train", *words)
     assert done.returncode == 0, done.stderr
     assert "last.ckpt is damaged; it is now last.damaged" in " ".join(done.stdout.split())
-    assert "teacher: trained before, reused from " in done.stdout
+    assert "teacher: already trained, reused from " in done.stdout
     checkpoint.with_suffix(".damaged").unlink()
     assert soak.compared(tmp_path / "whole", tmp_path / "run") == []
 
     before = (tmp_path / "run" / "summary.json").read_bytes()
     again = command("train", *words)
     assert again.returncode == 0, again.stderr
-    assert "this run was finished before; nothing is left to do" in again.stdout
+    assert "this run is already finished; nothing to do" in again.stdout
     assert (tmp_path / "run" / "summary.json").read_bytes() == before
 
 
@@ -104,11 +104,11 @@ def test_a_sweep_that_the_configuration_makes(command: Command, tmp_path: Path) 
     process.send_signal(signal.SIGTERM)
     _, error = process.communicate(timeout=120)
     assert process.returncode == 143
-    words = error.strip().splitlines()[-1].split("go on with: python -m stkd_lightning.train ")[1]
+    words = error.strip().splitlines()[-1].split("resume with: python -m stkd_lightning.train ")[1]
     assert words.endswith("hydra.sweep.dir=sweep resume=auto")
     done = command("train", *shlex.split(words))
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("finished before") == 1
+    assert done.stdout.count("already finished") == 1
     rows = json.loads((tmp_path / "sweep" / "comparison.json").read_text())["rows"]
     assert [row["label"] for row in rows] == ["ce", "ce_mixup", "kd", "stkd"]
 

@@ -140,7 +140,7 @@ def touched(path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("change", "words"),
-    [(Path.unlink, "gone during the run"), *((c, "changed during the run") for c in (shortened, touched, replaced))],
+    [(Path.unlink, "deleted during the run"), *((c, "changed during the run") for c in (shortened, touched, replaced))],
 )
 @pytest.mark.parametrize("name", FILES)
 def test_changed_under_a_run(change: Callable[[Path], object], words: str, name: str, tmp_path: Path) -> None:

@@ -41,7 +41,7 @@ def test_a_lost_host(hosts: Hosts, tmp_path: Path) -> None:
 
     both = hosts.start(*run)
     assert [p.wait(LIMIT) for p in both] == [0, 0], hosts.words()
-    assert f"student: goes on from {tmp_path}/run/checkpoints/last.ckpt" in hosts.words()
+    assert f"student: resumed from {tmp_path}/run/checkpoints/last.ckpt" in hosts.words()
     whole, pieces = (
         torch.load(tmp_path / name / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
         for name in ("whole", "run")

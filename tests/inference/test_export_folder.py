@@ -10,16 +10,17 @@ import pytest
 import torch
 
 from stkd_lightning import load_student
-from stkd_lightning.inference.export_folder import check_replaceable, format_of, replaced, write_facts
+from stkd_lightning.inference.export_folder import check_replaceable, format_of, write_facts
 from stkd_lightning.inference.formats import Format, Safetensors
 from stkd_lightning.utilities.errors import InputError
+from stkd_lightning.utilities.files import atomic_folder
 from tests.inference.students import NETWORKS, checkpoint
 
 
 def exported(tmp_path: Path, one: Format | None = None) -> Path:
     one = one or Safetensors()
     student = load_student(checkpoint(tmp_path / "run")[0])
-    with replaced(tmp_path / "out") as folder:
+    with atomic_folder(tmp_path / "out") as folder:
         one.write(student, folder / one.file)
         write_facts(folder, one, student.facts, {})
     return tmp_path / "out"
@@ -45,14 +46,14 @@ def test_a_folder_is_whole_or_as_it_was(tmp_path: Path) -> None:
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
 
     def fail() -> None:
-        with replaced(folder) as partial:
+        with atomic_folder(folder) as partial:
             (partial / "half").touch()
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
         fail()
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
-    with replaced(folder) as partial:
+    with atomic_folder(folder) as partial:
         (partial / "other").touch()
     assert [path.name for path in folder.iterdir()] == ["other"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "run"]

@@ -17,7 +17,7 @@ from stkd_lightning.losses import (
     relational,
     similarity_preserving,
 )
-from stkd_lightning.losses.feature_loss import FeatureLoss, Shapes, check_maps, everyone, same_resolution
+from stkd_lightning.losses.feature_loss import FeatureLoss, Shapes, check_maps, global_batch, same_resolution
 from stkd_lightning.models import NetworkInspector
 from stkd_lightning.tasks.types import MixedTarget, ModelOutput
 from stkd_lightning.utilities.errors import InputError
@@ -157,7 +157,7 @@ def test_a_zero_sample_is_not_thrown_far(function: Function) -> None:
 
 def test_the_global_batch_is_in_single_precision_or_better() -> None:
     dtypes = (torch.bfloat16, torch.float16, torch.float32, torch.float64)
-    assert [everyone(waves(2, 3, dtype=dtype)).dtype for dtype in dtypes] == [*[torch.float32] * 3, torch.float64]
+    assert [global_batch(waves(2, 3, dtype=dtype)).dtype for dtype in dtypes] == [*[torch.float32] * 3, torch.float64]
 
 
 def test_the_larger_map_is_pooled_on_each_side() -> None:

@@ -10,11 +10,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stkd_lightning.callbacks.checkpoint_folder import keep_as, newest_whole
+from stkd_lightning.callbacks.checkpoint_folder import newest_whole
 from stkd_lightning.models.checkpoint_file import intact, write_sealed
 from stkd_lightning.models.weights import read_checkpoint
 from stkd_lightning.utilities.errors import InputError
-from stkd_lightning.utilities.files import BEFORE, LAST
+from stkd_lightning.utilities.files import BEFORE, LAST, link_or_copy
 
 CONTENT = {"state_dict": {"weight": torch.arange(200.0)}, "epoch": 3}
 
@@ -72,7 +72,7 @@ def test_newest_whole_checkpoint_is_found_beside_damaged_ones(
     assert newest_whole(tmp_path / "nowhere") is None
     for epoch in (1, 2, 3):
         if epoch > 1:
-            keep_as(folder / LAST, folder / BEFORE)
+            link_or_copy(folder / LAST, folder / BEFORE)
         write_sealed({"epoch": epoch}, folder / LAST)
     (folder / ".last.ckpt.77.partial").write_bytes(b"half")
     (tmp_path / ".metrics.csv.77.partial").write_bytes(b"half")

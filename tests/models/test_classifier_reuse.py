@@ -142,7 +142,7 @@ def test_mistakes_are_named() -> None:
     hidden = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 10))
     with pytest.raises(InputError, match="Small: its linear classifier does not read the mean"):
         reuse_classifier(Small(4, hidden), Small(6))
-    with pytest.raises(InputError, match="ResNet: ends in a teacher's classifier already"):
+    with pytest.raises(InputError, match="ResNet: already has a teacher's classifier"):
         reuse_classifier(reusing("resnet8", "resnet8x4")[0], Small(6))
 
 

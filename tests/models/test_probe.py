@@ -124,7 +124,7 @@ def test_layers_of_a_plain_sequence() -> None:
 
 def test_a_network_without_a_linear_classifier_is_refused() -> None:
     network = nn.Sequential(nn.Conv2d(3, 5, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
-    words = "Sequential: no linear classifier can be seen in it; name student_layers and teacher_layers of the loss"
+    words = "Sequential: no linear classifier was found; set student_layers and teacher_layers of the loss"
     with pytest.raises(InputError, match=words):
         NetworkInspector(network, IMAGE).layers  # noqa: B018
 

@@ -126,11 +126,11 @@ def test_autocast_is_followed(images: Tensor) -> None:
         assert own(images).logits.dtype == torch.float32
 
 
-def test_half_precision_that_strays_is_not_used(monkeypatch: pytest.MonkeyPatch, images: Tensor) -> None:
+def test_inference_copy_refuses_inexact_half_precision(monkeypatch: pytest.MonkeyPatch, images: Tensor) -> None:
     monkeypatch.setitem(inference_copy.TOLERANCE, torch.bfloat16, 1e-9)
     network = create_model("resnet8", num_classes=7).eval()
     teacher = FrozenTeacher(network, dtype=torch.bfloat16)
-    with pytest.warns(UserWarning, match=r"teacher: its copy in bfloat16 strays .*: it is used as it is, in float32"):
+    with pytest.warns(UserWarning, match=r"teacher: its copy in bfloat16 differs .*; the teacher runs in float32"):
         logits = teacher(images).logits
     torch.testing.assert_close(logits, network(images), rtol=1e-4, atol=1e-4)
     with warnings.catch_warnings():
@@ -144,7 +144,7 @@ def test_a_network_that_folding_would_change_is_used_as_it_is(monkeypatch: pytes
 
     monkeypatch.setattr(inference_copy, "fold_batch_norm", wrong)
     network = trained(create_model("resnet8", num_classes=7))
-    with pytest.warns(UserWarning, match=r"its copy in float32 strays"):
+    with pytest.warns(UserWarning, match=r"its copy in float32 differs"):
         logits = FrozenTeacher(network)(images).logits
     torch.testing.assert_close(logits, network(images), rtol=1e-4, atol=1e-4)
 

@@ -1,72 +1,43 @@
 """The files that a run's checkpoints are, and which of them it can go on from."""
 
-import os
-import shutil
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from stkd_lightning.models.checkpoint_file import intact
 from stkd_lightning.utilities.console import print_rank_zero
 from stkd_lightning.utilities.errors import InputError
-from stkd_lightning.utilities.files import BEFORE, BEST, LAST, fsync
+from stkd_lightning.utilities.files import BEFORE, BEST, LAST
 from stkd_lightning.utilities.rank import process_rank
 
-try:
-    import fcntl
-except ImportError:  # not on Windows
-    fcntl = None  # type: ignore[assignment]
-
-PATIENCE = 15.0  # seconds; the workers of a process that was killed take some to notice
+LOCK = ".lock"
+PATIENCE = 15.0  # seconds; workers of a killed process take some of them to end
 
 
 @contextmanager
 def claimed(folder: Path) -> Iterator[None]:
-    """Keep other processes out of a run's folder for as long as this one lives, where the file system can do that.
+    """Lock a run's folder against other processes, if its file system has locks.
 
     Raises:
-        InputError: another process is at work there.
+        InputError: another process holds the lock.
     """
-    if fcntl is None:
-        yield
-        return
     folder.mkdir(parents=True, exist_ok=True)
-    handle = os.open(folder, os.O_RDONLY)
+    lock = FileLock(folder / LOCK)
     try:
-        until = time.monotonic() + PATIENCE
-        while not _locked(handle):
-            if time.monotonic() > until:
-                raise InputError(f"output folder {folder}: another process is at work there; let it end")
-            time.sleep(0.1)
+        lock.acquire(timeout=PATIENCE, poll_interval=0.1)
+    except Timeout as error:
+        raise InputError(f"output folder {folder}: another process is at work there; let it end") from error
+    except (OSError, NotImplementedError):  # a file system without locks
+        pass
+    try:
         yield
     finally:
-        os.close(handle)
-
-
-def _locked(handle: int) -> bool:
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:  # a file system without locks
-        return True
-    return True
-
-
-def keep_as(path: Path, other: Path) -> None:
-    """Have a file under another name too, whole at any time, whatever is written under its own later."""
-    aside = other.with_name(f".{other.name}.{os.getpid()}.partial")
-    aside.unlink(missing_ok=True)
-    try:
-        try:
-            os.link(path, aside)
-        except OSError:  # a file system without links
-            shutil.copyfile(path, aside)
-            fsync(aside)
-        os.replace(aside, other)
-    finally:
-        aside.unlink(missing_ok=True)
+        if lock.is_locked:
+            with suppress(OSError):  # Windows removes the file of a lock when it is released
+                (folder / LOCK).unlink()
+            lock.release()
 
 
 def newest_whole(folder: Path) -> Path | None:

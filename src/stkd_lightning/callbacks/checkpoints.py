@@ -9,7 +9,6 @@ from typing import Any
 import lightning as L
 from lightning.pytorch.callbacks import Checkpoint
 
-from stkd_lightning.callbacks.checkpoint_folder import keep_as
 from stkd_lightning.callbacks.checkpoint_io import SealedCheckpointIO
 from stkd_lightning.callbacks.loop_state import at_epoch_end, between_batches
 from stkd_lightning.data.loader import TrainLoader
@@ -19,7 +18,7 @@ from stkd_lightning.tasks.base import Score
 from stkd_lightning.utilities import signals
 from stkd_lightning.utilities.distributed import largest
 from stkd_lightning.utilities.errors import RunError
-from stkd_lightning.utilities.files import BEFORE, BEST, LAST, last_kept
+from stkd_lightning.utilities.files import BEFORE, BEST, LAST, last_kept, link_or_copy
 
 BEST_SCORE = "best_accuracy"  # the name of the best score in checkpoints, whatever the task
 AGREE = 8  # batches between two questions among ranks whether one of them was asked to end
@@ -160,10 +159,10 @@ class Checkpoints(Checkpoint):
                     logger.save()
                     self._rows = len(logger.rows)
             if last.exists() and trainer.is_global_zero:
-                keep_as(last, self.folder / BEFORE)
+                link_or_copy(last, self.folder / BEFORE)
             trainer.save_checkpoint(last, weights_only=False)
             if self.best_step == trainer.global_step and trainer.is_global_zero:
-                keep_as(last, self.folder / BEST)
+                link_or_copy(last, self.folder / BEST)
         except OSError as error:
             raise RunError(f"{self.folder}: cannot be written ({error.strerror or error}); {self.kept()}") from error
         finally:
@@ -191,7 +190,7 @@ class Checkpoints(Checkpoint):
     def _keep_best(self, trainer: L.Trainer) -> None:
         """Have the selected student's file again, where a run ended before it was written."""
         if self.best_step == trainer.global_step > 0 and trainer.is_global_zero and trainer.ckpt_path:
-            keep_as(Path(trainer.ckpt_path), self.folder / BEST)
+            link_or_copy(Path(trainer.ckpt_path), self.folder / BEST)
 
     def state_dict(self) -> dict[str, Any]:
         """Return what was selected, and how far metrics were written."""

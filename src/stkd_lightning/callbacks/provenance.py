@@ -1,4 +1,4 @@
-"""Where a student comes from, in its checkpoints, which are evaluated with nothing beside them."""
+"""The origin of a student in its checkpoints, so that a checkpoint alone can be evaluated."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from stkd_lightning.models.checkpoint_file import KEY
 
 
 class Provenance(L.Callback):
-    """Write where a student comes from into every checkpoint, under ``"stkd_lightning"``.
+    """Write the origin of the student into every checkpoint, under ``"stkd_lightning"``.
 
     Args:
         origin: of the student that is trained.

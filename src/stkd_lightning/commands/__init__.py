@@ -1,1 +1,1 @@
-"""What the commands do."""
+"""The commands: train, evaluate, predict, export and report."""

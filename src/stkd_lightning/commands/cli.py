@@ -1,4 +1,4 @@
-"""Running a command: check, then Hydra, then the job; a user's mistake is one line and exit code 2."""
+"""Run a command: check the configuration, start Hydra, run the job; a mistake is one line and exit code 2."""
 
 import errno
 import os
@@ -21,7 +21,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from stkd_lightning.commands.config.checks import check, check_fresh, output_folders
-from stkd_lightning.commands.config.compose import composed, composing, jobs
+from stkd_lightning.commands.config.compose import composed, composing, hide_shared_files, jobs
 from stkd_lightning.commands.config.hydra_callbacks import FOLDERS, hide_in_logs, outcome
 from stkd_lightning.utilities import signals
 from stkd_lightning.utilities.errors import InputError, RunError
@@ -29,79 +29,83 @@ from stkd_lightning.utilities.paths import cache_root, conf_dir
 from stkd_lightning.utilities.rank import process_rank
 from stkd_lightning.utilities.redaction import redacted
 
-EXIT_FAULT = 1
+EXIT_FAILURE = 1
 EXIT_MISTAKE = 2
-FIRST_RANK_SPEAKS_S = 20.0
+FIRST_RANK_REPORTS_S = 20.0
 
 
 def command(config_name: str, job: str) -> None:
-    """Run a command of the project.
+    """Run one of the five commands.
 
     Args:
-        config_name: the configuration that it composes, for example ``train``.
-        job: ``module:function`` of one job, imported only when its configuration is found right.
+        config_name: name of the configuration to compose, for example ``train``.
+        job: ``module:function`` of the job, imported after the configuration has passed its checks.
     """
-    before: set[Path] = set()
-    made: list[Path] = []
-    resumes = config_name == "train"  # the others are done in one go
+    existing: set[Path] = set()
+    folders: list[Path] = []
+    can_resume = config_name == "train"
     hide_in_logs()
+    hide_shared_files()
     try:
         signals.listen()
         arguments = get_args_parser().parse_args()
         if not (arguments.hydra_help or arguments.info or arguments.shell_completion):
-            before = _check_all(arguments, config_name)
-        # Faults reach this handler instead of Hydra's own, which prints several lines and exits with 1.
+            existing = _check_all(arguments, config_name)
+        # Exceptions reach this handler instead of Hydra's, which prints several lines and exits with 1.
         os.environ["HYDRA_FULL_ERROR"] = "1"
-        raised: list[Exception] = []
+        errors: list[Exception] = []
         hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=config_name)(
-            _job(f"stkd_lightning.{config_name}", job, raised, made)
+            _job(f"stkd_lightning.{config_name}", job, errors, folders)
         )()
-        if raised:
-            raise raised[0]
-        if not made:
-            sys.stdout.flush()  # short help too is found unread here, and not as Python ends
-    except signals.Interrupted as end:
+        if errors:
+            raise errors[0]
+        if not folders:
+            sys.stdout.flush()  # raises BrokenPipeError here, and not when Python ends
+    except signals.Interrupted as interrupt:
         if process_rank() == 0:
-            print(_words(end, made) if resumes else f"interrupted by {end.received.name}", file=sys.stderr)
-        sys.exit(end.exit_code)
+            text = _interruption(interrupt, folders) if can_resume else f"interrupted by {interrupt.received.name}"
+            print(text, file=sys.stderr)
+        sys.exit(interrupt.exit_code)
     except Exception as error:
-        if isinstance(error, BrokenPipeError) and not made:  # the reader left, as of `--help | head`
+        if isinstance(error, BrokenPipeError) and not folders:  # the reader closed the pipe: `--help | head`
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            sys.exit(EXIT_FAULT)
-        fault = _fault(error)
-        if fault is not None:
-            print(f"error: {redacted(fault)}{_go_on(made) if resumes and _may_go_on(error) else ''}", file=sys.stderr)
-            sys.exit(EXIT_FAULT)
+            sys.exit(EXIT_FAILURE)
+        failure = _failure(error)
+        if failure is not None:
+            hint = _resume_hint(folders) if can_resume and _is_temporary(error) else ""
+            print(f"error: {redacted(failure)}{hint}", file=sys.stderr)
+            sys.exit(EXIT_FAILURE)
         mistake = _mistake(error)
         if mistake is None:
             rank = f"[rank{process_rank()}]: " if "MASTER_ADDR" in os.environ else ""
             text = textwrap.indent("".join(traceback.format_exception(error)), rank, lambda line: True)
             print(redacted(text), end="", file=sys.stderr)
-            sys.exit(EXIT_FAULT)
-        _remove_empty(made, before)
-        if made or os.environ.get("LOCAL_RANK", "0") == "0":  # what the configuration shows, all ranks see
+            sys.exit(EXIT_FAILURE)
+        _remove_empty(folders, existing)
+        if folders or os.environ.get("LOCAL_RANK", "0") == "0":  # all ranks find the same mistake in a configuration
             print(f"error: {redacted(mistake)}", file=sys.stderr)
         else:
-            with suppress(signals.Interrupted):  # a launcher ends all ranks when one leaves: the first says why
-                time.sleep(FIRST_RANK_SPEAKS_S)
+            # A launcher ends all ranks when one exits: wait until the first rank has reported.
+            with suppress(signals.Interrupted):
+                time.sleep(FIRST_RANK_REPORTS_S)
         sys.exit(EXIT_MISTAKE)
 
 
 def _check_all(arguments: Any, config_name: str) -> set[Path]:
-    """Compose and check every job; return those folders on the way to its output that are there already."""
+    """Compose and check every job; return the existing folders on the paths of its output."""
     name = arguments.config_name or config_name
     with composing(arguments.config_path):
         swept: dict[str, str] = {}
-        # The first values of a sweep from the command line tell whether the configuration brings a sweep of its own.
+        # The configuration of the first job shows whether the configuration itself defines a sweep.
         first = composed(name, jobs(arguments.overrides, {}, config_dir=arguments.config_dir)[0], arguments.config_dir)
         multirun = arguments.multirun or first.hydra.mode == RunMode.MULTIRUN
         if multirun:
             swept = {k: str(v) for k, v in (first.hydra.sweeper.get("params") or {}).items()}
-        draws = multirun and not str(first.hydra.sweeper._target_).endswith(".BasicSweeper")
-        singles = [arguments.overrides]
+        intervals = multirun and not str(first.hydra.sweeper._target_).endswith(".BasicSweeper")
+        job_overrides = [arguments.overrides]
         if multirun:
-            singles = jobs(arguments.overrides, swept, intervals=draws, config_dir=arguments.config_dir)
-        for overrides in singles:
+            job_overrides = jobs(arguments.overrides, swept, intervals=intervals, config_dir=arguments.config_dir)
+        for overrides in job_overrides:
             config = composed(name, overrides, arguments.config_dir)
             if multirun:
                 config.hydra.mode = RunMode.MULTIRUN
@@ -109,71 +113,79 @@ def _check_all(arguments: Any, config_name: str) -> set[Path]:
                 check(config)
         if arguments.help or arguments.cfg:
             return set()
-        return {p for folder in output_folders(config) for p in _chain(folder) if p.exists()}
+        return {p for folder in output_folders(config) for p in _with_parents(folder) if p.exists()}
 
 
-def _chain(folder: Path) -> Iterator[Path]:
+def _with_parents(folder: Path) -> Iterator[Path]:
     yield folder.absolute()
     yield from folder.absolute().parents
 
 
-def _job(program: str, job: str, raised: list[Exception], made: list[Path]) -> Callable[[DictConfig], Any]:
-    """Return what Hydra calls; a single job's exception is kept aside, since Hydra would add a line of its own."""
+def _job(program: str, job: str, errors: list[Exception], folders: list[Path]) -> Callable[[DictConfig], Any]:
+    """Return the function that Hydra calls for a job.
+
+    Args:
+        program: module that runs the command.
+        job: ``module:function`` of the job.
+        errors: receives the exception of a single job, to which Hydra would add a line.
+        folders: receives the output folder.
+    """
 
     def run(config: DictConfig) -> Any:
         folder = Path(HydraConfig.get().runtime.output_dir)
-        made.append(folder)
-        if _sweeps_over_processes(config):
-            return _in_own_process(program)
-        # Importing Lightning chooses a folder for compiled code that does not outlive the machine's next start.
+        folders.append(folder)
+        if _needs_new_process(config):
+            return _run_in_new_process(program)
+        # When Lightning is imported, it sets a folder for compiled code that is lost when the machine restarts.
         os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_root(config.cache_dir).absolute() / "compiled"))
         module, function = job.split(":")
-        OmegaConf.set_readonly(config, True)  # what was checked is what runs
+        OmegaConf.set_readonly(config, True)  # the job runs with the values that were checked
         try:
             check_fresh(config, folder)
             return getattr(import_module(module), function)(config)
         except Exception as error:
             if HydraConfig.get().mode == RunMode.MULTIRUN:
                 raise
-            raised.append(error)
+            errors.append(error)
 
     return run
 
 
-def _sweeps_over_processes(config: DictConfig) -> bool:
-    """Return whether a job of a sweep will start further processes, which would start the whole sweep again."""
+def _needs_new_process(config: DictConfig) -> bool:
+    """Return true for a sweep's job with several ranks: each rank would start the whole sweep again."""
     trainer = config.get("trainer") or {}
-    several = trainer.get("strategy") not in (None, "auto") or trainer.get("devices") not in (None, 1, "1")
-    return HydraConfig.get().mode == RunMode.MULTIRUN and several and "LOCAL_RANK" not in os.environ
+    several_ranks = trainer.get("strategy") not in (None, "auto") or trainer.get("devices") not in (None, 1, "1")
+    return HydraConfig.get().mode == RunMode.MULTIRUN and several_ranks and "LOCAL_RANK" not in os.environ
 
 
-def _in_own_process(program: str) -> float | None:
-    """Run one job of a sweep as a command of its own, with that job's overrides only; return what it came to."""
+def _run_in_new_process(program: str) -> float | None:
+    """Run one job of a sweep in a new process, with the overrides of that job; return its result."""
     settings = HydraConfig.get()
     folder = settings.runtime.output_dir
-    own = [source.path for source in settings.runtime.config_sources if source.provider == "command-line"]
-    flags = ["--config-name", settings.job.config_name or "train", *(f for path in own for f in ("--config-dir", path))]
+    config_dirs = [s.path for s in settings.runtime.config_sources if s.provider == "command-line"]
+    flags = ["--config-name", settings.job.config_name or "train"]
+    flags += [flag for path in config_dirs for flag in ("--config-dir", path)]
     task: Any = OmegaConf.to_container(settings.overrides.task, resolve=False)
     overrides = [*task, f"hydra.run.dir='{folder}'", "hydra.mode=RUN"]
-    code = signals.run_child([sys.executable, "-m", program, *flags, *overrides])
-    if code == EXIT_MISTAKE:
-        raise InputError(f"job {settings.job.num} of the sweep: refused, see above")
-    if code:
-        raise RunError(f"job {settings.job.num} of the sweep failed with exit code {code}: {folder}")
+    exit_code = signals.run_child([sys.executable, "-m", program, *flags, *overrides])
+    if exit_code == EXIT_MISTAKE:
+        raise InputError(f"job {settings.job.num} of the sweep: refused; see the error above")
+    if exit_code:
+        raise RunError(f"job {settings.job.num} of the sweep: failed with exit code {exit_code}; see {folder}")
     return outcome(Path(folder))
 
 
-def _words(end: signals.Interrupted, made: list[Path]) -> str:
-    """Say what ended a run, and how to go on; have SLURM start its job again where it ended for lack of time."""
-    saved = f" {end.saved}" if end.saved else ""
-    if end.requeues and signals.requeue():
-        again = "SLURM starts the job again" + ("" if "resume=auto" in sys.argv else ", but without resume=auto")
-        return f"interrupted by {end.received.name}{saved}; {again}"
-    return f"interrupted by {end.received.name}{saved}{_go_on(made)}"
+def _interruption(interrupt: signals.Interrupted, folders: list[Path]) -> str:
+    """Return the line for an interrupted run; let SLURM start the job again if its time limit was reached."""
+    saved = f" {interrupt.saved}" if interrupt.saved else ""
+    if interrupt.requeues and signals.requeue():
+        requeued = "SLURM starts the job again" + ("" if "resume=auto" in sys.argv else ", but without resume=auto")
+        return f"interrupted by {interrupt.received.name}{saved}; {requeued}"
+    return f"interrupted by {interrupt.received.name}{saved}{_resume_hint(folders)}"
 
 
-def _may_go_on(error: BaseException | None) -> bool:
-    """Return whether the same command may come further the next time."""
+def _is_temporary(error: BaseException | None) -> bool:
+    """Return true if the same command may succeed the next time."""
     while error is not None:
         if isinstance(error, RunError):
             return error.passes
@@ -181,27 +193,27 @@ def _may_go_on(error: BaseException | None) -> bool:
     return True
 
 
-def _go_on(made: list[Path]) -> str:
-    """Return the command that goes on with the sweep, or the run in the last of these folders."""
-    key, folders = ("hydra.sweep.dir", FOLDERS) if FOLDERS else ("hydra.run.dir", made)
+def _resume_hint(folders: list[Path]) -> str:
+    """Return the command that resumes the sweep, or the run in the last folder."""
+    key, folders = ("hydra.sweep.dir", FOLDERS) if FOLDERS else ("hydra.run.dir", folders)
     if not folders:
         return ""
-    place = f"{key}={_shown(folders[-1])}"
+    folder = f"{key}={_relative(folders[-1])}"
     if "TORCHELASTIC_RUN_ID" in os.environ or "SLURM_STEP_ID" in os.environ:
-        return f"; go on with the same command and {place} resume=auto"
-    not_own = {key, "resume"} | ({"hydra.job.name", "hydra.output_subdir"} if "LOCAL_RANK" in os.environ else set())
-    own = [a for a in redacted(sys.argv[1:]) if a.partition("=")[0] not in not_own]
+        return f"; to resume, repeat the command with {folder} resume=auto"
+    dropped = {key, "resume"} | ({"hydra.job.name", "hydra.output_subdir"} if "LOCAL_RANK" in os.environ else set())
+    arguments = [a for a in redacted(sys.argv[1:]) if a.partition("=")[0] not in dropped]
     module = sys.modules["__main__"].__spec__
     command = ["python", "-m", module.name] if module else [Path(sys.argv[0]).name]
-    return f"; go on with: {shlex.join([*command, *own, place, 'resume=auto'])}"
+    return f"; resume with: {shlex.join([*command, *arguments, folder, 'resume=auto'])}"
 
 
-def _shown(folder: Path) -> Path:
+def _relative(folder: Path) -> Path:
     return folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
 
 
-def _fault(error: BaseException | None) -> str | None:
-    """Return what is wrong with the run or the machine, in an exception or in what caused it."""
+def _failure(error: BaseException | None) -> str | None:
+    """Return the message of a failure of the run or the machine, from an exception or its causes; else ``None``."""
     while error is not None:
         if isinstance(error, RunError):
             return " ".join(str(error).split())
@@ -212,25 +224,25 @@ def _fault(error: BaseException | None) -> str | None:
 
 
 def _mistake(error: BaseException | None) -> str | None:
-    """Return what a user can mend in an exception or in what caused it."""
+    """Return the message of a user's mistake, from an exception or its causes; else ``None``."""
     while error is not None:
         if isinstance(error, InputError):
             return " ".join(str(error).split())
-        if type(error).__name__ == "MisconfigurationException":  # Lightning's, for example of a missing GPU
+        if type(error).__name__ == "MisconfigurationException":  # from Lightning, for example for a missing GPU
             return " ".join(str(error).split())
         if isinstance(error, TypeError) and "unexpected keyword argument" in str(error):
             return f"configuration: {error}"
-        located = isinstance(error, HydraException) and "Error locating target" in str(error)
-        if located or isinstance(error, ConfigCompositionException):
+        no_target = isinstance(error, HydraException) and "Error locating target" in str(error)
+        if no_target or isinstance(error, ConfigCompositionException):
             return " ".join(str(error).split())
         error = error.__cause__
     return None
 
 
-def _remove_empty(made: list[Path], before: set[Path]) -> None:
-    """Remove the output folders of this command, and those above them, that it made and left empty."""
-    for leaf in made:
-        for folder in _chain(leaf):
-            if folder in before or not folder.is_dir() or any(folder.iterdir()):
+def _remove_empty(folders: list[Path], existing: set[Path]) -> None:
+    """Remove empty output folders and their empty parents, unless they existed before the command."""
+    for leaf in folders:
+        for folder in _with_parents(leaf):
+            if folder in existing or not folder.is_dir() or any(folder.iterdir()):
                 break
             folder.rmdir()

@@ -1,4 +1,4 @@
-"""The end of a multirun: one table of its runs, kept up to date beside them, and a report."""
+"""Compare the runs of a multirun in one table, updated after each job, and write a report at the end."""
 
 import time
 from dataclasses import asdict
@@ -14,24 +14,24 @@ from stkd_lightning.utilities.files import write_json, write_text
 
 
 class Comparison(Callback):
-    """Writes ``comparison.md`` and ``comparison.json`` after each job of a multirun, and reports at its end.
+    """Writes ``comparison.md`` and ``comparison.json`` after each job of a multirun, and a report at the end.
 
     Args:
-        reference: the method to which the others are compared.
-        report: also write ``report.html``, ``report.md`` and ``report.csv`` at the end.
+        reference: method with which the others are compared.
+        report: write ``report.html``, ``report.md`` and ``report.csv`` at the end.
     """
 
     def __init__(self, reference: str, report: bool = True) -> None:
         self.reference, self.report = reference, report
-        self.start = time.time() - 1  # a folder may hold older runs; clocks of files are coarse
+        self.start = time.time() - 1  # the folder may contain older runs; file times are coarse
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
-        """Bring the files up to date."""
+        """Update the files."""
         if config.hydra.mode == RunMode.MULTIRUN:
             self._compare(config)
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        """Print the table, and write the report; what fails in it is a warning, since it can be made again."""
+        """Print the table and write the report; an error is only a warning, as the report can be written later."""
         from stkd_lightning.reporting.comparison import table
         from stkd_lightning.utilities.console import print_rank_zero
 
@@ -45,22 +45,22 @@ class Comparison(Callback):
             return
         from rich.markup import escape
 
-        from stkd_lightning.commands.report import FILES, report_of
+        from stkd_lightning.commands.report import FILES, write_report
         from stkd_lightning.utilities.errors import reason
 
         try:
-            report_of(runs, folder, self.reference, trust=True)  # whatever they were made of has just run
+            write_report(runs, folder, self.reference, trust=True)  # their classes have just run in this sweep
             print_rank_zero(f"{folder}: {FILES}")
-        except Exception as error:  # whatever drawing, a network or a disk raises
-            again = f"python -m stkd_lightning.report runs={folder}"
-            print_rank_zero(f"[yellow]warning: no report ({escape(reason(error))}); again with: {again}[/yellow]")
+        except Exception as error:  # figures, a network or a disk can raise anything
+            retry = f"python -m stkd_lightning.report runs={folder}"
+            print_rank_zero(f"[yellow]warning: no report ({escape(reason(error))}); retry with: {retry}[/yellow]")
 
     def _compare(self, config: DictConfig) -> tuple[list[Any], list[Any]]:
         from stkd_lightning.reporting.comparison import compare, markdown
         from stkd_lightning.reporting.run import read_run
 
         folder = Path(config.hydra.sweep.dir)
-        since = 0.0 if config.get("resume") == "auto" else self.start  # what was finished before belongs to it
+        since = 0.0 if config.get("resume") == "auto" else self.start  # a resumed sweep includes its earlier runs
         files = [p for p in folder.glob("*/summary.json") if p.stat().st_mtime >= since]
         files.sort(key=lambda path: (len(path.parent.name), path.parent.name))
         runs = [read_run(path.parent) for path in files]

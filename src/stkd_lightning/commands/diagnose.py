@@ -1,4 +1,4 @@
-"""``diagnostics.npz`` in a run's folder: what pictures of its selected student are made of."""
+"""Write ``diagnostics.npz`` into a run's folder: the data for figures of its selected student."""
 
 from pathlib import Path
 from typing import cast
@@ -8,7 +8,7 @@ from omegaconf import OmegaConf
 from rich.markup import escape
 from torch import Tensor, nn
 
-from stkd_lightning.commands.local_data import data_here
+from stkd_lightning.commands.local_data import load_local_data
 from stkd_lightning.data.module import ArrayDataModule
 from stkd_lightning.distillation.module import DistillationModule
 from stkd_lightning.inference.load import checkpoint_file, load_student
@@ -23,49 +23,49 @@ from stkd_lightning.teacher.frozen import FrozenTeacher
 from stkd_lightning.utilities.console import print_rank_zero
 from stkd_lightning.utilities.errors import InputError, reason
 
-IMAGES = 2048  # looked at
+IMAGES = 2048  # largest number of images for diagnostics
 
 
 def write_diagnostics(module: DistillationModule, data: ArrayDataModule, run_dir: Path, device: torch.device) -> None:
-    """Look at the student that a finished run keeps; what fails here is a warning, since the run has its results.
+    """Write the diagnostics of a run's selected student; an error is only a warning, as the run has its results.
 
     Args:
-        module: ends with that student's weights.
-        data: of the run.
-        run_dir: with the run's checkpoints.
-        device: to compute on.
+        module: receives the weights of the selected student.
+        data: data module of the run.
+        run_dir: folder with the run's checkpoints.
+        device: device of the computation.
     """
     try:
         module.load_state_dict(read_checkpoint(checkpoint_file(run_dir))["state_dict"])
         write(module.student, module.teacher, data, run_dir / FILE, device)
-    except Exception as error:  # whatever a network, a disk or a device raises
+    except Exception as error:  # a network, a disk or a device can raise anything
         print_rank_zero(f"[yellow]warning: {run_dir / FILE}: not written ({escape(reason(error))})[/yellow]")
 
 
 def diagnose_run(run: Run, teacher: Run | None, *, trust: bool, cache_dir: str | None = None) -> None:
-    """Look at the student of a finished run, from what lies in its folder.
+    """Write the diagnostics of a finished run's student from the files in its folder.
 
     Args:
-        run: with a folder; its data must be here.
-        teacher: a run on the same data, whose teacher the student is compared with; ``None``: with none.
-        trust: build classes that are not this project's, as the configurations say.
-        cache_dir: with prepared data; ``None``: the usual one.
+        run: a run with a folder, whose data are on this machine.
+        teacher: a run on the same data, with whose teacher the student is compared; ``None``: no teacher.
+        trust: also build classes of the configurations that are not part of this project.
+        cache_dir: folder of prepared data; ``None``: the default folder.
 
     Raises:
-        InputError: data, checkpoint or classes that are not here, damaged or not trusted.
+        InputError: the data, the checkpoint or a class is missing, damaged or not trusted.
     """
     folder = cast(Path, run.folder)
-    data = data_here(run.config["dataset"], folder / "config.yaml", trust=trust, cache_dir=cache_dir)
+    data = load_local_data(run.config["dataset"], folder / "config.yaml", trust=trust, cache_dir=cache_dir)
     data.prepare_data()
     if data.arrays.digest != run.group.digest:
-        raise InputError("its data have changed")
+        raise InputError("the data have changed since the run")
     student = load_student(folder, trust=trust)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     write(student, _teacher(teacher, data, trust=trust), data, folder / FILE, device)
 
 
 def _teacher(run: Run | None, data: ArrayDataModule, *, trust: bool) -> FrozenTeacher | None:
-    """Build the teacher that a run had."""
+    """Build the teacher of a run."""
     if run is None:
         return None
     node = run.config["teacher"]
@@ -85,24 +85,24 @@ def _teacher(run: Run | None, data: ArrayDataModule, *, trust: bool) -> FrozenTe
 def write(
     student: nn.Module, teacher: FrozenTeacher | None, data: ArrayDataModule, path: Path, device: torch.device
 ) -> None:
-    """Write the diagnostics of a student on up to 2,048 validation images, or test images where none are held out."""
+    """Write the diagnostics of a student on up to 2,048 validation images, or test images if there are none."""
     student, training = student.to(device).eval(), student.training
 
-    def says(images: Tensor) -> Tensor:
+    def student_logits(images: Tensor) -> Tensor:
         return logits_of(student(images))
 
-    def taught(images: Tensor) -> Tensor:
-        return asked(images, eager=True).logits
+    def teacher_logits(images: Tensor) -> Tensor:
+        return frozen(images, eager=True).logits
 
-    asked = cast(FrozenTeacher, teacher and teacher.to(device))
-    found = diagnose(
-        says,
-        taught if teacher else None,
+    frozen = cast(FrozenTeacher, teacher and teacher.to(device))
+    diagnostics = diagnose(
+        student_logits,
+        teacher_logits if teacher else None,
         data.sample(IMAGES),
         num_classes=data.num_classes,
         device=device,
         mean=data.mean,
         std=data.std,
     )
-    found.save(path)
+    diagnostics.save(path)
     student.train(training)

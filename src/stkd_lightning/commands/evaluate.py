@@ -1,4 +1,4 @@
-"""Measuring a student from its checkpoint alone."""
+"""Evaluate a student from its checkpoint."""
 
 from pathlib import Path
 
@@ -20,16 +20,16 @@ from stkd_lightning.utilities.files import write_json
 
 
 def evaluate(config: DictConfig) -> float:
-    """Run a composed ``evaluate.yaml``: print the figures of a student, and write them where asked.
+    """Run a composed ``evaluate.yaml``: print the metrics of a student, and write them to ``output`` if it is set.
 
     Args:
-        config: resolved by Hydra.
+        config: the checked configuration.
 
     Returns:
         The task's score, for example the accuracy in [0, 1].
 
     Raises:
-        InputError: a checkpoint that is not this project's or holds foreign classes, or data that do not fit it.
+        InputError: the checkpoint is not of this project, needs an untrusted class, or does not fit the data.
     """
     quiet()
     if config.split not in ("test", "val"):
@@ -40,11 +40,11 @@ def evaluate(config: DictConfig) -> float:
     if not config.trust:
         check_trusted(parts, path)
     saved = OmegaConf.create(parts)
-    here = {"cache_dir": config.cache_dir, "batch_size": config.batch_size}
-    here |= {"data_dir": config.data_dir} if config.data_dir is not None else {}
-    # Where a stranger's checkpoint would have the data downloaded from is not for it to say.
+    options = {"cache_dir": config.cache_dir, "batch_size": config.batch_size}
+    options |= {"data_dir": config.data_dir} if config.data_dir is not None else {}
+    # An untrusted checkpoint must not choose where the data are downloaded from.
     official = {k: None for k in ("url", "md5") if k in saved.dataset}
-    dataset = OmegaConf.merge(saved.dataset, here, official)
+    dataset = OmegaConf.merge(saved.dataset, options, official)
     data: ArrayDataModule = instantiate(dataset)
     _check_classes(data, origin.data.class_names, path)
     student = build_network(saved.student, data, checkpoint=str(path))
@@ -53,19 +53,22 @@ def evaluate(config: DictConfig) -> float:
     loader = data.test_dataloader() if config.split == "test" else data.val_dataloader()
     if not loader:
         raise InputError(f"split=val: {data.name} has no validation images (dataset.validation_fraction=0)")
-    figures = {k.removeprefix("test/"): v for k, v in trainer.test(module, loader, verbose=False)[0].items()}
-    for name, value in figures.items():
+    metrics = {k.removeprefix("test/"): v for k, v in trainer.test(module, loader, verbose=False)[0].items()}
+    for name, value in metrics.items():
         print_rank_zero(f"{config.split}/{name}: {value:.4f}")
     if config.output is not None:
         output = Path(config.output)
         output.parent.mkdir(parents=True, exist_ok=True)
-        write_json(output, {"checkpoint": str(path), "split": config.split, "data": data.name, **figures})
-    return float(figures[data.task.score.name])
+        write_json(output, {"checkpoint": str(path), "split": config.split, "data": data.name, **metrics})
+    return float(metrics[data.task.score.name])
 
 
 def _check_classes(data: ArrayDataModule, class_names: tuple[str, ...], path: Path) -> None:
     if data.num_classes != len(class_names):
-        raise InputError(f"checkpoint {path}: made for {len(class_names)} classes, {data.name} has {data.num_classes}")
+        raise InputError(
+            f"checkpoint {path}: trained on {len(class_names)} classes, but {data.name} has {data.num_classes}"
+        )
     if data.class_names != class_names:
-        odd = sorted(set(data.class_names) ^ set(class_names))
-        raise InputError(f"checkpoint {path}: trained on other classes: {', '.join(odd[:5]) or 'in another order'}")
+        differing = sorted(set(data.class_names) ^ set(class_names))
+        difference = ", ".join(differing[:5]) or "in another order"
+        raise InputError(f"checkpoint {path}: trained on other classes: {difference}")

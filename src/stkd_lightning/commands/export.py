@@ -1,4 +1,4 @@
-"""Writing a student as a file for use elsewhere, tried before it is kept."""
+"""Export a student as a file for other programs, and compare it with the checkpoint before it is kept."""
 
 from pathlib import Path
 from typing import Any
@@ -8,11 +8,11 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 from torch import Tensor
 
-from stkd_lightning.commands.local_data import data_here
+from stkd_lightning.commands.local_data import load_local_data
 from stkd_lightning.commands.training.fit import quiet
 from stkd_lightning.data.loader import Normalize
 from stkd_lightning.data.module import ArrayDataModule
-from stkd_lightning.inference.export_folder import CARD, check_replaceable, is_export, replaced, write_facts
+from stkd_lightning.inference.export_folder import CARD, check_replaceable, is_export, write_facts
 from stkd_lightning.inference.formats.base import Format, need
 from stkd_lightning.inference.hub import check_hub, push
 from stkd_lightning.inference.load import checkpoint_file, load_student
@@ -23,99 +23,101 @@ from stkd_lightning.inference.verify import largest_difference
 from stkd_lightning.models.cost import flops, parameters
 from stkd_lightning.utilities.console import print_rank_zero
 from stkd_lightning.utilities.errors import InputError, reason
-from stkd_lightning.utilities.files import write_text
+from stkd_lightning.utilities.files import atomic_folder, write_text
 
-IMAGES = 64  # on which the file is tried at once
+IMAGES = 64  # number of images on which the file is compared with the checkpoint
 
 
 def export(config: DictConfig) -> None:
     """Run a composed ``export.yaml``.
 
     Args:
-        config: resolved by Hydra.
+        config: the checked configuration.
 
     Raises:
-        InputError: a checkpoint, output folder or repository that will not do; a package that is not installed.
-        RunError: the file does not compute what the checkpoint does, or the hub cannot be reached.
+        InputError: the checkpoint, output folder or repository is not valid, or a package is not installed.
+        RunError: the logits of the file differ from the checkpoint's, or the hub cannot be reached.
     """
     quiet()
     output, path = Path(config.output), Path(config.checkpoint)
-    one: Format = instantiate(config.format)
-    need(one.name, one.packages)
+    export_format: Format = instantiate(config.format)
+    need(export_format.name, export_format.packages)
     check_replaceable(output)
     if config.push_to_hub is not None:
         check_hub(config.push_to_hub)
     student = load_student(path, trust=config.trust)
-    images, seen, count = _images(student, config)
-    _add_figures(student, count)
-    with replaced(output) as folder:
-        _write(one, student, folder / one.file)
-        difference = largest_difference(student, one, folder / one.file, images)
-        comparison = {"images": seen, "batches": [1, len(images)], "largest_difference": difference}
-        write_text(folder / CARD, card(student.facts, one, comparison, config.push_to_hub))
-        write_facts(folder, one, student.facts, comparison)
-    size = (output / one.file).stat().st_size / 2**20
-    print_rank_zero(f"{output}: {one.file} ({size:.1f} MiB), student.json, {CARD}")
-    print_rank_zero(f"compared with the checkpoint on {seen}: logits differ by {difference:.1e} at most")
+    images, description, count = _images(student, config)
+    _add_facts(student, count)
+    with atomic_folder(output) as folder:
+        file = folder / export_format.file
+        _write(export_format, student, file)
+        difference = largest_difference(student, export_format, file, images)
+        comparison = {"images": description, "batches": [1, len(images)], "largest_difference": difference}
+        write_text(folder / CARD, card(student.facts, export_format, comparison, config.push_to_hub))
+        write_facts(folder, export_format, student.facts, comparison)
+    size = (output / export_format.file).stat().st_size / 2**20
+    print_rank_zero(f"{output}: {export_format.file} ({size:.1f} MiB), student.json, {CARD}")
+    print_rank_zero(f"compared with the checkpoint on {description}: logits differ by {difference:.1e} at most")
     if config.push_to_hub is not None:
         print_rank_zero(f"uploaded to {push(output, config.push_to_hub, private=config.private)}")
 
 
-def _write(one: Format, student: Student, path: Path) -> None:
-    """Have the format write its file.
+def _write(export_format: Format, student: Student, path: Path) -> None:
+    """Write the file of a format.
 
     Raises:
-        InputError: it cannot express the network.
+        InputError: the format cannot express the network.
     """
     try:
-        one.write(student, path)
+        export_format.write(student, path)
     except OSError:
         raise
-    except Exception as error:  # of torch's exporters, for a network that they cannot follow
+    except Exception as error:  # torch's exporters can raise anything for a network that they do not support
         name = student.about.get("name", "this network")
         raise InputError(
-            f"format={one.name}: cannot express {name} ({reason(error)}); format=safetensors takes any network"
+            f"format={export_format.name}: cannot express {name} ({reason(error)}); format=safetensors can"
         ) from error
 
 
-def _add_figures(student: Student, count: int | None) -> None:
-    """Have the facts say what the network costs, and on how many images it was measured."""
+def _add_facts(student: Student, count: int | None) -> None:
+    """Add the cost of the network and the number of test images to the student's facts."""
     try:
         cost = {"parameters": parameters(student.network), "flops": flops(student.network, student.image_size)}
-    except Exception:  # a program that was exported before tells neither
+    except Exception:  # neither can be counted in an exported program
         cost = {}
-    known = student.about.get("student") or {}
-    student.about["student"] = {**cost, **known}
+    student.about["student"] = {**cost, **(student.about.get("student") or {})}
     if count is not None:
         student.about["test_images"] = count
 
 
 def _images(student: Student, config: DictConfig) -> tuple[Tensor, str, int | None]:
-    """Return normalized images to try a file on, what they are, and the number of test images, if that is known."""
+    """Return normalized images for the comparison, their description, and the number of test images if it is known."""
     try:
         data = _data(config)
         pixels = data.arrays.splits["test"].images
         if pixels.shape[1:] != (3, student.image_size, student.image_size):
-            raise InputError(f"{data.name} has images of another size now")
+            raise InputError(f"the images of {data.name} have another size now")
         images = Normalize(student.mean, student.std)(pixels[:IMAGES])
         same = data.arrays.digest == (student.about.get("data") or {}).get("digest")
         return images, f"{len(images)} test images of {data.name}", len(pixels) if same else None
     except (InputError, OSError) as error:
-        print_rank_zero(f"the data are not used ({reason(error)}); random images stand for them")
+        print_rank_zero(f"the data cannot be used ({reason(error)}); the comparison uses random images")
         generator = torch.Generator().manual_seed(0)
         side = student.image_size
         return torch.randn(IMAGES, 3, side, side, generator=generator), f"{IMAGES} random images", None
 
 
 def _data(config: DictConfig) -> ArrayDataModule:
-    """Return the data of a checkpoint's run, which are not downloaded.
+    """Return the data of a checkpoint's run, without a download.
 
     Raises:
-        InputError: they are not there, or the checkpoint does not say.
+        InputError: the data are not on this machine, or the file does not name them.
     """
     path = Path(config.checkpoint)
     if is_export(path):
-        raise InputError("an export does not say where they are")
+        raise InputError("an export does not contain the location of its data")
     checkpoint = checkpoint_file(path)
     dataset: dict[str, Any] = StudentProvenance.from_checkpoint(checkpoint).config["dataset"]
-    return data_here(dataset, checkpoint, trust=config.trust, cache_dir=config.cache_dir, data_dir=config.data_dir)
+    return load_local_data(
+        dataset, checkpoint, trust=config.trust, cache_dir=config.cache_dir, data_dir=config.data_dir
+    )

@@ -1,4 +1,4 @@
-"""What the networks of some runs take for an image on this machine."""
+"""Measure the time that networks of runs need for one image on this machine."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -13,69 +13,67 @@ from stkd_lightning.inference.student_info import checked
 from stkd_lightning.inference.trust import check_trusted
 from stkd_lightning.models.build import build_network, without_start
 from stkd_lightning.reporting.latency import latencies
-from stkd_lightning.reporting.run import Latency, Network, Run, known
+from stkd_lightning.reporting.run import Latency, Network, Run, network_key
 from stkd_lightning.utilities.console import print_rank_zero
 from stkd_lightning.utilities.errors import reason
 
 
 def measure(runs: Sequence[Run], *, trust: bool) -> Latency:
-    """Measure the students and the teachers of runs side by side, one image at a time, in float32.
+    """Measure the students and teachers of runs in turn, with one image at a time, in float32.
 
     Args:
-        runs: finished.
-        trust: build classes that are not this project's, as the configurations say.
+        runs: finished runs.
+        trust: also build classes of the configurations that are not part of this project.
 
     Returns:
-        Milliseconds by network; one that cannot be built or run here is left out, with a warning.
+        Milliseconds by network, without networks that cannot be built or run here; each of these gets a warning.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     by_size: dict[int, dict[str, nn.Module]] = {}
-    found: dict[Network, float] = {}
+    milliseconds: dict[Network, float] = {}
     names: dict[str, Network] = {}
-    for network, node, own, run in _networks(runs):
+    for network, node, options, run in _networks(runs):
         name = " ".join(map(str, network))
         if name in names:
             continue
         names[name] = network
         try:
-            size, built = _built(node, own, run, trust=trust)
-            by_size.setdefault(size, {})[name] = built.to(device)
-        except Exception as error:  # whatever somebody's configuration leads to
-            print_rank_zero(
-                f"[yellow]warning: {network[0]}: its time is not measured ({escape(reason(error))})[/yellow]"
-            )
+            size, module = _build(node, options, run, trust=trust)
+            by_size.setdefault(size, {})[name] = module.to(device)
+        except Exception as error:  # a configuration can raise anything
+            print_rank_zero(f"[yellow]warning: {network[0]}: time not measured ({escape(reason(error))})[/yellow]")
     for size, networks in by_size.items():
         seconds = _latencies(networks, torch.zeros(1, 3, size, size, device=device))
-        found |= {names[name]: 1000 * value for name, value in seconds.items()}
-    return found
+        milliseconds |= {names[name]: 1000 * value for name, value in seconds.items()}
+    return milliseconds
 
 
 def _latencies(networks: dict[str, nn.Module], image: Tensor) -> dict[str, float]:
     try:
         return latencies(networks, image)
-    except Exception as error:  # of a device or a network
+    except Exception as error:  # a device or a network can raise anything
         print_rank_zero(
-            f"[yellow]warning: times for {tuple(image.shape)} are not measured ({escape(reason(error))})[/yellow]"
+            f"[yellow]warning: times for inputs {tuple(image.shape)} not measured ({escape(reason(error))})[/yellow]"
         )
         return {}
 
 
 def _networks(runs: Sequence[Run]) -> Iterator[tuple[Network, Any, dict[str, Any], Run]]:
-    """Yield each run's student and teacher: how it is known, its node, and what it was told of its input."""
+    """Yield key, node, input options and run of each student and teacher."""
     for run in runs:
-        yield known(run.summary.student), run.config.get("distilled") or run.config.get("student"), {}, run
+        yield network_key(run.summary.student), run.config.get("distilled") or run.config.get("student"), {}, run
         if run.summary.teacher:
             node = run.config.get("teacher", {})
-            own = {name: node.get(name) for name in ("input_size", "mean", "std")}
-            yield known(run.summary.teacher), node.get("network"), own, run
+            options = {name: node.get(name) for name in ("input_size", "mean", "std")}
+            yield network_key(run.summary.teacher), node.get("network"), options, run
 
 
-def _built(node: Any, own: dict[str, Any], run: Run, *, trust: bool) -> tuple[int, nn.Module]:
-    """Build a network without its weights, on which its time does not depend, and tell its images' side."""
+def _build(node: Any, options: dict[str, Any], run: Run, *, trust: bool) -> tuple[int, nn.Module]:
+    """Build a network without its weights, which do not affect its time; return its image size and the network."""
     data = run.summary.data
-    told = {"class_names": data.class_names, "mean": data.mean, "std": data.std, "image_size": data.image_size}
-    facts = checked({"network": node, "input": {}, "about": {}, **told}, str(run.folder))
+    description = {"class_names": data.class_names, "mean": data.mean, "std": data.std, "image_size": data.image_size}
+    facts = checked({"network": node, "input": {}, "about": {}, **description}, str(run.folder))
     if not trust:
         check_trusted({"network": node}, (run.folder or Path()) / "config.yaml")
-    network = build_network(without_start(OmegaConf.create(facts.network)), facts, seed=None, **own)
+    network = build_network(without_start(OmegaConf.create(facts.network)), facts, seed=None, **options)
     return facts.image_size, network.eval()

@@ -1,4 +1,4 @@
-"""Having a student say what it takes images for."""
+"""Predict the classes of images with a student."""
 
 from collections import Counter
 from pathlib import Path
@@ -25,14 +25,14 @@ def predict(config: DictConfig) -> None:
     """Run a composed ``predict.yaml``.
 
     Args:
-        config: resolved by Hydra.
+        config: the checked configuration.
 
     Raises:
-        InputError: no image, or a checkpoint that cannot be read.
-        RunError: at the end, images that could not be read; the others are predicted.
+        InputError: there is no image, or the checkpoint cannot be read.
+        RunError: some images cannot be read; raised at the end, when all others are predicted.
     """
     quiet()
-    paths = found([config.images] if isinstance(config.images, str) else list(config.images))
+    paths = find_images([config.images] if isinstance(config.images, str) else list(config.images))
     student = load_student(config.checkpoint, trust=config.trust)
     student.to(_device(config.device))
     top = min(config.top, len(student.class_names))
@@ -43,85 +43,85 @@ def predict(config: DictConfig) -> None:
     results = predictions(student, paths, top=top, batch_size=config.batch_size)
     with prediction_file(output, top) as write:
         bar = tqdm(zip(paths, results, strict=True), "predict", len(paths), unit="image", leave=False, disable=None)
-        for path, one in bar:
-            write(path, one)
-            if isinstance(one, InputError):
-                broken.append(str(one))
+        for path, prediction in bar:
+            write(path, prediction)
+            if isinstance(prediction, InputError):
+                broken.append(str(prediction))
                 continue
-            counts[one.classes[0]] += 1
+            counts[prediction.classes[0]] += 1
             if len(first) < SHOWN:
-                first.append(one)
-    print_rank_zero(_rows(first, counts.total()))
-    print_rank_zero(_counts(counts))
+                first.append(prediction)
+    print_rank_zero(_first_table(first, counts.total()))
+    print_rank_zero(_class_table(counts))
     if output is not None:
         print_rank_zero(f"{output}: {len(paths):,} images")
     if broken:
-        others = f"; the others are in {output}" if output else ""
-        raise RunError(f"{len(broken):,} of {len(paths):,} images: {_some(broken)}{others}", passes=False)
+        rest = f"; the others are in {output}" if output else ""
+        raise RunError(f"{len(broken):,} of {len(paths):,} images: {_shortened(broken)}{rest}", passes=False)
 
 
-def found(places: list[str]) -> list[Path]:
-    """Return image files, and those below folders, in order.
+def find_images(paths: list[str]) -> list[Path]:
+    """Return the given files, and the image files in and below the given folders, in order.
 
     Raises:
-        InputError: a path that is not there, or a folder without an image.
+        InputError: a folder contains no image.
     """
-    paths: list[Path] = []
-    for place in map(Path, places):
-        own = image_files(place) if place.is_dir() else [place]
-        if not own:
-            raise InputError(f"images={place}: holds no image")
-        paths += own
-    return paths
+    images: list[Path] = []
+    for path in map(Path, paths):
+        files = image_files(path) if path.is_dir() else [path]
+        if not files:
+            raise InputError(f"images={path}: contains no image")
+        images += files
+    return images
 
 
 def _device(name: str) -> torch.device:
-    """Return where the network runs.
+    """Return the device of the network.
 
     Raises:
-        InputError: there is no such device.
+        InputError: the device does not exist.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:
         return torch.empty(0, device=name).device
     except (RuntimeError, AssertionError) as error:
-        raise InputError(f"device={name}: is not there; device=cpu always is") from error
+        raise InputError(f"device={name}: not available; set device=cpu") from error
 
 
-def _some(broken: list[str]) -> str:
+def _shortened(broken: list[str]) -> str:
     more = f"; and {len(broken) - SHOWN:,} more" if len(broken) > SHOWN else ""
-    return "; ".join(words.removeprefix("image ") for words in broken[:SHOWN]) + more
+    return "; ".join(message.removeprefix("image ") for message in broken[:SHOWN]) + more
 
 
-def _rows(first: list[Prediction], total: int) -> Table:
-    """Lay out the first images."""
-    shown = _table(f"the first {len(first)} of {total:,} images" if total > len(first) else f"{total:,} images")
+def _first_table(first: list[Prediction], total: int) -> Table:
+    """Return the table of the first images."""
+    table = _table(f"the first {len(first)} of {total:,} images" if total > len(first) else f"{total:,} images")
     for column in ("image", "class", "probability", "next"):
-        shown.add_column(column, justify="right" if column == "probability" else "left", overflow="fold")
-    for one in first:
-        following = ", ".join(
-            f"{name} {p:.3f}" for name, p in zip(one.classes[1:3], one.probabilities[1:3], strict=True)
-        )
-        shown.add_row(_plain(one.path), _plain(one.classes[0]), f"{one.probabilities[0]:.3f}", _plain(following))
-    return shown
+        table.add_column(column, justify="right" if column == "probability" else "left", overflow="fold")
+    for prediction in first:
+        runners_up = zip(prediction.classes[1:3], prediction.probabilities[1:3], strict=True)
+        following = ", ".join(f"{runner_up} {p:.3f}" for runner_up, p in runners_up)
+        image, name = _escape(prediction.path), _escape(prediction.classes[0])
+        table.add_row(image, name, f"{prediction.probabilities[0]:.3f}", _escape(following))
+    return table
 
 
-def _counts(counts: Counter[str]) -> Table:
-    """Lay out how many images each class was found in."""
+def _class_table(counts: Counter[str]) -> Table:
+    """Return the table of the number of images of each class."""
     rest = f", the most frequent {SHOWN} of {len(counts)}" if len(counts) > SHOWN else ""
-    shown = _table(f"classes{rest}")
-    shown.add_column("class", overflow="fold")
-    shown.add_column("images", justify="right")
+    table = _table(f"classes{rest}")
+    table.add_column("class", overflow="fold")
+    table.add_column("images", justify="right")
     for name, number in counts.most_common(SHOWN):
-        shown.add_row(_plain(name), f"{number:,}")
-    return shown
+        table.add_row(_escape(name), f"{number:,}")
+    return table
 
 
 def _table(title: str) -> Table:
     return Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), title=title, title_justify="left")
 
 
-def _plain(value: Any) -> str:
-    """Return text in which the console sees no markup."""
+def _escape(value: Any) -> str:
+    """Return text that the console does not read as markup."""
     return str(value).replace("[", "\\[")

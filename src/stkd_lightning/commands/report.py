@@ -1,4 +1,4 @@
-"""``report.html``, ``report.md`` and ``report.csv`` of finished runs."""
+"""Write ``report.html``, ``report.md`` and ``report.csv`` of finished runs."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,30 +19,29 @@ def report(config: DictConfig) -> None:
     """Run a composed ``report.yaml``.
 
     Args:
-        config: resolved by Hydra.
+        config: the checked configuration.
 
     Raises:
-        InputError: a folder that is not there or without a finished run, a damaged file, or a folder that cannot be
-            written.
+        InputError: a folder does not exist, contains no finished run or a damaged file, or cannot be written.
     """
     folders = [Path(str(f)) for f in (config.runs if isinstance(config.runs, ListConfig) else [config.runs])]
-    found = find_runs(folders)
+    search = find_runs(folders)
     output = folders[0] if config.output is None else Path(str(config.output))
     check_writable(output)
-    report_of(
-        found.runs,
+    write_report(
+        search.runs,
         output,
         str(config.reference),
         trust=config.trust,
         complete=config.complete,
         latency=config.latency,
-        unfinished=found.unfinished,
+        unfinished=search.unfinished,
         cache_dir=config.cache_dir,
     )
     print_rank_zero(f"{output}: {FILES}")
 
 
-def report_of(
+def write_report(
     runs: Sequence[Run],
     output: Path,
     reference: str,
@@ -56,47 +55,47 @@ def report_of(
     """Write the three files of a report.
 
     Args:
-        runs: at least one, finished.
-        output: folder; made where it is not there.
-        reference: the method to which others are compared.
-        trust: build classes that are not this project's, as the runs' configurations say.
-        complete: write the diagnostics that runs lack, where that can be done here.
-        latency: measure what the networks take for an image.
-        unfinished: folders of other runs, to be named.
-        cache_dir: with prepared data; ``None``: the usual one.
+        runs: at least one finished run.
+        output: folder of the report; created if it does not exist.
+        reference: method with which the others are compared.
+        trust: also build classes of the configurations that are not part of this project.
+        complete: write missing diagnostics, if the data are on this machine.
+        latency: measure the time of each network for one image.
+        unfinished: folders of unfinished runs, which the report lists.
+        cache_dir: folder of prepared data; ``None``: the default folder.
     """
     from stkd_lightning.commands.latency import measure
     from stkd_lightning.reporting.html import page
     from stkd_lightning.reporting.report import make_report, report_csv, report_markdown
 
     if complete:
-        completed(runs, trust=trust, cache_dir=cache_dir)
-    made = make_report(runs, reference, measure(runs, trust=trust) if latency else {}, unfinished)
+        complete_diagnostics(runs, trust=trust, cache_dir=cache_dir)
+    report = make_report(runs, reference, measure(runs, trust=trust) if latency else {}, unfinished)
     output.mkdir(parents=True, exist_ok=True)
-    write_text(output / "report.csv", report_csv(made))
-    write_text(output / "report.md", report_markdown(made))
-    write_text(output / "report.html", page(made))
+    write_text(output / "report.csv", report_csv(report))
+    write_text(output / "report.md", report_markdown(report))
+    write_text(output / "report.html", page(report))
 
 
-def completed(runs: Sequence[Run], *, trust: bool, cache_dir: str | None = None) -> None:
-    """Write the diagnostics that runs lack, where their students, their data and a teacher are here.
+def complete_diagnostics(runs: Sequence[Run], *, trust: bool, cache_dir: str | None = None) -> None:
+    """Write the missing diagnostics of runs whose students, data and teacher are on this machine.
 
-    A run without a teacher of its own, such as one by cross-entropy, is compared with the teacher of another run on the
-    same data and networks. What cannot be made is a warning.
+    A run without a teacher, for example by cross-entropy, is compared with the teacher of another run on the same data
+    and networks. An error is only a warning.
 
     Args:
-        runs: finished.
-        trust: build classes that are not this project's.
-        cache_dir: with prepared data; ``None``: the usual one.
+        runs: finished runs.
+        trust: also build classes that are not part of this project.
+        cache_dir: folder of prepared data; ``None``: the default folder.
     """
     from stkd_lightning.commands.diagnose import diagnose_run
 
     teachers = {run.group: run for run in runs if run.summary.teacher_checkpoint}
     for run in runs:
-        teacher, seen = teachers.get(run.group), run.diagnostics
-        if run.folder and (seen is None or (teacher and not seen.has_teacher)):
+        teacher, diagnostics = teachers.get(run.group), run.diagnostics
+        if run.folder and (diagnostics is None or (teacher and not diagnostics.has_teacher)):
             try:
                 diagnose_run(run, teacher, trust=trust, cache_dir=cache_dir)
-            except Exception as error:  # whatever somebody's configuration, network or data lead to
-                words = escape(reason(error))
-                print_rank_zero(f"[yellow]warning: {run.folder}: some of its pictures are left out ({words})[/yellow]")
+            except Exception as error:  # a configuration, a network or data can raise anything
+                cause = escape(reason(error))
+                print_rank_zero(f"[yellow]warning: {run.folder}: some figures are missing ({cause})[/yellow]")

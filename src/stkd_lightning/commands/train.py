@@ -1,4 +1,4 @@
-"""The training command: settings -> plan -> module -> fitted student -> summary."""
+"""The command ``train``: settings -> plan -> module -> fitted student -> summary."""
 
 from contextlib import nullcontext
 from pathlib import Path
@@ -25,13 +25,13 @@ from stkd_lightning.utilities.rank import process_rank
 
 
 def train(settings: DictConfig) -> float:
-    """Run a composed ``train.yaml`` to its end.
+    """Run a composed ``train.yaml``.
 
     Args:
-        settings: checked and read-only; ``run_dir`` receives everything that the run leaves.
+        settings: checked and read-only; ``run_dir`` receives all files of the run.
 
     Returns:
-        The last student's score on validation data, else on test data, for sweepers that optimize.
+        The last student's score on validation data, or on test data without validation data; sweepers optimize it.
 
     Raises:
         InputError: a mistake that the user can correct.
@@ -46,9 +46,9 @@ def _train(settings: DictConfig) -> float:
     check_loss(settings)
     earlier = find_earlier(settings) if settings.resume == "auto" else None
     if settings.resume == "auto" and earlier is None:
-        print_rank_zero(f"{settings.run_dir}: there is no checkpoint to go on from; the run begins")
+        print_rank_zero(f"{settings.run_dir}: no checkpoint to resume from; a new run starts")
     if earlier and earlier.summary:
-        print_rank_zero(f"{settings.run_dir}: this run was finished before; nothing is left to do")
+        print_rank_zero(f"{settings.run_dir}: this run is already finished; nothing to do")
         return earlier.summary.result
     plan = plan_run(settings, earlier, ranks)
     module = build_module(plan)
@@ -64,12 +64,12 @@ def _train(settings: DictConfig) -> float:
 
 
 def _trainer(plan: RunPlan) -> L.Trainer:
-    """Build the trainer, and write the run's configuration."""
+    """Build the trainer, and write ``config.yaml``."""
     settings, data = plan.settings, plan.data
     run_dir = Path(settings.run_dir)
     config = plan.origin.config
     if plan.earlier:
-        print_rank_zero(f"student: goes on from {plan.earlier.checkpoint}")
+        print_rank_zero(f"student: resumed from {plan.earlier.checkpoint}")
     if process_rank() == 0:
         run_dir.mkdir(parents=True, exist_ok=True)
         write_text(run_dir / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(config)))
@@ -87,7 +87,7 @@ def _trainer(plan: RunPlan) -> L.Trainer:
 
 
 def _publish(plan: RunPlan, module: DistillationModule, trainer: L.Trainer, fitted: Fitted) -> float:
-    """Write and print what a finished run leaves, and return its result."""
+    """Write and print the results of a finished run, and return its score."""
     run_dir, task = Path(plan.settings.run_dir), plan.data.task
     summary = summarize(plan, fitted)
     write_json(run_dir / "summary.json", summary.to_plain())

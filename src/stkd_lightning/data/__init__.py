@@ -1,4 +1,4 @@
-"""LightningDataModules of the literature's data sets and of a user's own images."""
+"""LightningDataModules for the literature's data sets and for a user's own images."""
 
 from stkd_lightning.data.arrays import RawData, RawSplit
 from stkd_lightning.data.datasets.cifar import CIFAR10DataModule, CIFAR100DataModule

@@ -19,11 +19,11 @@ FACTS = "facts.json"
 
 
 class RawSplit(NamedTuple):
-    """A split on its way to disk.
+    """A split as it is read, before it is written to the cache.
 
     Attributes:
         labels: one class index for each image, or an array ``(n, ...)`` of the task's shape.
-        images: chunks ``(n, C, H, W)`` uint8, in the labels' order.
+        images: chunks ``(n, C, H, W)`` uint8, in the order of the labels.
         shape: ``(C, H, W)``.
     """
 
@@ -33,12 +33,12 @@ class RawSplit(NamedTuple):
 
 
 class RawData(NamedTuple):
-    """A data set on its way to disk.
+    """A data set as it is read, before it is written to the cache.
 
     Attributes:
-        splits: by name: ``train`` and ``test``, perhaps ``val``.
+        splits: by name: ``train``, ``test``, and ``val`` if the data set has one.
         class_names: in the order of the labels.
-        superclasses: index of each class's superclass; ``None`` where the data declare none.
+        superclasses: index of each class's superclass; ``None`` if the data set has none.
         superclass_names: in the order of those indices.
     """
 
@@ -66,13 +66,13 @@ class Arrays:
     Attributes:
         splits: by name.
         class_names: in the order of the labels.
-        superclasses: index of each class's superclass; ``None`` where the data declare none.
+        superclasses: index of each class's superclass; ``None`` if the data set has none.
         superclass_names: in the order of those indices.
         mean: of each channel of the training images, in units of 1.
-        std: likewise.
-        digest: of all pixels and labels, the same wherever the data lie.
-        folder: where it lies.
-        stamps: of each of its files when it was opened.
+        std: standard deviation of each channel, in units of 1.
+        digest: of all pixels and labels; it does not depend on the folder.
+        folder: folder of the files.
+        stamps: size, time and inode of each file when it was opened.
     """
 
     splits: dict[str, Split]
@@ -86,24 +86,24 @@ class Arrays:
     stamps: dict[str, tuple[int, int, int]]
 
     def check_unchanged(self) -> None:
-        """Refuse to go on with files that are no longer those that were opened; looks at no content.
+        """Refuse files that changed after they were opened; their content is not read.
 
         Raises:
-            RunError: one vanished, or has another size, time or inode.
+            RunError: a file was deleted, or has another size, time or inode.
         """
         for name, stamp in self.stamps.items():
             path = self.folder / name
-            mend = f"delete {self.folder}, which is prepared anew when the run goes on"
+            advice = f"delete {self.folder}; a resumed run prepares it again"
             try:
                 now = stamp_of(path)
             except OSError as error:
-                raise RunError(f"prepared data {path}: gone during the run ({error.strerror}); {mend}") from error
+                raise RunError(f"prepared data {path}: deleted during the run ({error.strerror}); {advice}") from error
             if now != stamp:
-                raise RunError(f"prepared data {path}: changed during the run; {mend}")
+                raise RunError(f"prepared data {path}: changed during the run; {advice}")
 
 
 def stamp_of(path: Path) -> tuple[int, int, int]:
-    """Return size, time of the last change and inode of a file."""
+    """Return size, modification time and inode of a file."""
     facts = path.stat()
     return facts.st_size, facts.st_mtime_ns, facts.st_ino
 
@@ -114,10 +114,10 @@ def files_of(splits: Iterable[str]) -> list[str]:
 
 
 def open_arrays(folder: Path) -> Arrays:
-    """Open a prepared data set; reads its description, its labels and no pixel.
+    """Open a prepared data set: read its description and its labels, but no pixel.
 
     Raises:
-        InputError: it is damaged, as after a crash of the machine.
+        InputError: it is damaged, for example by a crash of the machine.
     """
     try:
         facts: dict[str, Any] = json.loads((folder / FACTS).read_text())
@@ -126,7 +126,7 @@ def open_arrays(folder: Path) -> Arrays:
         facts["splits"] = {name: _open_split(folder, name) for name in facts["splits"]}
         arrays = Arrays(**facts, folder=folder, stamps=stamps)
         _check(arrays)
-    except Exception as error:  # json, numpy and a wrong type raise many
+    except Exception as error:  # json, numpy and wrong types raise many types
         raise InputError(
             f"prepared data {folder}: damaged ({reason(error)}); delete this folder and run again"
         ) from error
@@ -145,10 +145,10 @@ def _open_split(folder: Path, name: str) -> Split:
 
 
 def _check(arrays: Arrays) -> None:
-    """Compare the parts of a prepared data set.
+    """Refuse a prepared data set whose parts do not fit each other.
 
     Raises:
-        ValueError: they do not fit each other.
+        ValueError: names the part.
     """
     train = arrays.splits["train"].images
     for name, (images, labels) in arrays.splits.items():
@@ -158,6 +158,6 @@ def _check(arrays: Arrays) -> None:
             raise ValueError(f"{name}_labels.npy holds labels beyond the {len(arrays.class_names)} classes")
     moments = (*arrays.mean, *arrays.std)
     if len(moments) != 2 * train.shape[1] or not np.isfinite(moments).all() or min(arrays.std) <= 0:
-        raise ValueError(f"{FACTS} holds no mean and deviation of {train.shape[1]} channels")
+        raise ValueError(f"{FACTS}: mean and std must have one value for each of {train.shape[1]} channels")
     if not all(isinstance(name, str) for name in (*arrays.class_names, arrays.digest)):
-        raise ValueError(f"{FACTS} holds names that are none")
+        raise ValueError(f"{FACTS}: class names and digest must be strings")

@@ -1,4 +1,4 @@
-"""The CIFAR augmentation on whole batches: pad with black, crop at random, flip at random."""
+"""CIFAR augmentation of whole batches: pad with black, crop at random, flip at random."""
 
 from typing import NamedTuple
 
@@ -11,7 +11,7 @@ from stkd_lightning.utilities.random import sample_bits
 
 
 class Draws(NamedTuple):
-    """What is done to N samples: first row and column of each crop ``(N,)``, and whether it is mirrored ``(N,)``."""
+    """Random draws for N samples: first row and column of each crop ``(N,)``, and mirrored or not ``(N,)``."""
 
     top: Tensor
     left: Tensor
@@ -22,19 +22,19 @@ class Draws(NamedTuple):
         return Draws(*(part.to(device) for part in self))
 
     def of(self, samples: slice) -> "Draws":
-        """Return the draws of some of the samples."""
+        """Return the draws of a slice of the samples."""
         return Draws(*(part[samples] for part in self))
 
 
 def draw(indices: NDArray[np.int64], *, padding: int, flip: bool, seed: int, epoch: int) -> Draws:
-    """Draw a shift of up to ``padding`` pixels and, if ``flip``, a mirroring for each sample.
+    """Draw a shift of up to ``padding`` pixels for each sample and, if ``flip``, mirror half of the samples.
 
-    A sample's draw is a function of (seed, epoch, index): the same in any batch, on any rank, for any device.
+    A sample's draw is a function of (seed, epoch, index): the same in any batch, on any rank and device.
 
     Args:
         indices: ``(N,)`` positions in the data set.
         padding: pixels of black on each side.
-        flip: whether left and right may be exchanged.
+        flip: whether images may be mirrored.
         seed: >= 0.
         epoch: >= 0.
     """
@@ -46,13 +46,13 @@ def draw(indices: NDArray[np.int64], *, padding: int, flip: bool, seed: int, epo
 
 
 def crop_and_flip(images: Tensor, draws: Draws, *, padding: int) -> Tensor:
-    """Shift and mirror images ``(B, C, H, W)`` uint8 as drawn for them; the rest of the frame is black."""
+    """Shift and mirror images ``(B, C, H, W)`` uint8 by their draws; uncovered pixels are black."""
     batch, channels, height, width = images.shape
     device = images.device
     rows = draws.top[:, None] + torch.arange(height, device=device)
     columns = draws.left[:, None] + torch.arange(width, device=device)
     columns = torch.where(draws.mirrored[:, None], columns.flip(1), columns)
     padded = torch.nn.functional.pad(images, (padding, padding, padding, padding)).flatten(2)
-    # One gather of whole planes; indexing by rows and columns costs four times as much on a CPU.
-    places = (rows[:, :, None] * (width + 2 * padding) + columns[:, None, :]).flatten(1)
-    return padded.gather(2, places[:, None].expand(batch, channels, -1)).view(batch, channels, height, width)
+    # A single gather of whole planes; indexing by rows and columns takes four times as long on a CPU.
+    positions = (rows[:, :, None] * (width + 2 * padding) + columns[:, None, :]).flatten(1)
+    return padded.gather(2, positions[:, None].expand(batch, channels, -1)).view(batch, channels, height, width)

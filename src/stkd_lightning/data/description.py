@@ -1,4 +1,4 @@
-"""What checkpoints and summaries hold of the data that a network was trained on."""
+"""The description of training data in checkpoints and summaries."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields

@@ -1,11 +1,11 @@
-"""Validation images where a data set has none: some of each class of the training images."""
+"""Validation images for data sets without a validation split: a share of each class of the training images."""
 
 import numpy as np
 from numpy.typing import NDArray
 
 
 def hold_out(labels: NDArray[np.int64], fraction: float, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Split positions into two, class by class.
+    """Split sample positions in two, class by class.
 
     Args:
         labels: ``(N,)``.
@@ -13,7 +13,7 @@ def hold_out(labels: NDArray[np.int64], fraction: float, seed: int) -> tuple[NDA
         seed: >= 0.
 
     Returns:
-        Positions that stay and positions held out, each sorted.
+        Positions of training samples and of held-out samples, each sorted.
     """
     random = np.random.default_rng(seed)
     held = np.zeros(len(labels), dtype=bool)

@@ -25,7 +25,7 @@ from stkd_lightning.utilities.random import generator
 
 
 class Normalize:
-    """uint8 images ``(B, C, H, W)`` to float32 of mean 0 and standard deviation 1 in each channel."""
+    """Normalize uint8 images ``(B, C, H, W)`` to float32 with mean 0 and standard deviation 1 in each channel."""
 
     def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
         mean_, std_ = torch.tensor(mean).double().view(-1, 1, 1), torch.tensor(std).double().view(-1, 1, 1)
@@ -47,10 +47,10 @@ class BatchDataset(Dataset[Batch]):
     Attributes:
         split: the images and labels.
         order: ``(N,)`` positions in the split, on its device.
-        batch_size: samples of a batch; the last one may be smaller.
-        normalize: from uint8 to what networks see.
-        draws: of the N samples; ``None`` shows them as they are.
-        padding: that the draws were made for.
+        batch_size: samples of a batch; the last batch may be smaller.
+        normalize: from uint8 to normalized float32.
+        draws: augmentation of the N samples; ``None``: no augmentation.
+        padding: padding of the draws, in pixels.
     """
 
     split: Split
@@ -72,10 +72,10 @@ class BatchDataset(Dataset[Batch]):
         return Batch(self.normalize(images), self.split.labels.index_select(0, indices), indices)
 
 
-def _live_as_the_run(worker: int) -> None:
-    """Have a worker outlast a signal that asks all of a run to end, which the run needs it for, but not the run."""
-    for one in signals.SIGNALS:
-        signal.signal(one, signal.SIG_IGN)
+def _set_worker_signals(worker: int) -> None:
+    """Let a worker ignore the signals that end a run, which still needs it, and end with the run's process."""
+    for number in signals.SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: signal.alarm(60))
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, signals.SIGNALS)
@@ -83,7 +83,7 @@ def _live_as_the_run(worker: int) -> None:
 
 
 def _end_with_parent() -> None:
-    # Torch's own watch compares the parent with the first one seen: a worker whose run is killed as it begins stays.
+    # torch compares the parent process with the first parent it saw, so a worker of a run that is killed early stays.
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()
@@ -91,11 +91,11 @@ def _end_with_parent() -> None:
 
 
 def _batches(dataset: BatchDataset, workers: int, first: int = 0) -> Iterator[Batch]:
-    """Yield a pass's batches from the first wanted one on, made here or by worker processes."""
+    """Yield the batches from position ``first`` on, made in this process or by worker processes."""
     positions = range(first, len(dataset))
     if not workers:
         return (dataset[i] for i in positions)
-    # Forked workers share the mapped file; a pickled one would be a copy of all images.
+    # Forked workers share the mapped file; pickling would copy all images.
     fork = "fork" if sys.platform == "linux" else None
     pinned = torch.cuda.is_available()
     loader = DataLoader(
@@ -105,28 +105,28 @@ def _batches(dataset: BatchDataset, workers: int, first: int = 0) -> Iterator[Ba
         num_workers=workers,
         pin_memory=pinned,
         multiprocessing_context=fork,
-        worker_init_fn=_live_as_the_run,
+        worker_init_fn=_set_worker_signals,
     )
-    with signals.blocked():  # until a worker is ready for them
+    with signals.blocked():  # until the workers have set their signal handlers
         return iter(loader)
 
 
 class TrainLoader:
-    """Augmented batches in a new order each epoch; a rank sees its slice of every global batch.
+    """Augmented batches in a new order each epoch; each rank gets its slice of every global batch.
 
-    The last, incomplete batch of an epoch is left out. Lightning announces the epoch to ``sampler.set_epoch``.
+    An incomplete last batch is dropped. Lightning calls ``sampler.set_epoch`` before each epoch.
 
     Args:
         split: the images and labels.
         indices: ``(N,)`` positions in the split that belong to training.
-        order: draws an epoch's batches from them.
+        order: draws the batches of an epoch.
         batch_size: samples of a global batch, over all ranks.
-        normalize: from uint8 to what networks see.
+        normalize: from uint8 to normalized float32.
         padding: pixels of the random shift.
         flip: mirror half of the images.
         seed: >= 0.
-        workers: processes that make the batches; 0: none. The batches are the same.
-        check: called before each epoch; raises where the data are no longer what they were.
+        workers: number of worker processes; 0: none. The batches are the same.
+        check: called before each epoch; raises an error if the data changed.
 
     Raises:
         InputError: fewer samples than one batch, or a batch that the ranks cannot share equally.
@@ -156,19 +156,19 @@ class TrainLoader:
 
     @property
     def sampler(self) -> "TrainLoader":
-        """The object that Lightning tells the epoch."""
+        """This loader; Lightning calls ``set_epoch`` on it."""
         return self
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch that the next iteration draws."""
+        """Set the epoch of the next iteration."""
         self.epoch = epoch
 
     def state_dict(self) -> dict[str, int]:
-        """Return how many of an epoch's batches are done; the one at hand is not."""
+        """Return the number of completed batches of the epoch, without the current batch."""
         return {"batches": self._done}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Leave the batches that are done out of the next iteration."""
+        """Skip the completed batches in the next iteration."""
         self._first = state["batches"]
 
     def __len__(self) -> int:
@@ -183,7 +183,7 @@ class TrainLoader:
         order = self.indices[self.order(generator(self.seed, "order", self.epoch))]
         samples = order.reshape(len(self), ranks, -1)[:, rank].ravel()
         draws = draw(samples, padding=self.padding, flip=self.flip, seed=self.seed, epoch=self.epoch)
-        device = self.split.images.device  # the whole epoch's draws go there at once
+        device = self.split.images.device  # the draws of the whole epoch are copied at once
         positions = torch.from_numpy(samples).to(device)
         size = self.batch_size // ranks
         dataset = BatchDataset(self.split, positions, size, self.normalize, draws.to(device), self.padding)
@@ -194,14 +194,14 @@ class TrainLoader:
 
 
 class EvalLoader:
-    """Every sample once, in order; each rank sees every ``ranks``-th, without padding.
+    """Batches of every sample once, in order; each rank gets every ``ranks``-th sample, without padding.
 
     Args:
         split: the images and labels.
         indices: ``(N,)`` positions in the split.
-        batch_size: samples of one batch.
-        normalize: from uint8 to what networks see.
-        workers: processes that make the batches; 0: none.
+        batch_size: samples of a batch.
+        normalize: from uint8 to normalized float32.
+        workers: number of worker processes; 0: none.
     """
 
     def __init__(

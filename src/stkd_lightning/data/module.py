@@ -1,4 +1,4 @@
-"""What all data modules share: arrays prepared once, a hold-out, loaders."""
+"""The base of all data modules: prepared arrays, held-out validation images, and loaders."""
 
 import os
 from abc import abstractmethod
@@ -17,11 +17,12 @@ from stkd_lightning.data.holdout import hold_out
 from stkd_lightning.data.loader import BatchDataset, EvalLoader, Normalize, TrainLoader
 from stkd_lightning.data.prepare import prepare
 from stkd_lightning.data.resident import fits
-from stkd_lightning.data.sampling import Sampler, checked, order_of
+from stkd_lightning.data.sampling import checked, order_of
 from stkd_lightning.tasks.base import Task
 from stkd_lightning.tasks.classification import Classification
 from stkd_lightning.tasks.types import Batch
 from stkd_lightning.utilities import validation
+from stkd_lightning.utilities.choices import Sampler
 from stkd_lightning.utilities.console import print_rank_zero
 from stkd_lightning.utilities.distributed import world
 from stkd_lightning.utilities.errors import InputError
@@ -31,28 +32,29 @@ from stkd_lightning.utilities.random import generator
 
 
 class ArrayDataModule(L.LightningDataModule):
-    """Base of the data modules: images of one size, prepared once into memory-mapped arrays.
+    """Base of the data modules: images of one size, prepared once as memory-mapped arrays.
 
     Args:
-        data_dir: folder that holds the official folders.
+        data_dir: folder of the official folders.
         batch_size: samples of a training batch over all ranks.
-        validation_fraction: share in [0, 1) of the training images that is held out where the data set has no
-            validation split of its own; 0 trains on all of them.
-        split_seed: seed of the hold-out, apart from ``seed`` so that runs of several seeds share one validation set.
+        validation_fraction: share in [0, 1) of the training images that is held out if the data set has no validation
+            split; 0 trains on all images.
+        split_seed: seed of the held-out images; it differs from ``seed`` so that runs of several seeds share one
+            validation set.
         seed: of order and augmentation.
         padding: pixels of the random shift; ``None``: an eighth of the image's shorter side.
         flip: mirror half of the training images.
-        cache_dir: where prepared arrays are kept; see ``cache_root``.
-        resident: hold a split whole on the training's device and take batches from there by index; ``False`` has
-            worker processes make the same batches; ``"auto"`` does so only where the split does not fit.
-        workers: number of such processes; ``None``: one for each core that the rank has, at most 8.
+        cache_dir: folder of the cache with the prepared arrays; see ``cache_root``.
+        resident: ``True``: hold whole splits on the training device and index batches there; ``False``: worker
+            processes make the same batches; ``"auto"``: workers only for a split that does not fit.
+        workers: number of worker processes; ``None``: one for each core of the rank, at most 8.
         sampler: ``"shuffled"``: each training image once an epoch; ``"class_uniform"`` and ``"superclass_uniform"``:
             equally many images of some classes or superclasses in each batch (``sampling.uniform``).
-        sampler_groups: their number; ``None``: the most that leave 4 images or more for each, but 2 at least.
+        sampler_groups: number of groups in a batch; ``None``: as many as leave 4 images for each, but at least 2.
 
     Raises:
-        InputError: an argument outside its range; on preparation, data that are missing or damaged; when the training
-            loader is made, a sampler that the data or the batch size do not allow.
+        InputError: an argument outside its range; during preparation, missing or damaged data; in
+            ``train_dataloader``, a sampler that does not fit the data or the batch size.
     """
 
     def __init__(
@@ -87,20 +89,20 @@ class ArrayDataModule(L.LightningDataModule):
         self._placed: dict[str, tuple[torch.device, Split, int]] = {}
         self.cache = cache_root(cache_dir) / "data"
 
-    name: str  # short, for the cache's folders
+    name: str  # short name for folders in the cache
 
     @property
     def task(self) -> Task:
-        """What networks predict of these data."""
+        """The task that the data are for."""
         return Classification()
 
     @abstractmethod
     def locate(self) -> Path:
-        """Return the folder of the official files, getting them where they are not there."""
+        """Return the folder of the official files; download them if they are missing."""
 
     @abstractmethod
     def stamps(self, folder: Path) -> list[Path]:
-        """Return the files and folders whose size or time changes when the data change."""
+        """Return the files and folders whose size or modification time changes with the data."""
 
     @abstractmethod
     def read(self, folder: Path) -> RawData:
@@ -112,7 +114,7 @@ class ArrayDataModule(L.LightningDataModule):
 
     @cached_property
     def arrays(self) -> Arrays:
-        """The prepared data, prepared now if need be."""
+        """The prepared data; the first access prepares them if they are not in the cache."""
         folder = self.locate()
         stats = [(str(p.relative_to(folder)), p.stat()) for p in self.stamps(folder)]
         stamp = [[p, s.st_size, s.st_mtime_ns] for p, s in stats]
@@ -120,7 +122,7 @@ class ArrayDataModule(L.LightningDataModule):
         return prepare(self.cache / f"{self.name}-{key}", lambda: self.read(folder))
 
     def prepare_data(self) -> None:
-        """Download and prepare what is not there yet; Lightning calls it on one process of a machine."""
+        """Download and prepare missing data; Lightning calls this on one process of each machine."""
         self.arrays  # noqa: B018
 
     @property
@@ -135,7 +137,7 @@ class ArrayDataModule(L.LightningDataModule):
 
     @property
     def superclasses(self) -> tuple[int, ...] | None:
-        """Index of each class's superclass, in the order of the labels; ``None`` where the data declare none."""
+        """Index of each class's superclass, in the order of the labels; ``None`` if the data set has none."""
         return self.arrays.superclasses
 
     @property
@@ -166,7 +168,7 @@ class ArrayDataModule(L.LightningDataModule):
 
     @property
     def has_validation(self) -> bool:
-        """Whether there are images to select on."""
+        """True if the data set has validation images, from which a student is selected."""
         return "val" in self.arrays.splits or self.validation_fraction > 0
 
     @cached_property
@@ -186,8 +188,8 @@ class ArrayDataModule(L.LightningDataModule):
                 print_rank_zero(
                     f"dataset: the {name} images, {size:.1f} GiB, do not fit on {device}; worker processes read them"
                 )
-            on = device if resident and device.type == "cuda" else torch.device("cpu")
-            self._placed[name] = device, split.to(on), 0 if resident else self._workers()
+            target = device if resident and device.type == "cuda" else torch.device("cpu")
+            self._placed[name] = device, split.to(target), 0 if resident else self._workers()
         _, split, workers = self._placed[name]
         return split, workers
 
@@ -224,7 +226,7 @@ class ArrayDataModule(L.LightningDataModule):
         )
 
     def val_dataloader(self) -> EvalLoader | list[EvalLoader]:
-        """Return the validation images, without augmentation; an empty list where none are held out."""
+        """Return the validation images, without augmentation; an empty list if there are none."""
         if not self.has_validation:
             return []
         if "val" in self.arrays.splits:
@@ -236,14 +238,14 @@ class ArrayDataModule(L.LightningDataModule):
         return self._evaluate("test")
 
     def sample(self, size: int) -> Iterator[Batch]:
-        """Yield up to ``size`` validation images, test images where none are held out: always the same, in no order."""
+        """Yield up to ``size`` random validation images, or test images if there are none; always the same images."""
         name = "val" if "val" in self.arrays.splits else "train" if self.has_validation else "test"
         split, _ = self._placed_split(name)
         device = split.images.device
         held_out = self._train_and_held_out[1] if name == "train" else np.arange(len(split.labels))
         drawn = torch.from_numpy(generator(self.split_seed, "sample").permutation(held_out)[:size])
         batches = BatchDataset(split, drawn.to(device), 256, Normalize(self.mean, self.std).to(device))
-        return (batches[i] for i in range(len(batches)))  # by the calling process alone, whatever ranks there are
+        return (batches[i] for i in range(len(batches)))  # in the calling process only, on any rank
 
     def plain_train_dataloader(self) -> EvalLoader:
         """Return the training images without augmentation."""

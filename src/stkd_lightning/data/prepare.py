@@ -1,9 +1,7 @@
-"""Writing a data set as memory-mapped arrays, once."""
+"""Write a data set once as memory-mapped arrays."""
 
 import hashlib
 import json
-import os
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,21 +10,21 @@ from filelock import FileLock
 
 from stkd_lightning.data.arrays import FACTS, Arrays, RawData, RawSplit, files_of, open_arrays
 from stkd_lightning.utilities.errors import InputError
-from stkd_lightning.utilities.files import fsync
+from stkd_lightning.utilities.files import atomic_folder
 
 
 def prepare(folder: Path, read: Callable[[], RawData]) -> Arrays:
-    """Open a prepared data set; where there is none, write it first.
+    """Open a prepared data set; write it first if it does not exist.
 
-    Written aside and renamed when whole; parallel jobs wait for the one that writes.
+    The folder appears complete or not at all; parallel jobs wait for the job that writes it.
 
     Args:
-        folder: where it lies or will lie.
-        read: gives the raw data; called only if they are needed.
+        folder: of the prepared data set.
+        read: returns the raw data; called only if the folder does not exist.
 
     Raises:
-        InputError: no images in a split, or prepared data that are damaged.
-        OSError: they cannot be written, as to a full disk.
+        InputError: a split without images, or damaged prepared data.
+        OSError: the data cannot be written, for example because the disk is full.
     """
     if not folder.exists():
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -37,36 +35,31 @@ def prepare(folder: Path, read: Callable[[], RawData]) -> Arrays:
 
 
 def _write(folder: Path, raw: RawData) -> None:
-    partial = folder.with_name(f"{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
+    for name, split in raw.splits.items():
+        if not len(split.labels):
+            raise InputError(f"dataset {folder.name}: no image in its {name} split")
     try:
-        digest = hashlib.sha256()
-        moments = {name: _write_split(partial, name, split, digest) for name, split in raw.splits.items()}
-        mean, std = moments["train"]
-        facts = {**raw._asdict(), "splits": list(raw.splits), "mean": mean, "std": std, "digest": digest.hexdigest()}
-        (partial / FACTS).write_text(json.dumps(facts, indent=1))
-        for name in files_of(raw.splits):
-            fsync(partial / name)
-            (partial / name).chmod(0o444)  # nothing shortens it under a run that maps it
-        fsync(partial)
-        os.replace(partial, folder)
+        with atomic_folder(folder, locked=True) as partial:
+            digest = hashlib.sha256()
+            moments = {name: _write_split(partial, name, split, digest) for name, split in raw.splits.items()}
+            mean, std = moments["train"]
+            digits = digest.hexdigest()
+            facts = {**raw._asdict(), "splits": list(raw.splits), "mean": mean, "std": std, "digest": digits}
+            (partial / FACTS).write_text(json.dumps(facts, indent=1))
     except OSError as error:
-        if error.errno and not error.filename:  # as a full disk comes
+        if error.errno and not error.filename:  # a full disk names no file
             error.filename = str(folder)
         raise
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    for name in files_of(raw.splits):
+        (folder / name).chmod(0o444)  # no process can shorten it while a run maps it
 
 
 def _write_split(folder: Path, name: str, split: RawSplit, digest: "hashlib._Hash") -> tuple[list[float], list[float]]:
-    """Write a split, add it to the digest, and return mean and standard deviation of its channels."""
-    if not len(split.labels):
-        raise InputError(f"dataset {folder.name}: no image in its {name} split")
+    """Write a split, update the digest, and return mean and standard deviation of the channels."""
     shape = (len(split.labels), *split.shape)
     counts = np.zeros((split.shape[0], 256), dtype=np.int64)
-    at = 0
-    # Through a file, not a map of it: a page that a full disk has no place for would end the process.
+    written = 0
+    # Written to the file, not to a memory map: on a full disk a write to the map would kill the process.
     with (folder / f"{name}_images.npy").open("wb") as file:
         np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
         for chunk in split.images:
@@ -75,11 +68,11 @@ def _write_split(folder: Path, name: str, split: RawSplit, digest: "hashlib._Has
             content = np.ascontiguousarray(chunk).data
             file.write(content)
             digest.update(content)
-            at += len(chunk)
+            written += len(chunk)
             for channel in range(split.shape[0]):
                 counts[channel] += np.bincount(chunk[:, channel].ravel(), minlength=256)
-    if at != len(split.labels):
-        raise ValueError(f"{name}: {at} images for {len(split.labels)} labels")
+    if written != len(split.labels):
+        raise ValueError(f"{name}: {written} images for {len(split.labels)} labels")
     labels = np.asarray(split.labels, dtype=np.int64)
     digest.update(labels.tobytes())
     np.save(folder / f"{name}_labels.npy", labels)

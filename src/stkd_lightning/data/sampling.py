@@ -1,28 +1,29 @@
-"""Which samples make a batch: shuffled ones, or equally many of some groups.
+"""The samples of each batch: shuffled, or equally many from some groups.
 
 Peng et al. 2019, Sec. 3, "Strategy for Mini-batch Sampler" (arXiv:1904.01802): groups are classes or superclasses.
 """
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stkd_lightning.data.arrays import Arrays
 from stkd_lightning.utilities import validation
+from stkd_lightning.utilities.choices import SAMPLERS, Sampler
 from stkd_lightning.utilities.errors import InputError, unknown
 
-# From an epoch's generator to positions (batches, batch_size) among the N training samples, N // batch_size batches.
+# From an epoch's generator to positions (N // batch_size, batch_size) among the N training samples.
 Order = Callable[[np.random.Generator], NDArray[np.int64]]
 
 
 def shuffled(random: np.random.Generator, *, samples: int, batch_size: int) -> NDArray[np.int64]:
-    """Return an order that shows each of N samples once, but for those of an incomplete last batch.
+    """Return an order of N samples, each once, without those of an incomplete last batch.
 
     Args:
-        random: of the epoch.
+        random: generator of the epoch.
         samples: N.
         batch_size: at most N.
 
@@ -36,52 +37,51 @@ def shuffled(random: np.random.Generator, *, samples: int, batch_size: int) -> N
 def uniform(
     random: np.random.Generator, *, groups: NDArray[np.int64], batch_size: int, number: int
 ) -> NDArray[np.int64]:
-    """Return an order whose every batch shows equally many samples of some groups, which are drawn uniformly.
+    """Return an order in which every batch has equally many samples of some groups, drawn uniformly.
 
-    A group is shown in a random order, a share at a time; when too few are left for a share, another order begins.
+    The samples of a group come in random order, one share for each batch; a new random order begins when fewer samples
+    than a share are left.
 
     Args:
-        random: of the epoch.
+        random: generator of the epoch.
         groups: ``(N,)`` in [0, G); each of the G groups has at least ``batch_size / number`` samples.
         batch_size: a multiple of ``number``.
-        number: of groups in a batch, in [1, G].
+        number: number of groups in a batch, in [1, G].
 
     Returns:
-        ``(N // batch_size, batch_size)`` positions in [0, N), none twice in a batch.
+        ``(N // batch_size, batch_size)`` positions in [0, N); no position occurs twice in a batch.
     """
     batches, share = len(groups) // batch_size, batch_size // number
     sizes = np.bincount(groups)
     members = np.split(np.argsort(groups, kind="stable"), np.cumsum(sizes)[:-1])
     chosen = random.permuted(np.tile(np.arange(len(sizes)), (batches, 1)), axis=1)[:, :number].ravel()
     times = np.bincount(chosen, minlength=len(sizes))
-    shares = [_shares(random, own, share, count) for own, count in zip(members, times, strict=True)]
+    shares = [_shares(random, group, share, count) for group, count in zip(members, times, strict=True)]
     order = np.empty((batches * number, share), dtype=np.int64)
     order[np.argsort(chosen, kind="stable")] = np.concatenate(shares)
-    # A rank sees a slice of the batch, and its BatchNorm should not see a few of the groups only.
+    # Each rank gets a slice of the batch; its BatchNorm should see all groups, not a few.
     return random.permuted(order.reshape(batches, batch_size), axis=1)
 
 
 def _shares(random: np.random.Generator, members: NDArray[np.int64], share: int, count: int) -> NDArray[np.int64]:
-    """Cut ``(count, share)`` samples of a group from as many permutations as that takes."""
+    """Return ``(count, share)`` samples of a group, cut from as many permutations as necessary."""
     each = len(members) // share
     rounds = random.permuted(np.tile(members, (-(-count // each), 1)), axis=1)
     return rounds[:, : each * share].reshape(-1, share)[:count]
 
 
-Sampler = Literal["shuffled", "class_uniform", "superclass_uniform"]
-SAMPLERS = ("shuffled", "class_uniform", "superclass_uniform")
-LEAST = 4  # samples of each group where the number of groups is ours to choose
+LEAST = 4  # samples of each group if the number of groups is not given
 
 
 def checked(sampler: Any, number: Any) -> tuple[Sampler, int | None]:
-    """Return both options, or refuse what is wrong whatever the data.
+    """Return both options, or refuse those that are wrong for any data.
 
     Args:
         sampler: one of ``SAMPLERS``.
-        number: of classes or superclasses in a batch.
+        number: number of classes or superclasses in a batch.
 
     Raises:
-        InputError: an unknown sampler; a number that is not a whole one above 0, or that has no effect.
+        InputError: an unknown sampler; a number that is not a whole number above 0, or that has no effect.
     """
     if sampler not in SAMPLERS:
         raise unknown("dataset.sampler", str(sampler), SAMPLERS)
@@ -101,13 +101,13 @@ def order_of(
 
     Args:
         sampler: one of ``SAMPLERS``.
-        number: of classes or superclasses in a batch; ``None``: see ``group_number``.
-        arrays: the data; their superclasses are the official ones, where the paper clusters the teacher's features.
-        indices: ``(N,)`` positions in the training split that are trained on.
-        batch_size: of a global batch.
+        number: number of classes or superclasses in a batch; ``None``: see ``group_number``.
+        arrays: the data, with official superclasses; the paper clusters the teacher's features instead.
+        indices: ``(N,)`` positions of the training samples in the training split.
+        batch_size: samples of a global batch.
 
     Raises:
-        InputError: no superclasses, a batch that the groups cannot share equally, or a group with too few samples.
+        InputError: no superclasses, a batch size that the groups cannot share equally, or too few samples in a group.
     """
     if sampler == "shuffled":
         return partial(shuffled, samples=len(indices), batch_size=batch_size)
@@ -133,13 +133,13 @@ def group_number(number: int | None, groups: int, kind: str, batch_size: int) ->
     """Return the number of groups in a batch.
 
     Args:
-        number: what was asked for; ``None``: the most that leave 4 samples or more for each, but 2 at least.
-        groups: that the data have.
-        kind: what the groups are, in the plural.
-        batch_size: of a global batch.
+        number: requested number; ``None``: as many as leave 4 samples for each, but at least 2.
+        groups: number of groups in the data.
+        kind: ``classes`` or ``superclasses``.
+        batch_size: samples of a global batch.
 
     Raises:
-        InputError: more than the data have, or not a divisor of the batch size.
+        InputError: more groups than the data have, or not a divisor of the batch size.
     """
     if number is None:
         if most := _most(groups, batch_size):
@@ -165,6 +165,6 @@ def _divisors(batch_size: int, most: int) -> list[int]:
 
 
 def _most(groups: int, batch_size: int) -> int:
-    """Return the most groups that leave enough samples for each; 0 if that is one group of several."""
+    """Return the largest number of groups with enough samples for each; 0 if it is one of several groups."""
     most = max(_divisors(batch_size, min(groups, batch_size // LEAST)), default=0)
     return 0 if most == 1 < groups else most

@@ -71,7 +71,7 @@ class Mixup(nn.Module):
 
     @property
     def mixes(self) -> bool:
-        """Whether any sample is ever mixed."""
+        """True if any sample is ever mixed."""
         return self.probability > 0 and self.fraction > 0
 
     def draw(self, size: int, random: np.random.Generator) -> tuple[NDArray[np.int64], NDArray[np.float64]]:

@@ -7,6 +7,8 @@ from typing import Any
 
 import lightning as L
 import torch
+from lightning.pytorch.plugins.precision import MixedPrecision, Precision
+from lightning.pytorch.utilities import GradClipAlgorithmType
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
@@ -157,6 +159,9 @@ class DistillationModule(L.LightningModule):
         """Keep freed memory for the next step on CPUs; the allocator of a GPU does so by itself."""
         if self.device.type == "cpu":
             keep_freed_memory()
+        if self._compiles and self.trainer.accumulate_grad_batches > 1:
+            # A CUDA graph overwrites the gradients that the next batch's are added to.
+            self._train_student = compiled(self._run_student.parts, graphs=False)
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         """Return the objective of a batch.
@@ -285,6 +290,20 @@ class DistillationModule(L.LightningModule):
         """Release the recording of a failed run, so that other runs can record."""
         if self.teacher is not None:
             self._teacher_outputs.abandon()
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip gradients, also with a fused optimizer in bfloat16, where Lightning refuses though nothing is scaled."""
+        plugin = self.trainer.precision_plugin
+        if gradient_clip_val and isinstance(plugin, MixedPrecision) and plugin.scaler is None:
+            algorithm = GradClipAlgorithmType(gradient_clip_algorithm or "norm")
+            Precision.clip_gradients(plugin, optimizer, gradient_clip_val, algorithm)
+        else:
+            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
 
     def configure_optimizers(self) -> Any:
         """Optimize the parameters of student and loss; set the learning rate at each step."""

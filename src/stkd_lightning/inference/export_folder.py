@@ -2,10 +2,6 @@
 
 import dataclasses
 import json
-import os
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +12,7 @@ from stkd_lightning.inference.formats.base import INSIDE, Format
 from stkd_lightning.inference.student import Student
 from stkd_lightning.inference.student_info import StudentFacts, checked
 from stkd_lightning.utilities.errors import InputError, reason, unknown
-from stkd_lightning.utilities.files import fsync, write_json
+from stkd_lightning.utilities.files import write_json
 from stkd_lightning.utilities.paths import conf_dir
 
 MARK = "stkd_lightning_export"
@@ -98,29 +94,3 @@ def check_replaceable(output: Path) -> None:
     others = [name for name in there if name not in own]
     if others:
         raise InputError(f"output={output}: holds {others[0]}, which is not of an export; name a folder that is new")
-
-
-@contextmanager
-def replaced(output: Path) -> Iterator[Path]:
-    """Give a folder to fill, which takes the place of another when it is whole, and is removed if it never is."""
-    output = output.resolve()  # a link stays
-    output.parent.mkdir(parents=True, exist_ok=True)
-    partial, old = (output.with_name(f".{output.name}.{os.getpid()}.{kind}") for kind in ("partial", "old"))
-    partial.mkdir()
-    try:
-        yield partial
-        for path in partial.iterdir():
-            fsync(path)
-        fsync(partial)
-        if output.is_dir():
-            os.replace(output, old)
-        try:
-            os.replace(partial, output)
-        except OSError:
-            if old.is_dir():
-                os.replace(old, output)
-            raise
-        fsync(output.parent)
-        shutil.rmtree(old, ignore_errors=True)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)

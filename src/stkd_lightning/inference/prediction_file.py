@@ -2,7 +2,6 @@
 
 import csv
 import json
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import TextIO
 
 from stkd_lightning.inference.predict import Prediction
 from stkd_lightning.utilities.errors import InputError
-from stkd_lightning.utilities.files import fsync
+from stkd_lightning.utilities.files import atomic_file
 
 Write = Callable[[Path, Prediction | InputError], None]
 
@@ -27,18 +26,13 @@ def prediction_file(path: Path | None, top: int) -> Iterator[Write]:
         yield lambda image, found: None
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        rows = _json if path.suffix == ".json" else _csv
-        with (
-            partial.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file,
-            rows(file, top) as write,
-        ):
-            yield write
-        fsync(partial)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    rows = _json if path.suffix == ".json" else _csv
+    with (
+        atomic_file(path) as partial,
+        partial.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file,
+        rows(file, top) as write,
+    ):
+        yield write
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Where a student comes from, as its checkpoint holds it; written and read here."""
+"""The origin of a student in its checkpoint, written and read in one place."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,12 +12,12 @@ from stkd_lightning.utilities.errors import InputError
 
 @dataclass(frozen=True)
 class StudentProvenance:
-    """What a network was trained with.
+    """The configuration, data and teacher that a network was trained with.
 
     Attributes:
         config: the resolved configuration of the run as plain containers; at least ``student`` and ``dataset``.
         data: the data that it was trained on.
-        input: what the network expects of its input: ``size``, ``mean``, ``std``.
+        input: the input that the network expects: ``size``, ``mean``, ``std``.
         teacher: digest of the teacher's weights; ``None`` where no teacher was asked.
     """
 

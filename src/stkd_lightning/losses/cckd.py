@@ -7,7 +7,7 @@ from typing import Literal
 from torch import Tensor, nn
 
 from stkd_lightning.losses.base import Terms, full_precision
-from stkd_lightning.losses.feature_loss import PairwiseLoss, Shapes, check_pairs, embed, everyone
+from stkd_lightning.losses.feature_loss import PairwiseLoss, Shapes, check_pairs, embed, global_batch
 from stkd_lightning.losses.functional import unit
 from stkd_lightning.tasks.types import MixedTarget, ModelOutput, StepContext
 from stkd_lightning.utilities import validation
@@ -119,8 +119,8 @@ class CCKDLoss(PairwiseLoss):
         """Return ``{"cckd"}`` of features ``(B, ...)``."""
         ((student_features, teacher_features),) = self.pairs(student, teacher)
         value = _congruence(
-            everyone(embed(self.student_embedding, student_features)),
-            everyone(embed(self.teacher_embedding, teacher_features)),
+            global_batch(embed(self.student_embedding, student_features)),
+            global_batch(embed(self.teacher_embedding, teacher_features)),
             kernel=self.kernel,
             gamma=self.gamma,
             order=self.order,

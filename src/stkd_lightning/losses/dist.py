@@ -5,7 +5,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from stkd_lightning.losses.base import Loss, Terms, check_logits, full_precision, paired_rows
-from stkd_lightning.losses.feature_loss import check_pairs, everyone
+from stkd_lightning.losses.feature_loss import check_pairs, global_batch
 from stkd_lightning.losses.functional import unit_deviations
 from stkd_lightning.tasks.types import Mean, MixedTarget, ModelOutput, StepContext
 from stkd_lightning.utilities import validation
@@ -105,5 +105,5 @@ class DISTLoss(Loss):
         rows, taught = paired_rows(student, teacher, target, self)
         inter = inter_class(rows.student, taught, temperature=self.temperature, mean=rows.mean)
         valid = None if rows.valid is None else gather(rows.valid)
-        intra = intra_class(everyone(rows.student), everyone(taught), temperature=self.temperature, valid=valid)
+        intra = intra_class(global_batch(rows.student), global_batch(taught), temperature=self.temperature, valid=valid)
         return {"dist_inter": self.inter_weight * inter, "dist_intra": self.intra_weight * intra}

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from stkd_lightning.losses.base import Loss, Terms, check_logits, paired_rows
-from stkd_lightning.losses.functional import warmed_up
+from stkd_lightning.losses.functional import warmup_factor
 from stkd_lightning.losses.stkd import divergence_parts
 from stkd_lightning.tasks.types import Mean, MixedTarget, ModelOutput, StepContext
 from stkd_lightning.utilities import validation
@@ -98,4 +98,4 @@ class DKDLoss(Loss):
             incorrect_weight=self.incorrect_weight,
             mean=rows.mean,
         )
-        return {"dkd": warmed_up(context, self.warmup) * value}
+        return {"dkd": warmup_factor(context, self.warmup) * value}

@@ -135,7 +135,7 @@ class PairwiseLoss(FeatureLoss):
     def samples(self, student: ModelOutput, teacher: ModelOutput | None) -> tuple[Tensor, Tensor]:
         """Return the flattened features of all ranks: ``(B, d_s)`` and ``(B, d_t)``."""
         ((student_features, teacher_features),) = self.pairs(student, teacher)
-        return everyone(student_features.flatten(1)), everyone(teacher_features.flatten(1))
+        return global_batch(student_features.flatten(1)), global_batch(teacher_features.flatten(1))
 
 
 def embed(embedding: nn.Module, features: Tensor) -> Tensor:
@@ -143,7 +143,7 @@ def embed(embedding: nn.Module, features: Tensor) -> Tensor:
     return embedding(features.to(next(embedding.parameters(), features).dtype))
 
 
-def everyone(tensor: Tensor) -> Tensor:
+def global_batch(tensor: Tensor) -> Tensor:
     """Gather the ``(B, ...)`` tensors of all ranks, with gradients, in float32 or better."""
     return gather_with_gradient(at_least_float32(tensor))
 

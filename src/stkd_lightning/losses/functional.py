@@ -21,7 +21,7 @@ def unit_deviations(vectors: Tensor) -> Tensor:
     return unit(torch.where(differ, vectors - vectors.mean(-1, keepdim=True), 0.0))
 
 
-def warmed_up(context: StepContext | None, share: float) -> float:
+def warmup_factor(context: StepContext | None, share: float) -> float:
     """Return a term's warm-up factor, in (0, 1].
 
     Args:

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from stkd_lightning.losses.base import Terms, full_precision
 from stkd_lightning.losses.feature_loss import FeatureLoss, Shapes, average_pool, check_maps
-from stkd_lightning.losses.functional import warmed_up
+from stkd_lightning.losses.functional import warmup_factor
 from stkd_lightning.models.probe import Layers
 from stkd_lightning.tasks.types import MixedTarget, ModelOutput, StepContext
 from stkd_lightning.utilities import validation
@@ -150,4 +150,4 @@ class ReviewKDLoss(FeatureLoss):
             check_maps(student_map, teacher_map)
             fused, deeper = fusion(student_map, deeper, teacher_map.shape[2:])
             losses.append(hierarchical_context(fused, teacher_map))
-        return {"reviewkd": warmed_up(context, self.warmup) * sum(losses[1:], losses[0])}
+        return {"reviewkd": warmup_factor(context, self.warmup) * sum(losses[1:], losses[0])}

@@ -1,4 +1,4 @@
-"""Networks: the CIFAR zoo by name, and adapters that make any other classifier a teacher or a student."""
+"""Networks: the CIFAR zoo by name, and adapters for classifiers of other libraries."""
 
 import warnings
 from pathlib import Path
@@ -32,7 +32,7 @@ __all__ = [
 
 
 def list_models() -> list[str]:
-    """Return the names of the zoo, for ``create_model``.
+    """Return the names of the networks of the zoo, for ``create_model``.
 
     Example:
         >>> from stkd_lightning.models import list_models
@@ -46,9 +46,9 @@ def create_model(name: str, num_classes: int, weights: str | Path | None = None)
     """Build a network of the zoo.
 
     Args:
-        name: one of ``list_models()``.
+        name: a name from ``list_models()``.
         num_classes: number of logits.
-        weights: checkpoint to start from, in any envelope of ``load_weights``.
+        weights: checkpoint to load, in any format of ``load_weights``.
 
     Raises:
         InputError: an unknown name, or weights that do not fit.

@@ -1,4 +1,4 @@
-"""From configuration nodes to networks that fit the data."""
+"""Build networks from configuration nodes and fit them to the data."""
 
 from collections.abc import Sequence
 from typing import Any, Protocol, cast
@@ -13,13 +13,13 @@ from stkd_lightning.models.feature_hooks import logits_of
 from stkd_lightning.models.input_adapter import AdaptedInput, InputSpec, declared, for_data
 from stkd_lightning.models.weights import load_weights, read_checkpoint
 from stkd_lightning.tasks.base import Task
-from stkd_lightning.utilities.errors import InputError
+from stkd_lightning.utilities.errors import InputError, reason
 from stkd_lightning.utilities.image_size import Size, sides
 from stkd_lightning.utilities.random import seeded
 
 
 class Images(Protocol):
-    """What a network must know of the images that it will see; data modules know it."""
+    """The properties of images that a network must fit; data modules have them."""
 
     @property
     def num_classes(self) -> int:
@@ -31,15 +31,15 @@ class Images(Protocol):
 
     @property
     def task(self) -> Task:
-        """What the network predicts of them."""
+        """The task of the network."""
 
     @property
     def mean(self) -> Sequence[float]:
-        """Of each channel, in units of 1."""
+        """Mean of each channel, in units of 1."""
 
     @property
     def std(self) -> Sequence[float]:
-        """Of each channel, in units of 1."""
+        """Standard deviation of each channel, in units of 1."""
 
 
 def build_network(
@@ -52,16 +52,16 @@ def build_network(
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
 ) -> nn.Module:
-    """Build a network, load its weights, and put what it expects of its input before it.
+    """Build a network, load its weights, and adapt its input to the data.
 
     Args:
         config: a node with ``_target_``.
-        data: whose images it will see.
-        seed: of its first weights; ``None`` leaves the global generators as they are.
-        checkpoint: file of weights; ``None`` keeps those that it was built with.
-        input_size: side in pixels that it expects, in place of what the network or the checkpoint says.
-        mean: that it expects, likewise.
-        std: that it expects, likewise.
+        data: the images that the network gets.
+        seed: seed of its first weights; ``None`` does not seed the global generators.
+        checkpoint: file of weights; ``None`` keeps the first weights.
+        input_size: input size of the network, in place of that of the network or the checkpoint.
+        mean: mean of its input, likewise.
+        std: standard deviation of its input, likewise.
 
     Raises:
         InputError: an unknown network, weights that do not fit, or a network that does not fit the data.
@@ -86,19 +86,18 @@ def example_of(data: Images) -> Tensor:
 
 
 def _try(network: nn.Module, data: Images) -> None:
-    """Show a network one image, before any other is trained for it.
+    """Run a network on one image, before other networks are trained for it.
 
     Raises:
-        InputError: it does not take the image, or does not give one logit for each class.
+        InputError: it fails on the image, or does not return one logit for each class.
     """
     name, (height, width) = type(network).__name__, sides(data.image_size)
     try:
         with torch.no_grad():
             logits = logits_of(network.eval()(example_of(data)))
-    except Exception as error:  # whatever the network's own code raises
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    except Exception as error:  # the network's code may raise any type
         raise InputError(
-            f"network {name}: cannot take images of {height}x{width} ({reason}); "
+            f"network {name}: cannot take images of {height}x{width} ({reason(error)}); "
             "input_size=224 beside its name has them resized (timm, torchvision)"
         ) from error
     finally:
@@ -110,15 +109,15 @@ def _try(network: nn.Module, data: Images) -> None:
 
 
 def without_start(network: DictConfig) -> DictConfig:
-    """Return a network's node without the weights that its training started from, which are not needed again."""
+    """Return a network's node without the weights from which its training started."""
     unset = {"weights": None, "pretrained": False}
     inner = {k: without_start(v) for k, v in network.items() if isinstance(v, DictConfig)}
     return cast(DictConfig, OmegaConf.merge(network, inner, {k: v for k, v in unset.items() if k in network}))
 
 
 def input_facts(network: nn.Module, data: Images) -> dict[str, Any]:
-    """Return what a network built for some data expects of its input, as a checkpoint says it."""
+    """Return the input size and normalization of a network built for some data, as a checkpoint stores them."""
     if isinstance(network, AdaptedInput):
-        mean, std = network.own_normalization
+        mean, std = network.normalization
         return {"size": network.size or data.image_size, "mean": mean, "std": std}
     return {"size": data.image_size, "mean": list(data.mean), "std": list(data.std)}

@@ -1,8 +1,7 @@
-"""Checkpoint files that tell when they are damaged: torch's own format with a digest as the archive's comment."""
+"""Checkpoint files with a digest: torch's format, and a SHA-256 in the archive's comment that shows damage."""
 
 import hashlib
 import io
-import os
 import pickle
 import re
 from pathlib import Path
@@ -11,25 +10,25 @@ from typing import Any
 import torch
 
 from stkd_lightning.utilities.errors import InputError, RunError
-from stkd_lightning.utilities.files import fsync
+from stkd_lightning.utilities.files import atomic_file
 
-# The end record of a zip archive closes with the length of a comment and the comment.
+# The end record of a zip archive ends with the length of a comment and the comment.
 MARK = b"sha256:"
 COMMENT = len(MARK) + 64
 NO_COMMENT = (0).to_bytes(2, "little")
 
 
 def write_sealed(content: Any, path: Path, *, read_back: bool = False) -> None:
-    """Write what ``torch.save`` would, with a digest, aside; it appears whole, and is on the disk when this returns.
+    """Write content as ``torch.save`` does, with a digest; the file is complete and synced when this returns.
 
     Args:
         content: plain containers and tensors.
         path: of the file.
-        read_back: try first whether the content can be read with ``weights_only=True``.
+        read_back: first check that ``weights_only=True`` can read the content.
 
     Raises:
-        RunError: it cannot.
-        OSError: the disk is full or the folder cannot be written; what lay there is as it was.
+        RunError: ``weights_only=True`` cannot read the content.
+        OSError: the disk is full or the folder cannot be written; an existing file does not change.
     """
     buffer = io.BytesIO()
     torch.save(content, buffer)
@@ -38,32 +37,24 @@ def write_sealed(content: Any, path: Path, *, read_back: bool = False) -> None:
         try:
             torch.load(buffer, map_location="cpu", weights_only=True)
         except pickle.UnpicklingError as error:
-            found = re.search(r"GLOBAL ([\w.]+)", str(error))
+            match = re.search(r"GLOBAL ([\w.]+)", str(error))
             raise RunError(
                 f"checkpoint {path}: could not be read again: a callback's, optimizer's or schedule's state holds "
-                f"{found[1] if found else 'more than plain values'}",
+                f"{match[1] if match else 'more than plain values'}",
                 passes=False,
             ) from error
     raw = buffer.getbuffer()
     comment = MARK + hashlib.sha256(raw).hexdigest().encode()
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with partial.open("wb") as file:
-            file.write(raw[: -len(NO_COMMENT)])
-            file.write(len(comment).to_bytes(2, "little") + comment)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
-    fsync(path.parent)
+    with atomic_file(path) as partial, partial.open("wb") as file:
+        file.write(raw[: -len(NO_COMMENT)])
+        file.write(len(comment).to_bytes(2, "little") + comment)
 
 
 def intact(path: Path) -> bool | None:
-    """Return whether a file is what was written; ``None``: it carries no digest.
+    """Return whether a file's content has the digest that was written; ``None``: it has no digest.
 
     Raises:
-        OSError: it cannot be read.
+        OSError: the file cannot be read.
     """
     size = path.stat().st_size
     digest = hashlib.sha256()
@@ -84,13 +75,15 @@ def intact(path: Path) -> bool | None:
 
 
 def check_seal(path: Path) -> None:
-    """Refuse a file whose digest is another than that of its content.
+    """Refuse a file whose content has another digest than was written.
 
     Raises:
-        InputError: it is damaged.
+        InputError: the file is damaged.
     """
     if intact(path) is False:
-        raise InputError(f"checkpoint {path}: damaged, its content is not what was written; take another one")
+        raise InputError(
+            f"checkpoint {path}: damaged, its content differs from what was written; use another checkpoint"
+        )
 
 
-KEY = "stkd_lightning"
+KEY = "stkd_lightning"  # of a student's provenance in a checkpoint

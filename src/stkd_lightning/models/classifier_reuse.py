@@ -1,4 +1,4 @@
-"""A student that ends in its teacher's classifier: Chen et al. 2022, Sec. 3.2 (arXiv:2203.14001)."""
+"""A student with its teacher's classifier: Chen et al. 2022, Sec. 3.2 (arXiv:2203.14001)."""
 
 import copy
 from dataclasses import replace
@@ -19,7 +19,7 @@ class Projector(nn.Sequential):
     Args:
         width_in: the student's channels.
         width: the teacher's channels.
-        reduction: >= 1, the factor by which the inner channels are fewer than the teacher's.
+        reduction: >= 1; the teacher's channels divided by the inner channels.
     """
 
     def __init__(self, width_in: int, width: int, reduction: int) -> None:
@@ -38,55 +38,58 @@ class Projector(nn.Sequential):
 
 
 def reuse_classifier(student: nn.Module, teacher: nn.Module, *, reduction: int = 2, image_size: int = 32) -> nn.Module:
-    """Put a projector before a student's pooling and a copy of the teacher's classifier behind it.
+    """Insert a projector before a student's pooling, and replace its classifier by a copy of the teacher's.
 
-    Both are changes of the student itself, which is returned: it stays a network of its class, is counted, evaluated
-    and stored as such. The classifier is frozen. With a teacher of other weights ``SimKDLoss`` brings the right ones.
+    The student is changed in place and returned: it keeps its class, and is counted, evaluated and saved with these
+    parts. The classifier is frozen. If the teacher has other weights later, ``SimKDLoss`` copies them.
 
     Args:
-        student: whose layers are known; see ``NetworkInspector``.
-        teacher: likewise; stays as it is.
+        student: a network with known layers; see ``NetworkInspector``.
+        teacher: likewise; it does not change.
         reduction: of the projector, >= 1; 2 in the paper.
-        image_size: side in pixels of the image on which channels are seen.
+        image_size: side in pixels of the image that is run to find the channels.
 
     Raises:
-        InputError: a network whose classifier is not linear in the mean of its last feature map; it stays as it is.
+        InputError: a network whose classifier is not linear in the mean of its last feature map; no network changes.
     """
     validation.whole("student.reduction", reduction, minimum=1)
     image = torch.randn(1, 3, image_size, image_size, generator=torch.Generator().manual_seed(0))
-    own, other = NetworkInspector(student, image), NetworkInspector(teacher, image)
-    width_in, width = _pooled_width(own), _pooled_width(other)
-    network, layers = own.inner, own.layers
+    inspector, teacher_inspector = NetworkInspector(student, image), NetworkInspector(teacher, image)
+    width_in, width = _pooled_width(inspector), _pooled_width(teacher_inspector)
+    network, layers = inspector.inner, inspector.layers
     if isinstance(dict(network.named_modules()).get(layers.pooled), Projector):
-        raise InputError(f"{own.name}: ends in a teacher's classifier already")
-    if layers.embedding.endswith(INPUT) or own.shapes([layers.embedding + INPUT]) != own.shapes([layers.pooled]):
-        raise InputError(f"{own.name}: has no module that pools its last feature map, before which to put a projector")
+        raise InputError(f"{inspector.name}: already has a teacher's classifier")
+    shapes = inspector.shapes
+    if layers.embedding.endswith(INPUT) or shapes([layers.embedding + INPUT]) != shapes([layers.pooled]):
+        raise InputError(f"{inspector.name}: has no module that pools its last feature map, as a projector needs it")
     pooling = network.get_submodule(layers.embedding)
     network.set_submodule(layers.embedding, nn.Sequential(Projector(width_in, width, reduction), pooling))
-    network.set_submodule(layers.head, copy.deepcopy(head_of(other)).requires_grad_(False))
+    network.set_submodule(layers.head, copy.deepcopy(head_of(teacher_inspector)).requires_grad_(False))
     vars(network)["feature_layers"] = replace(layers, pooled=f"{layers.embedding}.0")
     return student
 
 
-def _pooled_width(probe: NetworkInspector) -> int:
-    """Return the channels of the map whose mean a network's classifier reads.
+def _pooled_width(inspector: NetworkInspector) -> int:
+    """Return the channels of the feature map whose mean is the input of a network's classifier.
 
     Raises:
-        InputError: the classifier reads something else.
+        InputError: the classifier has another input.
     """
-    path = probe.layers.pooled
+    path = inspector.layers.pooled
     if path:
-        tap = FeatureTap(probe.network, [path])
+        tap = FeatureTap(inspector.network, [path])
         try:
-            logits, features = probe.run(tap.parts)
+            logits, features = inspector.run(tap.parts)
         finally:
             tap.close()
-        head, pooled = head_of(probe), features[path].mean((2, 3))
+        head, pooled = head_of(inspector), features[path].mean((2, 3))
         if pooled.shape[1] == head.in_features and torch.allclose(head(pooled), logits, rtol=1e-3, atol=1e-4):
             return head.in_features
-    raise InputError(f"{probe.name}: its linear classifier does not read the mean of a feature map, as SimKD needs it")
+    raise InputError(
+        f"{inspector.name}: its linear classifier does not read the mean of a feature map, as SimKD needs it"
+    )
 
 
-def head_of(probe: NetworkInspector) -> nn.Linear:
+def head_of(inspector: NetworkInspector) -> nn.Linear:
     """Return a network's linear classifier."""
-    return cast(nn.Linear, probe.inner.get_submodule(probe.layers.head))
+    return cast(nn.Linear, inspector.inner.get_submodule(inspector.layers.head))

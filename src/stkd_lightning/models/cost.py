@@ -1,4 +1,4 @@
-"""What a network costs."""
+"""The size and the work of a network."""
 
 import copy
 
@@ -15,10 +15,10 @@ def parameters(network: nn.Module) -> int:
 
 
 def flops(network: nn.Module, image_size: Size) -> int:
-    """Return the floating-point operations of one image, two for each multiply-add of convolutions and products.
+    """Return the floating-point operations for one image: two for each multiply-add of convolutions and products.
 
     Args:
-        network: images ``(1, 3, H, W)`` to logits; not changed.
+        network: images ``(1, 3, H, W)`` to logits; it does not change.
         image_size: side in pixels, or height and width.
     """
     network = copy.deepcopy(network).cpu().float().eval()

@@ -1,4 +1,4 @@
-"""Reading what goes on inside a network, without touching its code."""
+"""Read the features inside a network, without changes of its code."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -11,7 +11,7 @@ from stkd_lightning.utilities.errors import unknown
 
 
 def logits_of(output: Any) -> Tensor:
-    """Return the logits of a classifier that returns a tensor or, as in transformers, an object that holds them."""
+    """Return the logits from a classifier's output: a tensor, or, as in transformers, an object with ``logits``."""
     return output if isinstance(output, Tensor) else output.logits
 
 
@@ -20,16 +20,16 @@ def inner_network(network: nn.Module) -> nn.Module:
     return network.network if isinstance(network, AdaptedInput) else network
 
 
-INPUT = ":input"  # after a path: what its module is given, in place of what it returns
+INPUT = ":input"  # after a path: the input of its module instead of the output
 
 
 def check_paths(network: nn.Module, paths: Iterable[str]) -> dict[str, nn.Module]:
-    """Return the modules at paths, as in ``named_modules()``; those of an ``AdaptedInput`` are its inner network's.
+    """Return the modules at paths, as in ``named_modules()``; for an ``AdaptedInput`` those of its inner network.
 
     ``"fc:input"`` stands for the first input of ``"fc"``.
 
     Raises:
-        InputError: a path that is not there, with the nearest that are.
+        InputError: a path that does not exist; names the nearest paths.
     """
     inner = inner_network(network)
     modules = dict(inner.named_modules())
@@ -40,19 +40,19 @@ def check_paths(network: nn.Module, paths: Iterable[str]) -> dict[str, nn.Module
 
 
 class FeatureTap:
-    """Runs a network and keeps the outputs of some of its modules.
+    """Runs a network and returns the outputs of some of its modules.
 
     Args:
-        network: any classifier; hooks are set on the modules named.
+        network: any classifier; its named modules get hooks.
         paths: module paths; see ``check_paths``.
 
     Raises:
-        InputError: a path that is not there.
+        InputError: a path that does not exist.
     """
 
     def __init__(self, network: nn.Module, paths: Iterable[str] = ()) -> None:
         self.network = network
-        self._features: dict[str, Tensor] | None = None  # filled during a call of this tap only
+        self._features: dict[str, Tensor] | None = None  # not None only during a call of this tap
         modules = check_paths(network, paths)
         self._hooks = [
             module.register_forward_pre_hook(self._keep_input(path))
@@ -62,7 +62,7 @@ class FeatureTap:
         ]
 
     def close(self) -> None:
-        """Take the hooks out of the network."""
+        """Remove the hooks from the network."""
         for hook in self._hooks:
             hook.remove()
 
@@ -81,7 +81,7 @@ class FeatureTap:
         return hook
 
     def parts(self, images: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return logits and features apart, for the compiler."""
+        """Return logits and features as a tuple, for the compiler."""
         self._features = {}
         try:
             return logits_of(self.network(images)), self._features

@@ -1,4 +1,4 @@
-"""BatchNorm folded into the convolutions that it reads, where that is exact."""
+"""Fold BatchNorm into the convolutions before it, where this is exact."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -14,11 +14,11 @@ from torch.utils._pytree import tree_leaves
 from stkd_lightning.models.feature_hooks import INPUT
 from stkd_lightning.models.input_adapter import AdaptedInput
 
-CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)  # themselves: what inherits from them may do something else
+CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)  # exactly these types: subclasses may compute something else
 
 
 class _Uses(TorchFunctionMode):
-    """Counts how often a tensor goes into an operation that makes another tensor."""
+    """Counts the operations with a tensor as input and another tensor as output."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -33,21 +33,21 @@ class _Uses(TorchFunctionMode):
 
 
 def fold_batch_norm(network: nn.Module, images: Tensor, keep: Iterable[str] = ()) -> None:
-    """Fold, in place, every evaluated BatchNorm that alone reads a convolution into that convolution.
+    """Fold every BatchNorm that is the only reader of a convolution into this convolution, in place.
 
-    Which these are is seen from a run on one image. The function stays the same but for rounding.
+    A run on one image finds them. The network computes the same function, except for rounding.
 
     Args:
         network: in evaluation mode.
-        images: ``(B, C, H, W)`` that it takes.
-        keep: module paths whose outputs must stay what they are.
+        images: example input ``(B, C, H, W)``.
+        keep: module paths whose outputs must not change.
     """
     seen: dict[nn.Module, list[tuple[Tensor, Tensor]]] = {}
     uses = _Uses()
 
     def watch(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         seen.setdefault(module, []).append((inputs[0], output))
-        uses.count[id(output)] = 0  # a tensor that is gone by now may have had this id
+        uses.count[id(output)] = 0  # a deleted tensor may have had this id
 
     paths = {module: path for path, module in network.named_modules()}
     foldable = [m for m in paths if type(m) in CONVOLUTIONS or isinstance(m, _BatchNorm)]
@@ -70,7 +70,7 @@ def fold_batch_norm(network: nn.Module, images: Tensor, keep: Iterable[str] = ()
 
 
 def _parts(conv: str, norm: str, kept: str) -> bool:
-    """Return whether what is kept is, or lies, between a convolution and the norm that reads it."""
+    """Return whether a kept output is between a convolution and the norm that reads it."""
     outer = kept.removesuffix(INPUT)
     if kept.endswith(INPUT):
         return _within(norm, outer) and not _within(conv, outer)

@@ -1,4 +1,4 @@
-"""What a network expects of its input, and the step that turns the data's images into that."""
+"""The input that a network expects, and the adapter from the data's images to it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -27,7 +27,7 @@ class InputSpec:
     def overridden(
         self, size: Size | None = None, mean: Sequence[float] | None = None, std: Sequence[float] | None = None
     ) -> "InputSpec":
-        """Return the spec with the values that are given in place of its own."""
+        """Return the spec with its values replaced by the given values."""
         return replace(
             self,
             size=self.size if size is None else size,
@@ -37,27 +37,27 @@ class InputSpec:
 
 
 def declare(network: nn.Module, spec: InputSpec) -> nn.Module:
-    """Note on a network what it expects, and return it."""
+    """Store the expected input on a network, and return the network."""
     vars(network)["input_spec"] = spec
     return network
 
 
 def declared(network: nn.Module) -> InputSpec:
-    """Return what a network says that it expects; without a word, what the data has."""
+    """Return the expected input of a network; by default that of the data."""
     return vars(network).get("input_spec", InputSpec())
 
 
 class AdaptedInput(nn.Module):
-    """A network behind a resize and an exact change of normalization.
+    """A network with a resize and an exact change of normalization before it.
 
-    Images normalized by (mean, std) of the data become those normalized by the network's; both are affine, so
+    Images normalized by the data's mean and std become images normalized by the network's. Both steps are affine, so
     virtual samples stay the same convex combinations.
 
     Args:
         network: ``(B, C, H, W)`` of the expected size to logits.
-        spec: what the network expects.
-        mean: the data's, of each channel.
-        std: the data's, of each channel.
+        spec: the expected input.
+        mean: mean of each channel of the data.
+        std: standard deviation of each channel of the data.
     """
 
     INNER = "network"  # the path of the network itself
@@ -70,25 +70,25 @@ class AdaptedInput(nn.Module):
         self.network = network
         self.size = spec.size
         data_mean, data_std = torch.tensor(mean).double(), torch.tensor(std).double()
-        own_mean = data_mean if spec.mean is None else torch.tensor(spec.mean).double()
-        own_std = data_std if spec.std is None else torch.tensor(spec.std).double()
-        self.own_normalization = own_mean.tolist(), own_std.tolist()
-        scale, shift = data_std / own_std, (data_mean - own_mean) / own_std
+        network_mean = data_mean if spec.mean is None else torch.tensor(spec.mean).double()
+        network_std = data_std if spec.std is None else torch.tensor(spec.std).double()
+        self.normalization = network_mean.tolist(), network_std.tolist()
+        scale, shift = data_std / network_std, (data_mean - network_mean) / network_std
         self.register_buffer("scale", scale.float().view(-1, 1, 1), persistent=False)
         self.register_buffer("shift", shift.float().view(-1, 1, 1), persistent=False)
 
     def describe(self) -> str:
         """Return size and normalization in one line."""
-        mean, std = self.own_normalization
+        mean, std = self.normalization
         size = "" if self.size is None else f"{self.size} pixels, "
         return f"{size}mean {[round(v, 4) for v in mean]}, std {[round(v, 4) for v in std]}"
 
     def extra_repr(self) -> str:
-        """Return the same, for ``repr``."""
+        """Return the description, for ``repr``."""
         return self.describe()
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return the network's output for ``(B, C, H, W)`` images normalized as the data's."""
+        """Return the network's output for images ``(B, C, H, W)`` with the data's normalization."""
         images = images * self.scale + self.shift
         if self.size is not None and images.shape[-2:] != sides(self.size):
             images = F.interpolate(images, sides(self.size), mode="bilinear", antialias=True)
@@ -98,14 +98,14 @@ class AdaptedInput(nn.Module):
 def for_data(
     network: nn.Module, spec: InputSpec, *, image_size: Size, mean: Sequence[float], std: Sequence[float]
 ) -> nn.Module:
-    """Return the network itself where it expects what the data has, else behind an ``AdaptedInput``.
+    """Return the network itself if its input fits the data, else an ``AdaptedInput`` of it.
 
     Args:
         network: any classifier.
-        spec: what it expects.
+        spec: its expected input.
         image_size: side of the data's images in pixels, or height and width.
-        mean: the data's.
-        std: the data's.
+        mean: mean of each channel of the data.
+        std: standard deviation of each channel of the data.
     """
     same_size = spec.size is None or sides(spec.size) == sides(image_size)
     same_normalization = tuple(spec.mean or mean) == tuple(mean) and tuple(spec.std or std) == tuple(std)

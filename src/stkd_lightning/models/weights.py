@@ -1,4 +1,4 @@
-"""Reading weights from the checkpoints that users have, with nothing in them executed."""
+"""Read weights from checkpoints of many projects; no code in them is run."""
 
 import argparse
 import pickle
@@ -17,21 +17,21 @@ from stkd_lightning.utilities.errors import InputError, reason
 from stkd_lightning.utilities.files import check_exists
 
 StateDict = dict[str, Tensor]
-# Where this project, RepDistiller, mdistiller, Lightning and timm put the state_dict inside a checkpoint.
+# Keys of the state_dict in checkpoints of this project, RepDistiller, mdistiller, Lightning and timm.
 ENVELOPES = ("state_dict_ema", "model_ema", "state_dict", "model")
-# What they put before its keys; a student comes before the teacher that stands beside it.
+# Prefixes of the keys in a state_dict; the student is tried before the teacher.
 PREFIXES = ("module.", "student.", "teacher.", "model.", "network.")
-NESTED = 6  # prefixes before a key, at most
+NESTED = 6  # largest number of prefixes before a key
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
     """Read a checkpoint file to CPU memory as plain containers and tensors.
 
     Args:
-        path: ``.safetensors``, or a file of ``torch.save``, read with ``weights_only=True``.
+        path: ``.safetensors``, or a file of ``torch.save``, which is read with ``weights_only=True``.
 
     Raises:
-        InputError: no such file, a damaged one, or one that holds more than tensors and plain values.
+        InputError: a missing or damaged file, or a file with more than tensors and plain values.
     """
     path = Path(path)
     check_exists(path)
@@ -42,16 +42,16 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
 
             return dict(load_file(path))
         _check_stored(path)
-        # RepDistiller's "*_last.pth" holds its options in a Namespace, which is plain data.
+        # RepDistiller's "*_last.pth" has its options in a Namespace, which is plain data.
         with torch.serialization.safe_globals([argparse.Namespace]):
             content = torch.load(path, map_location="cpu", weights_only=True)
     except InputError:
         raise
     except pickle.UnpicklingError as error:
-        found = re.search(r"Unsupported (global|class)[^\n]*", str(error))
-        if found is None:
+        match = re.search(r"Unsupported (global|class)[^\n]*", str(error))
+        if match is None:
             raise InputError(f"checkpoint {path}: damaged or not a checkpoint of plain weights") from error
-        words = found[0].split(" was not ")[0][:200]
+        words = match[0].split(" was not ")[0][:200]
         raise InputError(f"checkpoint {path}: refused, because it holds more than weights: {words}") from error
     except Exception as error:  # torch and safetensors raise many types for a damaged file
         raise InputError(f"checkpoint {path}: damaged or not a checkpoint ({reason(error)})") from error
@@ -61,17 +61,19 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
 
 
 def _check_stored(path: Path) -> None:
-    """Refuse an archive that unpacks to more than its own size, which torch never writes and would read to memory."""
+    """Refuse a compressed archive: torch never writes one, and would read all of its content to memory."""
     with path.open("rb") as file:
         zipped = file.read(4) == b"PK\x03\x04"
     if zipped:
         with zipfile.ZipFile(path) as archive:
             if sum(record.file_size for record in archive.infolist()) > path.stat().st_size:
-                raise InputError(f"checkpoint {path}: refused, its content is compressed; save it anew by torch.save")
+                raise InputError(
+                    f"checkpoint {path}: refused, its content is compressed; save it again with torch.save"
+                )
 
 
 def unwrap(content: Mapping[Any, Any]) -> StateDict:
-    """Take the state_dict out of a checkpoint's envelope, and ``_orig_mod.`` out of its keys."""
+    """Return the state_dict of a checkpoint, without ``_orig_mod.`` in its keys."""
     inner: Mapping[Any, Any] = content
     for name in ENVELOPES:
         if isinstance(content.get(name), Mapping):
@@ -82,7 +84,7 @@ def unwrap(content: Mapping[Any, Any]) -> StateDict:
 
 
 def _stripped(state: StateDict, depth: int = NESTED) -> Iterable[StateDict]:
-    """Yield the state_dict, then every reading of it below a prefix that some of its keys have."""
+    """Yield the state_dict, then every part of it below a prefix of its keys, without this prefix."""
     yield state
     for prefix in PREFIXES if depth else ():
         below = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
@@ -91,7 +93,7 @@ def _stripped(state: StateDict, depth: int = NESTED) -> Iterable[StateDict]:
 
 
 def _torchdistill_wide_resnet(state: StateDict) -> StateDict:
-    """Rename torchdistill's wide ResNet to the literature's names."""
+    """Rename the keys of torchdistill's wide ResNet to the literature's names."""
     renamed = {}
     for key, value in state.items():
         head, _, rest = key.partition(".")
@@ -109,19 +111,19 @@ def _mismatch(network: StateDict, state: StateDict) -> tuple[list[str], list[str
 
 
 def load_weights(network: nn.Module, path: str | Path) -> None:
-    """Load a checkpoint into a network, whatever project wrote it.
+    """Load a checkpoint of any of several projects into a network.
 
-    Read are this project's and Lightning's checkpoints, RepDistiller's and mdistiller's ``.pth``, timm's, bare
-    state_dicts and ``.safetensors``. Every key of the network must be there with its shape (old files may lack
-    ``num_batches_tracked``), and nothing else; the architecture is never guessed.
+    Supported are checkpoints of this project and Lightning, ``.pth`` of RepDistiller and mdistiller, checkpoints of
+    timm, bare state_dicts and ``.safetensors``. The checkpoint must have exactly the keys of the network with their
+    shapes (old files may lack ``num_batches_tracked``); the architecture is never guessed.
 
     Args:
-        network: receives the weights; untouched if they do not fit.
+        network: receives the weights; it does not change if they do not fit.
         path: the checkpoint.
 
     Raises:
-        InputError: a file that cannot be read, keys that do not fit (which), another number of classes, or tensors
-            that are no weights: sparse, quantized, of whole numbers, not finite.
+        InputError: a file that cannot be read, keys that do not fit (names them), another number of classes, or
+            tensors that are not weights: sparse, quantized, of whole numbers, not finite.
 
     Example:
         >>> import tempfile, torch
@@ -138,7 +140,7 @@ def load_weights(network: nn.Module, path: str | Path) -> None:
     state = unwrap(read_checkpoint(path))
     for key, value in state.items():
         if not is_plain(value):
-            raise InputError(f"checkpoint {path}: {_brief(key)} is no plain tensor but {kind_of(value)}")
+            raise InputError(f"checkpoint {path}: {_brief(key)} is not a plain tensor but {kind_of(value)}")
     candidates = list(_stripped(state))
     if any(k.startswith("block1.layer.") for k in wanted):
         candidates += [_torchdistill_wide_resnet(c) for c in candidates]
@@ -159,7 +161,7 @@ def _explain(
     unexpected: list[str],
     reshaped: list[str],
 ) -> str:
-    """Say in one line why a state_dict does not fit a network."""
+    """Return the reason why a state_dict does not fit a network, in one line."""
     name = f"checkpoint {path}"
     last = [k for k in wanted if k.endswith("weight") and wanted[k].ndim == 2][-1:]
     classifier = [k for k in reshaped if k.rsplit(".", 1)[0] == (last[0].rsplit(".", 1)[0] if last else None)]

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from stkd_lightning.reporting.diagnostics import FILE, Diagnostics, read_diagnostics
-from stkd_lightning.reporting.run_options import SEEDS, shaping
+from stkd_lightning.reporting.run_options import SEEDS, result_options
 from stkd_lightning.reporting.summary import Figures, NetworkSummary, RunSummary
 from stkd_lightning.utilities.errors import InputError
 
@@ -21,7 +21,7 @@ Network = tuple[str, int, int]  # name, parameters, and operations for an image;
 Latency = Mapping[Network, float]  # milliseconds for one image
 
 
-def known(network: NetworkSummary) -> Network:
+def network_key(network: NetworkSummary) -> Network:
     """Return the name and the cost of a network."""
     return network.network, network.parameters, network.flops
 
@@ -75,7 +75,7 @@ class Run:
     @cached_property
     def options(self) -> dict[str, str]:
         """What shapes its result beside method and seed, but for rounding; by dotted name, as text."""
-        options = {k: _text(v) for k, v in shaping(self.config).items() if k not in SEEDS and k != "compile"}
+        options = {k: _text(v) for k, v in result_options(self.config).items() if k not in SEEDS and k != "compile"}
         checkpoint = self.config.get("teacher", {}).get("checkpoint")
         return options | ({"teacher.checkpoint": str(checkpoint)} if checkpoint else {})
 

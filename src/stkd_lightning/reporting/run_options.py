@@ -30,6 +30,6 @@ def flat(node: Any, name: str = "") -> Iterator[tuple[str, Any]]:
         yield name, node
 
 
-def shaping(config: dict[str, Any]) -> dict[str, Any]:
+def result_options(config: dict[str, Any]) -> dict[str, Any]:
     """Return the options of a run's configuration that change its result, by dotted name."""
     return {k: v for k, v in flat(config) if k not in NON_RESULT_OPTIONS and not k.startswith(NON_RESULT_GROUPS)}

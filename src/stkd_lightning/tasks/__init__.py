@@ -1,4 +1,4 @@
-"""What networks predict, and how that is measured."""
+"""Tasks: the predictions of networks, their targets and their metrics."""
 
 from stkd_lightning.tasks.base import Column, Metrics, Score, Task
 from stkd_lightning.tasks.classification import Classification, ClassificationMetrics

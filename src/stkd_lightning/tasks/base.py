@@ -85,7 +85,7 @@ class Metrics(nn.Module, ABC):
 
 
 class Task(ABC):
-    """What networks predict. A data module names its task; losses, mixing and replay never ask for it.
+    """A kind of prediction. A data module names its task; losses, mixing and replay never ask for it.
 
     A subclass is a frozen dataclass that holds what it needs of the data, such as the label of ignored pixels.
 

@@ -48,6 +48,8 @@ class ClassificationMetrics(Metrics):
         self._add("top5", (top5 == labels[:, None]).any(1).float())
         self._add("cross_entropy", F.nll_loss(log_student, labels, reduction="none"))
         # A class's confidence against its correctness is what the binary metric bins; it needs no class count.
+        if confidence.is_cuda:  # a GPU adds up a bin in any order; a float64 sum is the same in any, once rounded
+            confidence = confidence.double()
         self.calibration.update(confidence.exp().clamp(0, 1), correct.long())
         if teacher is not None:
             log_teacher = F.log_softmax(at_least_float32(teacher), dim=1)

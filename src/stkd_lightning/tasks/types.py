@@ -92,7 +92,7 @@ class MixedTarget:
         return self.dense(num_classes) > 0
 
     def rows(self, student: Tensor, teacher: Tensor | None = None) -> "Rows":
-        """Return what a loss on logits compares: one row for each sample, or for each of its positions.
+        """Return the rows that a loss on logits compares: one for each sample, or for each of its positions.
 
         Args:
             student: logits ``(B, K)``, or ``(B, K, ...)`` with the labels' positions.
@@ -126,7 +126,7 @@ def flat_rows(values: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Rows:
-    """What losses on logits compare: N rows, each with a mixed label; N does not depend on the values.
+    """The rows that losses on logits compare, each with a mixed label; their number N does not depend on values.
 
     Attributes:
         student: logits ``(N, K)``; carry the gradient.

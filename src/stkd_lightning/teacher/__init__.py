@@ -1,4 +1,4 @@
-"""The frozen network that teaches, and its kept outputs."""
+"""The frozen teacher, and its cached and stored outputs."""
 
 from stkd_lightning.models.weights import load_weights
 from stkd_lightning.teacher.frozen import FrozenTeacher, check_accuracy, default_min_accuracy

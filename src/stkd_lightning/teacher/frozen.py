@@ -1,4 +1,4 @@
-"""The frozen teacher: evaluated, never trained, and in no checkpoint, optimizer or DDP bucket."""
+"""The frozen teacher: in evaluation mode, never trained, and in no checkpoint, optimizer or DDP bucket."""
 
 import hashlib
 from collections.abc import Iterable
@@ -19,22 +19,22 @@ __all__ = ["FrozenTeacher", "check_accuracy", "default_min_accuracy", "load_weig
 
 
 class FrozenTeacher(nn.Module):
-    """A trained network that answers and never changes.
+    """A trained network that computes outputs and never changes.
 
-    The network given stays where it is, bit for bit. An ``InferenceCopy`` of it is made at the first call on a device
-    and in a precision: BatchNorm folded, channels last, in the precision that autocast asks for.
+    The given network stays on its device, bit for bit. The first call on a device and in a precision creates an
+    ``InferenceCopy`` of it: BatchNorm folded, channels last, in the precision of autocast.
 
     Args:
         network: trained classifier, images ``(B, C, H, W)`` to logits ``(B, K)``.
-        features: module paths whose outputs are kept; see ``FeatureTap``.
-        dtype: precision for float32 images; ``None``: autocast's, where there is autocast.
+        features: module paths whose outputs are returned; see ``FeatureTap``.
+        dtype: precision for float32 images; ``None``: the precision of autocast, if it is enabled.
         compile: generate code with the weights as constants, for batches of one shape.
 
     Attributes:
-        within_tolerance: by precision, whether answers in it were found close enough to exact ones.
+        within_tolerance: for each precision, whether its logits are close enough to exact logits.
 
     Raises:
-        InputError: a feature path that is not there.
+        InputError: a feature path that does not exist.
 
     Example:
         >>> import torch
@@ -64,13 +64,13 @@ class FrozenTeacher(nn.Module):
         self.within_tolerance: dict[torch.dtype, bool] = {}
 
     def with_features(self, paths: Iterable[str]) -> "FrozenTeacher":
-        """Return a teacher of the same network that keeps further outputs."""
+        """Return a teacher of the same network that also returns the outputs at these paths."""
         return FrozenTeacher(
             self.network, dict.fromkeys((*self.paths, *paths)), dtype=self.dtype, compile=self.compiles
         )
 
     def train(self, mode: bool = True) -> "FrozenTeacher":
-        """Stay in evaluation mode, whatever is asked, so that BatchNorm's statistics stay."""
+        """Stay in evaluation mode for any ``mode``, so that BatchNorm's statistics stay."""
         return super().train(False)
 
     @torch.no_grad()
@@ -79,21 +79,22 @@ class FrozenTeacher(nn.Module):
 
         Args:
             images: float.
-            eager: without compiled code, for a shape that occurs too rarely to be compiled for.
+            eager: run without compiled code, for a shape that occurs too rarely to compile for it.
         """
-        own = self.dtype if images.dtype == torch.float32 else None
-        kind = (images.device, own or compute_dtype(images))
-        if kind not in self._copies:
-            if self.network.training:  # somebody has called .train() on the network itself
+        chosen = self.dtype if images.dtype == torch.float32 else None
+        dtype = chosen or compute_dtype(images)
+        key = (images.device, dtype)
+        if key not in self._copies:
+            if self.network.training:  # a caller may have called .train() on the network itself
                 self.eval()
-            known = self.within_tolerance.get(kind[1])
-            self._copies[kind] = InferenceCopy(self.network, self.paths, images, kind[1], within_tolerance=known)
-            self.within_tolerance[kind[1]] = self._copies[kind].within_tolerance
-        return self._copies[kind](images, compile=self.compiles and not eager)
+            known = self.within_tolerance.get(dtype)
+            self._copies[key] = InferenceCopy(self.network, self.paths, images, dtype, within_tolerance=known)
+            self.within_tolerance[dtype] = self._copies[key].within_tolerance
+        return self._copies[key](images, compile=self.compiles and not eager)
 
     @property
     def digest(self) -> str:
-        """What stands for the function that the network computes: of its structure, weights and statistics."""
+        """Digest of the network's structure, weights and statistics: it identifies the function that they compute."""
         digest = hashlib.sha256(repr(self.network).encode())
         for name, tensor in (*self.network.named_parameters(), *self.network.named_buffers()):
             digest.update(name.encode())
@@ -102,7 +103,7 @@ class FrozenTeacher(nn.Module):
 
 
 def default_min_accuracy(num_classes: int) -> float:
-    """Return the accuracy below which a teacher counts as untrained: twice chance; for two classes 0.75."""
+    """Return the accuracy below which a teacher counts as untrained: twice chance level; for two classes 0.75."""
     return Classification().least_score(num_classes)
 
 
@@ -115,12 +116,12 @@ def score(teacher: FrozenTeacher, loader: Iterable[Any], device: torch.device, t
 
 
 def check_accuracy(value: float, *, minimum: float, source: str, score: Score | None = None) -> None:
-    """Refuse a teacher that has not learned its task.
+    """Refuse a teacher at chance level.
 
     Args:
-        value: its score on validation images.
-        minimum: the least that is accepted.
-        source: where it came from, for the message.
+        value: score on validation images.
+        minimum: smallest accepted value.
+        source: name or file of the teacher, for the message.
         score: the metric; default the accuracy.
 
     Raises:

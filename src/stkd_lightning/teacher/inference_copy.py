@@ -1,4 +1,4 @@
-"""A trained network as constants: BatchNorm folded, channels last, in the compute precision, compiled where asked."""
+"""A copy of a trained network for inference: BatchNorm folded, channels last, in the compute precision, or compiled."""
 
 import copy
 import warnings
@@ -12,35 +12,35 @@ from stkd_lightning.models.fold_batch_norm import CONVOLUTIONS, fold_batch_norm
 from stkd_lightning.models.memory_format import Run, channels_last, compiled, images_channels_last
 from stkd_lightning.tasks.types import ModelOutput
 
-# Largest difference of a logit from the network's own, relative to the largest logit. bfloat16 holds 8 bits and strays
-# by 0.005 on the CIFAR networks; float32 may be a GPU's TF32. Beyond these values something is wrong, not rounded.
+# Largest difference of a logit from the exact logit, relative to the largest logit. bfloat16 has 8 bits and differs by
+# 0.005 on the CIFAR networks; float32 may be a GPU's TF32. A larger difference is an error, not rounding.
 TOLERANCE = {torch.bfloat16: 0.05, torch.float16: 0.02, torch.float32: 0.01, torch.float64: 0.01}
 CHECKED_IMAGES = 16
 
 
 def compute_dtype(images: Tensor) -> torch.dtype:
-    """Return the precision that images are computed in: autocast's for float32 under autocast, else their own."""
-    kind = images.device.type
-    if images.dtype == torch.float32 and torch.is_autocast_enabled(kind):
-        return torch.get_autocast_dtype(kind)
+    """Return the compute precision: that of autocast for float32 images under autocast, else that of the images."""
+    device = images.device.type
+    if images.dtype == torch.float32 and torch.is_autocast_enabled(device):
+        return torch.get_autocast_dtype(device)
     return images.dtype
 
 
 class InferenceCopy:
-    """Answers as a frozen network does, from a copy made for one device and precision.
+    """A frozen network's outputs, computed by a copy for one device and precision.
 
-    Weights are copied now and follow no later change. Logits are compared with those of the network itself; where they
-    stray beyond ``TOLERANCE``, a warning says so and the network is used as it is, in float32.
+    Later changes of the network do not change the copy. The copy's logits are compared with the network's logits; if
+    they differ by more than ``TOLERANCE``, a warning is given and the copy is the unchanged network in float32.
 
     Args:
-        network: in evaluation mode; stays as it is.
-        paths: modules whose outputs are kept; see ``FeatureTap``.
-        images: a batch as it will come, ``(B, C, H, W)``; gives the device.
-        dtype: precision to compute in.
-        within_tolerance: what was found of these logits before, so that it is not asked again of other images.
+        network: in evaluation mode; it does not change.
+        paths: modules whose outputs are returned; see ``FeatureTap``.
+        images: example batch ``(B, C, H, W)``; the copy is made for its device.
+        dtype: compute precision.
+        within_tolerance: result of an earlier comparison, which is then not repeated; ``None`` compares.
 
     Attributes:
-        within_tolerance: whether they stay within ``TOLERANCE``.
+        within_tolerance: whether the logits differ by no more than ``TOLERANCE``.
     """
 
     def __init__(
@@ -63,14 +63,14 @@ class InferenceCopy:
         self._compiled: Run | None = None
 
     def _prepare(self, network: nn.Module, images: Tensor, *, fold: bool) -> None:
-        own = torch.promote_types(self.dtype, torch.float32)
-        network = copy.deepcopy(network).to(images.device, own)
+        full = torch.promote_types(self.dtype, torch.float32)
+        network = copy.deepcopy(network).to(images.device, full)
         if fold:
             with torch.autocast(images.device.type, enabled=False):
-                fold_batch_norm(network, images.to(own), self.paths)
+                fold_batch_norm(network, images.to(full), self.paths)
         for module in network.modules():
-            # Only what autocast would cast at every call; the rest stays as exact as autocast keeps it.
-            if self.dtype != own and type(module) in (*CONVOLUTIONS, nn.Linear):
+            # Only the modules that autocast casts at every call; the others stay in full precision.
+            if self.dtype != full and type(module) in (*CONVOLUTIONS, nn.Linear):
                 module.to(self.dtype)
         self._tap = FeatureTap(channels_last(network).requires_grad_(False), self.paths)
 
@@ -78,8 +78,8 @@ class InferenceCopy:
         error, tolerance = self._error(network, images), TOLERANCE[self.dtype]
         if not error <= tolerance:
             warnings.warn(
-                f"teacher: its copy in {str(self.dtype).removeprefix('torch.')} strays {error:.1%} from the exact "
-                f"logits (tolerance {tolerance:.1%}): it is used as it is, in float32",
+                f"teacher: its copy in {str(self.dtype).removeprefix('torch.')} differs by {error:.1%} from the exact "
+                f"logits (tolerance {tolerance:.1%}); the teacher runs in float32",
                 stacklevel=4,
             )
         return error <= tolerance
@@ -93,11 +93,11 @@ class InferenceCopy:
         return float((logits - exact).abs().max() / exact.abs().max().clamp(min=1e-6))
 
     def __call__(self, images: Tensor, *, compile: bool = False) -> ModelOutput:
-        """Return logits ``(B, K)`` and features of images on the device that it was made for.
+        """Return logits ``(B, K)`` and features of images on the copy's device.
 
         Args:
             images: ``(B, C, H, W)``.
-            compile: by code generated with the weights as constants, for images of one shape.
+            compile: run code that is compiled with the weights as constants, for images of one shape.
         """
         half = self.dtype in (torch.bfloat16, torch.float16)
         images = images_channels_last(images.to(torch.promote_types(self.dtype, torch.float32)))
@@ -105,10 +105,10 @@ class InferenceCopy:
             if not compile:
                 return self._tap(images)
             self._compiled = self._compiled or compiled(self._tap.parts)
-            # Given to torch.compile as an option freezing does nothing; set globally it would freeze the student too.
+            # As an option of torch.compile freezing does nothing; as a global setting it would freeze the student too.
             with torch._inductor.config.patch(freezing=True):
                 logits, features = self._compiled(images)
         if not images.is_cuda:
             return ModelOutput(logits, features)
-        # A CUDA graph writes its next answer over the last one.
+        # A CUDA graph writes its next output over the last output.
         return ModelOutput(logits.clone(), {path: feature.clone() for path, feature in features.items()})

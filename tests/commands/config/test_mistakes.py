@@ -1,6 +1,7 @@
 """A mistake gets one line, exit code 2, no run folder, and no wait for torch where the configuration shows it."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -25,18 +26,24 @@ CONFIGURATION = [
     (["mixup.alpha=0"], "mixup.alpha=0: must be above 0"),
     (["dataset.batch_size=0"], "dataset.batch_size=0: must be a whole number of at least 1"),
     (["seed=-1"], "seed=-1: must be a whole number of at least 0"),
-    (["student=timm"], "option 'student.name' has no value"),
+    (["student=timm"], "option 'student.name': has no value; set student.name=VALUE"),
     (["loss.alpha=["], "loss.alpha=[: "),
     (["-m", "loss.alpha=0.5,1.5"], "loss.alpha=1.5: must be in [0, 1]"),
     (["-m", "student=glob(resnet*)", "loss.temperature=-1"], "loss.temperature=-1: must be above 0"),
-    (["-m", "student=glob(resnext*)"], "student=glob(resnext*): matches nothing"),
+    (["-m", "student=glob(resnext*)"], "student=glob(resnext*): matches no choice"),
     (["-m", "loss=kd,stdk"], "loss 'stdk': unknown; did you mean stkd?"),
     (["--config-dir", "nowhere"], "--config-dir nowhere: no such folder"),
     (["teacher.checkpoint=nowhere.pth"], "checkpoint nowhere.pth: no such file"),
     (["teacher.max_epochs=0"], "teacher.max_epochs=0: must be a whole number of at least 1"),
-    (["teacher.mean=[0.5,0.5,0.5]"], "teacher.mean: tells how a checkpoint was trained"),
-    (["trainer=ddp", "trainer.devices=3"], "dataset.batch_size=64: 3 ranks cannot share it equally; 63 is the nearest"),
-    (["+trainer.fast_dev_run=true"], "trainer.fast_dev_run: leaves no checkpoint"),
+    (
+        ["teacher.mean=[0.5,0.5,0.5]"],
+        "teacher.mean: describes a teacher's checkpoint, but teacher.checkpoint is not set",
+    ),
+    (
+        ["trainer=ddp", "trainer.devices=3"],
+        "dataset.batch_size=64: must be a multiple of the 3 ranks; the nearest is 63",
+    ),
+    (["+trainer.fast_dev_run=true"], "trainer.fast_dev_run: writes no checkpoint"),
     (["seed=inf"], "seed=inf: must be a whole number"),
     (["hydra.run.dir=file/run"], "output folder file/run: cannot be made"),
     (["precision=fp16"], "precision 'fp16': unknown; all: 16-mixed, 16-true, 32-true"),
@@ -85,6 +92,7 @@ def test_help_shows_choices_and_commands(command: Command) -> None:
     assert done.returncode == 0
     assert "resnet8x4" in done.stdout
     assert "python -m stkd_lightning.train experiment=quickstart" in done.stdout
+    assert not re.search(r"[ /]_", done.stdout.partition("== Choices")[2].partition("==")[2].partition("==")[0])
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["--cfg", "job"]])

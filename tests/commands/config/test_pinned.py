@@ -9,11 +9,10 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
-from stkd_lightning.commands import train
-from stkd_lightning.commands.training import replay
+from stkd_lightning.commands.training import replay, stages
 from stkd_lightning.commands.training.pretrain import Recipe, plain
 from stkd_lightning.data.module import ArrayDataModule
-from stkd_lightning.reporting.run_options import shaping
+from stkd_lightning.reporting.run_options import result_options
 from stkd_lightning.tasks import Classification
 from stkd_lightning.teacher import FrozenTeacher
 from stkd_lightning.utilities.paths import cache_root, conf_dir, key_of
@@ -45,12 +44,12 @@ def test_keys_of_trained_networks(
     overrides: list[str], teacher: str, baseline: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[Recipe] = []
-    monkeypatch.setattr(train.teachers, "obtain", lambda node, recipe, *rest, **options: seen.append(recipe))
+    monkeypatch.setattr(stages.teachers, "obtain", lambda node, recipe, *rest, **options: seen.append(recipe))
     config = settings(overrides)
     data = cast(ArrayDataModule, SimpleNamespace(arrays=SimpleNamespace(digest="0" * 16)))
-    train._teacher(config, data, needed=True)
+    stages.find_teacher(config, data, needed=True)
     assert seen[0].key(data) == teacher
-    assert train._baseline_recipe(config).key(data) == baseline
+    assert stages.baseline_recipe(config).key(data) == baseline
 
 
 @pytest.mark.parametrize(("overrides", "key"), [(QUICKSTART, "f541aa6a19441e75"), (CIFAR100, "a7b5af9eea929fac")])
@@ -69,4 +68,4 @@ def test_keys_of_replay(overrides: list[str], key: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("overrides", "key"), [(QUICKSTART, "c8dcf80484f865ad"), (CIFAR100, "c9b2e4856c8a34a9")])
 def test_options_that_resume_and_reports_compare(overrides: list[str], key: str) -> None:
-    assert key_of(shaping(plain(settings(overrides)))) == key
+    assert key_of(result_options(plain(settings(overrides)))) == key

@@ -4,43 +4,46 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from stkd_lightning.commands.training import precision as speed
+from stkd_lightning.commands.training import precision
+from stkd_lightning.commands.training.precision import count_steps, device_type, resolve_compile, resolve_precision
 from stkd_lightning.models import create_model
 from stkd_lightning.utilities.errors import InputError
 
 
 @pytest.mark.parametrize("half", [True, False])
 def test_bfloat16_where_hardware_and_network_gain(half: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(speed, "has_bfloat16", lambda device: half)
+    monkeypatch.setattr(precision, "has_bfloat16", lambda device: half)
     expected = "bf16-mixed" if half else "32-true"
-    assert speed.precision("auto", create_model("resnet8x4", 10), "cpu") == expected
-    assert speed.precision("auto", create_model("ShuffleV1", 10), "cuda") == expected
-    assert speed.precision("auto", create_model("ShuffleV1", 10), "cpu") == "32-true"  # depthwise
-    assert speed.precision("16-mixed", create_model("resnet8x4", 10), "cpu") == "16-mixed"
+    assert resolve_precision("auto", create_model("resnet8x4", 10), "cpu") == expected
+    assert resolve_precision("auto", create_model("ShuffleV1", 10), "cuda") == expected
+    assert resolve_precision("auto", create_model("ShuffleV1", 10), "cpu") == "32-true"  # depthwise
+    assert resolve_precision("16-mixed", create_model("resnet8x4", 10), "cpu") == "16-mixed"
 
 
-def compiles(setting: bool | str, flops: float, steps: int = 1, device: str = "cpu") -> bool:
-    return speed.compiles(setting, device=device, flops=flops, steps=steps)
+def compiled(setting: bool | str, flops: float, steps: int = 1, device: str = "cpu") -> bool:
+    return resolve_compile(setting, device=device, flops=flops, steps=steps)
 
 
 def test_only_long_runs_are_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(speed.shutil, "which", lambda name: name)
+    monkeypatch.setattr(precision.shutil, "which", lambda name: name)
     quickstart = 3 * 1.6e6 * 1212 * 8
     literature = (2.2e9 + 3 * 0.35e9) * 45_000 * 240
-    assert not compiles("auto", quickstart)
-    assert compiles("auto", literature)
-    assert not compiles(False, literature)
-    assert compiles(True, 1.0)
-    assert compiles("auto", 1.0, steps=170_000, device="cuda")
-    assert not compiles("auto", 1.0, steps=1_000, device="cuda")
-    assert not compiles("auto", literature, device="mps")
+    assert not compiled("auto", quickstart)
+    assert compiled("auto", literature)
+    assert not compiled(False, literature)
+    assert compiled(True, 1.0)
+    assert compiled("auto", 1.0, steps=170_000, device="cuda")
+    assert not compiled("auto", 1.0, steps=1_000, device="cuda")
+    assert not compiled("auto", literature, device="mps")
 
 
 def test_without_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(speed.shutil, "which", lambda name: None)
-    assert not compiles("auto", 1e30)
-    with pytest.raises(InputError, match=r"compile=true: needs a C\+\+ compiler, g\+\+ or clang\+\+; compile=false"):
-        compiles(True, 1.0)
+    monkeypatch.setattr(precision.shutil, "which", lambda name: None)
+    assert not compiled("auto", 1e30)
+    with pytest.raises(
+        InputError, match=r"compile=true: needs a C\+\+ compiler \(g\+\+ or clang\+\+\); .* compile=false"
+    ):
+        compiled(True, 1.0)
 
 
 @pytest.mark.parametrize(
@@ -53,11 +56,11 @@ def test_without_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"max_steps": -1}, 300),
     ],
 )
-def test_length(limits: dict[str, float], expected: int) -> None:
-    assert speed.length(OmegaConf.create({"max_epochs": 3, **limits}), 100) == expected
+def test_count_steps(limits: dict[str, float], expected: int) -> None:
+    assert count_steps(OmegaConf.create({"max_epochs": 3, **limits}), 100) == expected
 
 
 def test_the_device_of_a_trainer() -> None:
-    assert speed.device_type(OmegaConf.create({"accelerator": "cpu"})) == "cpu"
+    assert device_type(OmegaConf.create({"accelerator": "cpu"})) == "cpu"
     expected = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    assert speed.device_type(OmegaConf.create({"accelerator": "auto"})) == expected
+    assert device_type(OmegaConf.create({"accelerator": "auto"})) == expected

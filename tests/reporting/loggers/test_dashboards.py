@@ -136,7 +136,7 @@ def test_without_the_package(name: str, monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(checks, "find_spec", lambda package: None)
     with pytest.raises(InputError) as error:
         checks._check_packages(OmegaConf.create({"csv": {}, name: {}}))
-    assert str(error.value) == f"logger={name}: its package is not installed; pip install 'stkd-lightning[{name}]'"
+    assert str(error.value) == f"logger={name}: its package is not installed; run pip install 'stkd-lightning[{name}]'"
 
 
 def test_names(tmp_path: Path) -> None:

@@ -1,1 +1,1 @@
-"""Composing and checking a configuration, before torch is loaded."""
+"""Compose and check a configuration before torch is loaded."""

@@ -1,4 +1,4 @@
-"""What a composed configuration shows to be wrong before torch is loaded."""
+"""Checks of a composed configuration, made before torch is loaded."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -13,13 +13,14 @@ from omegaconf.errors import OmegaConfBaseException
 from stkd_lightning.commands.config.command_checks import check_export, check_predict, check_report
 from stkd_lightning.commands.config.compose import options
 from stkd_lightning.utilities import validation
+from stkd_lightning.utilities.choices import PRECISIONS, SAMPLERS
 from stkd_lightning.utilities.errors import InputError, reason, unknown
 from stkd_lightning.utilities.files import check_exists, check_writable, last_kept
 from stkd_lightning.utilities.paths import cache_root
 
 Check = Callable[[str, Any], object]
 
-# An option's name means the same range wherever it stands in its part of the configuration.
+# Within a group, options of the same name have the same range at any depth.
 RANGES: dict[str, dict[str, Check]] = {
     "loss": {
         "alpha": validation.unit_interval,
@@ -52,31 +53,28 @@ RANGES: dict[str, dict[str, Check]] = {
     "optimizer": {"lr": validation.positive},
 }
 
-SAMPLERS = ("shuffled", "class_uniform", "superclass_uniform")
-PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true", "64-true")
-
 
 def check(config: DictConfig) -> None:
     """Refuse a configuration that cannot run.
 
     Raises:
-        InputError: an option without a value, outside its range, or a folder that cannot be written.
+        InputError: an option has no value or is outside its range, or a folder cannot be written.
     """
     try:
         _check(config)
-    except OmegaConfBaseException as error:  # an interpolation that leads nowhere shows when it is read
-        words = str(error).partition("\n")[0]
-        raise InputError(f"option {error.full_key or ''!r}: {words}") from error
+    except OmegaConfBaseException as error:  # a wrong interpolation is found when it is read
+        message = str(error).partition("\n")[0]
+        raise InputError(f"option {error.full_key or ''!r}: {message}") from error
     except InputError:
         raise
-    except (AttributeError, LookupError, TypeError, ValueError) as error:  # a part that was replaced by something else
-        raise InputError(f"configuration: a part of it has another form than is needed ({reason(error)})") from error
+    except (AttributeError, LookupError, TypeError, ValueError) as error:  # a value in place of a group
+        raise InputError(f"configuration: a group has the wrong type ({reason(error)}); see --help") from error
 
 
 def _check(config: DictConfig) -> None:
     _check_values(config)
-    for part, checks in RANGES.items():
-        for name, node in _ours(config.get(part), part):
+    for group, checks in RANGES.items():
+        for name, node in _checked_nodes(config.get(group), group):
             for option, check_range in checks.items():
                 if option in node:
                     check_range(f"{name}.{option}", node[option])
@@ -111,7 +109,7 @@ def _check(config: DictConfig) -> None:
             raise unknown("dataset.sampler", str(config.dataset.sampler), SAMPLERS)
         _check_trainer(config.trainer, config.dataset.get("batch_size"))
         if "hydra" in config:
-            _check_one_folder(config)
+            _check_shared_folder(config)
     for folder in output_folders(config):
         validation.path("output folder", str(folder))
         check_writable(folder)
@@ -129,17 +127,17 @@ def _check_teacher(teacher: DictConfig) -> None:
         for name in ("input_size", "mean", "std"):
             if teacher[name] is not None:
                 raise InputError(
-                    f"teacher.{name}: tells how a checkpoint was trained, but teacher.checkpoint is not set"
+                    f"teacher.{name}: describes a teacher's checkpoint, but teacher.checkpoint is not set; set it too"
                 )
     elif teacher.checkpoint != "pretrained":
         check_exists(Path(validation.path("teacher.checkpoint", teacher.checkpoint)))
 
 
 def _check_packages(loggers: DictConfig) -> None:
-    """Refuse a dashboard whose package is not there; it is named like the choice that brings it."""
-    for name, needed in (("tensorboard", ("tensorboard",)), ("mlflow", ("mlflow", "sqlalchemy", "alembic"))):
-        if name in loggers and not all(map(find_spec, needed)):
-            raise InputError(f"logger={name}: its package is not installed; pip install 'stkd-lightning[{name}]'")
+    """Refuse a dashboard whose package is not installed; the extra has the name of the logger."""
+    for name, packages in (("tensorboard", ("tensorboard",)), ("mlflow", ("mlflow", "sqlalchemy", "alembic"))):
+        if name in loggers and not all(map(find_spec, packages)):
+            raise InputError(f"logger={name}: its package is not installed; run pip install 'stkd-lightning[{name}]'")
 
 
 def _check_trainer(trainer: DictConfig, batch_size: Any) -> None:
@@ -148,70 +146,74 @@ def _check_trainer(trainer: DictConfig, batch_size: Any) -> None:
     if ranks > 1 and isinstance(batch_size, int) and batch_size % ranks:
         nearest = max(ranks, round(batch_size / ranks) * ranks)
         raise InputError(
-            f"dataset.batch_size={batch_size}: {ranks} ranks cannot share it equally; {nearest} is the nearest"
+            f"dataset.batch_size={batch_size}: must be a multiple of the {ranks} ranks; the nearest is {nearest}"
         )
     if trainer.get("fast_dev_run"):
-        raise InputError("trainer.fast_dev_run: leaves no checkpoint; a short run is trainer.limit_train_batches=3")
+        raise InputError("trainer.fast_dev_run: writes no checkpoint; a short run is trainer.limit_train_batches=3")
 
 
-def _check_one_folder(config: DictConfig) -> None:
-    """Refuse a folder named by the clock where torchrun or srun starts the ranks, whose clocks may differ."""
+def _check_shared_folder(config: DictConfig) -> None:
+    """Refuse a folder whose name contains the time if torchrun or srun starts the ranks: their clocks may differ."""
     ranks = os.environ.get("WORLD_SIZE" if "TORCHELASTIC_RUN_ID" in os.environ else "SLURM_STEP_NUM_TASKS", "1")
-    part = "sweep" if _sweeps(config) else "run"
-    by_clock = "${now:" in str(OmegaConf.to_container(config.hydra[part], resolve=False))
-    if ranks != "1" and config.trainer.get("strategy") not in (None, "auto") and by_clock:
+    mode = "sweep" if _is_sweep(config) else "run"
+    has_time = "${now:" in str(OmegaConf.to_container(config.hydra[mode], resolve=False))
+    if ranks != "1" and config.trainer.get("strategy") not in (None, "auto") and has_time:
         raise InputError(
-            f"hydra.{part}.dir: {ranks} processes would each name a folder by the clock; "
-            f"name one for all: hydra.{part}.dir=outputs/NAME"
+            f"hydra.{mode}.dir: contains the time, which can differ between the {ranks} processes; "
+            f"set one folder for all: hydra.{mode}.dir=outputs/NAME"
         )
 
 
-def _sweeps(config: DictConfig) -> bool:
+def _is_sweep(config: DictConfig) -> bool:
     return config.hydra.mode is not None and config.hydra.mode.name == "MULTIRUN"
 
 
 def _check_values(config: DictConfig) -> None:
-    later = {"num_classes", "num_samples"}
+    set_later = {"num_classes", "num_samples"}
     for name in options(config):
-        if name not in later and not name.startswith("hydra.") and OmegaConf.is_missing(*_place(config, name)):
-            raise InputError(f"option {name!r} has no value; set it: {name}=VALUE")
+        if (
+            name not in set_later
+            and not name.startswith("hydra.")
+            and OmegaConf.is_missing(*_parent_and_key(config, name))
+        ):
+            raise InputError(f"option {name!r}: has no value; set {name}=VALUE")
 
 
-def _place(config: DictConfig, name: str) -> tuple[DictConfig, str]:
+def _parent_and_key(config: DictConfig, name: str) -> tuple[DictConfig, str]:
     parent, _, key = name.rpartition(".")
     return (OmegaConf.select(config, parent) if parent else config), key
 
 
-def _ours(node: Any, name: str) -> Iterator[tuple[str, DictConfig]]:
-    """Yield the nodes that build something of this project or of a library it configures, with their names."""
+def _checked_nodes(node: Any, name: str) -> Iterator[tuple[str, DictConfig]]:
+    """Yield the names and nodes of a group whose class is of this project, of Lightning or of torch."""
     if isinstance(node, DictConfig):
         target = str(node.get("_target_", ""))
         if target.startswith(("stkd_lightning.", "lightning.", "torch.")):
             yield name, node
         for key in map(str, node):
             if not OmegaConf.is_missing(node, key) and not OmegaConf.is_interpolation(node, key):
-                yield from _ours(node[key], f"{name}.{key}")
+                yield from _checked_nodes(node[key], f"{name}.{key}")
     elif isinstance(node, ListConfig):
         for i, child in enumerate(node):
-            yield from _ours(child, f"{name}[{i}]")
+            yield from _checked_nodes(child, f"{name}[{i}]")
 
 
 def check_fresh(config: DictConfig, folder: Path) -> None:
-    """Refuse to begin a run in the folder of one that was interrupted, whose checkpoints would be lost.
+    """Refuse to start a new run in the folder of an interrupted run, whose checkpoints would be lost.
 
     Raises:
-        InputError: names both ways out.
+        InputError: the folder contains an interrupted run, and ``resume`` is not set.
     """
-    finished = not last_kept(folder / "checkpoints") or (folder / "summary.json").is_file()
-    if "resume" in config and config.resume is None and not finished:
+    interrupted = last_kept(folder / "checkpoints") and not (folder / "summary.json").is_file()
+    if "resume" in config and config.resume is None and interrupted:
         raise InputError(
-            f"output folder {folder}: holds a run that was interrupted; resume=auto goes on with it, "
-            "resume=false begins anew and overwrites it"
+            f"output folder {folder}: contains an interrupted run; resume=auto continues it, "
+            "resume=false starts a new run and overwrites it"
         )
 
 
 def output_folders(config: DictConfig) -> list[Path]:
-    """Return the folders that a job writes to: Hydra's, and the cache."""
+    """Return the folders that a job writes to: Hydra's output folder and the cache."""
     hydra = config.hydra
-    folders = [Path(hydra.sweep.dir if _sweeps(config) else hydra.run.dir)]
+    folders = [Path(hydra.sweep.dir if _is_sweep(config) else hydra.run.dir)]
     return [*folders, cache_root(config.cache_dir)] if "cache_dir" in config else folders

@@ -1,4 +1,4 @@
-"""What the configurations of ``export``, ``predict`` and ``report`` show to be wrong before torch is loaded."""
+"""Checks of the configurations of ``export``, ``predict`` and ``report``, made before torch is loaded."""
 
 import re
 from pathlib import Path
@@ -7,26 +7,26 @@ from typing import Any
 from omegaconf import DictConfig, ListConfig
 
 from stkd_lightning.utilities import validation
+from stkd_lightning.utilities.choices import DEVICES
 from stkd_lightning.utilities.errors import InputError, unknown
 from stkd_lightning.utilities.files import check_writable
 
 REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
 SUFFIXES = (".csv", ".json")
-DEVICES = ("auto", "cpu", "cuda", "mps")
 
 
 def check_export(config: DictConfig) -> None:
-    """Refuse what ``export`` cannot do.
+    """Refuse options of ``export`` that cannot work.
 
     Raises:
-        InputError: an output folder that cannot be made, or a name that no repository has.
+        InputError: the output folder cannot be created, or the name of the repository is not valid.
     """
     output = Path(validation.path("output", config.output))
     check_writable(output if output.is_dir() else output.absolute().parent)
     if output.exists() and not output.is_dir():
-        raise InputError(f"output={output}: is a file; name a folder")
+        raise InputError(f"output={output}: is a file; choose a folder")
     if output.resolve() in (Path.cwd(), *Path.cwd().parents):
-        raise InputError(f"output={output}: is the folder that this runs in, or above it; name one in it")
+        raise InputError(f"output={output}: is the current folder or above it; choose a folder inside it")
     validation.switch("private", config.private)
     if config.data_dir is not None:
         validation.path("data_dir", config.data_dir)
@@ -36,19 +36,19 @@ def check_export(config: DictConfig) -> None:
 
 
 def check_predict(config: DictConfig) -> None:
-    """Refuse what ``predict`` cannot do.
+    """Refuse options of ``predict`` that cannot work.
 
     Raises:
-        InputError: an image or folder that is not there, or an output file that cannot be written.
+        InputError: an image or folder does not exist, or the output file cannot be written.
     """
     validation.whole("top", config.top, minimum=1)
     validation.whole("batch_size", config.batch_size, minimum=1)
     if config.device not in DEVICES:
         raise unknown("device", str(config.device), DEVICES)
     images: Any = config.images
-    for place in images if isinstance(images, ListConfig) else [images]:
-        if not Path(validation.path("images", place)).exists():
-            raise InputError(f"images={place}: no such file or folder")
+    for path in images if isinstance(images, ListConfig) else [images]:
+        if not Path(validation.path("images", path)).exists():
+            raise InputError(f"images={path}: no such file or folder")
     if config.output is not None:
         output = Path(validation.path("output", config.output))
         if output.suffix not in SUFFIXES or output.is_dir():
@@ -57,15 +57,15 @@ def check_predict(config: DictConfig) -> None:
 
 
 def check_report(config: DictConfig) -> None:
-    """Refuse what ``report`` cannot do.
+    """Refuse options of ``report`` that cannot work.
 
     Raises:
-        InputError: a folder of runs that is not there, or an output folder that cannot be made.
+        InputError: a folder of runs does not exist, or the output folder cannot be created.
     """
     runs: Any = config.runs
-    for place in runs if isinstance(runs, ListConfig) else [runs]:
-        if not Path(validation.path("runs", place)).is_dir():
-            raise InputError(f"runs: {place}: no such folder")
+    for path in runs if isinstance(runs, ListConfig) else [runs]:
+        if not Path(validation.path("runs", path)).is_dir():
+            raise InputError(f"runs={path}: no such folder")
     for name in ("latency", "complete"):
         validation.switch(name, config[name])
     if config.output is not None:

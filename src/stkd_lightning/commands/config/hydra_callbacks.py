@@ -1,4 +1,4 @@
-"""Hydra's callbacks: where a sweep writes, and a command line without credentials."""
+"""Hydra callbacks that store a sweep's folder and remove credentials from logs and files."""
 
 import json
 import logging
@@ -16,17 +16,17 @@ FOLDERS: list[Path] = []
 
 
 class Folder(Callback):
-    """Takes note of a sweep's folder, which may be named by the clock, when the sweep starts."""
+    """Stores a sweep's folder when the sweep starts, since its name may contain the time."""
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Take note."""
+        """Store the folder in ``FOLDERS``."""
         FOLDERS[:] = [Path(config.hydra.sweep.dir).absolute()]
 
 
 def outcome(run_dir: Path) -> float | None:
-    """Return what a sweeper optimizes, read from a finished run's folder: ``None`` where there is no summary.
+    """Return the value that a sweeper optimizes, from a finished run's folder; ``None`` without ``summary.json``.
 
-    That is the last student's accuracy on validation images, else on test images.
+    It is the last student's score on validation data, or on test data if there are no validation data.
     """
     path = run_dir / "summary.json"
     if not path.is_file():
@@ -37,29 +37,29 @@ def outcome(run_dir: Path) -> float | None:
 
 
 def hide_in_logs() -> None:
-    """Have every later record of ``logging`` without credentials, whoever makes or shows it."""
-    make = logging.getLogRecordFactory()
+    """Remove credentials from every later record of ``logging``, before any handler shows it."""
+    create = logging.getLogRecordFactory()
 
-    def record(*arguments: Any, **options: Any) -> logging.LogRecord:
-        made = make(*arguments, **options)
+    def redacted_record(*arguments: Any, **options: Any) -> logging.LogRecord:
+        record = create(*arguments, **options)
         try:
-            text = made.getMessage()
-        except Exception:  # its words do not fit its arguments; logging tells so itself
-            return made
-        if (shown := redacted(text)) != text:
-            made.msg, made.args = shown, None
-        return made
+            message = record.getMessage()
+        except Exception:  # its format does not fit its arguments; logging reports that
+            return record
+        if (shown := redacted(message)) != message:
+            record.msg, record.args = shown, None
+        return record
 
-    logging.setLogRecordFactory(record)
+    logging.setLogRecordFactory(redacted_record)
 
 
 class Redaction(Callback):
-    """Rewrites ``multirun.yaml``, which Hydra writes just before, when a job of a multirun starts."""
+    """Rewrites ``multirun.yaml`` without credentials when a job of a multirun starts; Hydra has just written it."""
 
     def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Rewrite it once; there is nothing to change at later jobs."""
+        """Rewrite the file at the first job; later jobs find nothing to change."""
         path = Path(config.hydra.sweep.dir) / "multirun.yaml"
         if config.hydra.mode == RunMode.MULTIRUN and path.is_file():
-            written = OmegaConf.to_container(OmegaConf.load(path))
-            if (shown := redacted(written)) != written:
+            content = OmegaConf.to_container(OmegaConf.load(path))
+            if (shown := redacted(content)) != content:
                 write_text(path, OmegaConf.to_yaml(OmegaConf.create(shown)))

@@ -1,1 +1,1 @@
-"""The steps of a training run."""
+"""The stages of a training run."""

@@ -1,4 +1,4 @@
-"""One training run from first step to test figures, the same for teachers, baselines and students."""
+"""Train and test a network: the same steps for teachers, baselines and students."""
 
 import logging
 import warnings
@@ -14,7 +14,7 @@ from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig
 
 from stkd_lightning.callbacks import Checkpoints, Throughput
-from stkd_lightning.commands.training.rank_watchdog import together
+from stkd_lightning.commands.training.rank_watchdog import watch_ranks
 from stkd_lightning.distillation.module import DistillationModule
 from stkd_lightning.models.weights import read_checkpoint
 from stkd_lightning.utilities import signals
@@ -27,14 +27,14 @@ Figures = dict[str, float]
 
 @dataclass(frozen=True)
 class Fitted:
-    """What a training run ended with.
+    """Results of a training run.
 
     Attributes:
-        test: figures of the ``last`` and of the ``selected`` student on the test images.
-        validation: figures of the last student on the validation images; empty where there are none.
-        selected_epoch: epoch, counted from 0, of the student with the best validation accuracy.
-        images_per_second: of training.
-        seconds: of training, without validation.
+        test: metrics of the ``last`` and of the ``selected`` student on the test images.
+        validation: metrics of the last student on the validation images; empty without validation images.
+        selected_epoch: epoch, counted from 0, of the student with the best validation score.
+        images_per_second: speed of training.
+        seconds: duration of training, without validation.
     """
 
     test: dict[str, Figures]
@@ -45,10 +45,10 @@ class Fitted:
 
 
 def quiet() -> None:
-    """Keep Lightning's hints about things that are as they are on purpose from the terminal."""
+    """Hide Lightning's hints about deliberate settings from the terminal."""
     for name in ("lightning.pytorch.utilities.rank_zero", "lightning.pytorch.accelerators.cuda", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # it looks for a CUDA toolkit on any machine
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # it warns without a CUDA toolkit
     for text in (
         ".*does not have many workers.*",
         ".*log_every_n_steps.*",
@@ -56,7 +56,9 @@ def quiet() -> None:
         ".*Experiment logs directory.*",
         ".*GPU available but not used.*",
         ".*LeafSpec.*",
-        ".*Grad strides do not match bucket view strides.*",  # of 1x1 kernels, for which both layouts are one
+        ".*Total length of .* across ranks is zero.*",  # no validation images, as was asked for
+        ".*TensorFloat32 tensor cores.*",
+        ".*Grad strides do not match bucket view strides.*",  # for 1x1 kernels, whose two layouts are equal
     ):
         warnings.filterwarnings("ignore", message=text)
 
@@ -64,99 +66,102 @@ def quiet() -> None:
 def fit_and_test(
     module: DistillationModule, data: L.LightningDataModule, trainer: L.Trainer, checkpoint: Path | None = None
 ) -> Fitted:
-    """Train, then test once with the last and once with the selected student.
+    """Train, then test the last and the selected student.
 
     Args:
-        module: trained in place; ends with the last weights.
-        data: gives training, test and perhaps validation batches.
-        trainer: carries a ``Checkpoints`` and a ``Throughput``.
-        checkpoint: of this run, to go on from.
+        module: trained in place; has the last weights afterwards.
+        data: training and test batches, and perhaps validation batches.
+        trainer: has the callbacks ``Checkpoints`` and ``Throughput``.
+        checkpoint: checkpoint of this run to resume from; ``None``: a new run.
 
     Raises:
-        Interrupted: the process was asked to end.
-        RunError: a fault, perhaps of another rank; says from which checkpoint the run can go on.
+        Interrupted: the process received a signal to end.
+        RunError: the run failed, perhaps on another rank; names the checkpoint from which it can resume.
     """
     callbacks: Sequence[L.Callback] = trainer.callbacks  # type: ignore[attr-defined]
-    kept = next(c for c in callbacks if isinstance(c, Checkpoints))
-    speed = next(c for c in callbacks if isinstance(c, Throughput))
+    checkpoints = next(c for c in callbacks if isinstance(c, Checkpoints))
+    throughput = next(c for c in callbacks if isinstance(c, Throughput))
     try:
-        with together(trainer):
+        with watch_ranks(trainer):
             with signals.deferred():
                 trainer.fit(module, data, ckpt_path=checkpoint)
             epoch = trainer.current_epoch - 1
             test = {"last": _test(module, data, trainer)}
             test["selected"] = test["last"]
-            if selected := _selected(kept, trainer):
+            if selected := _selected(checkpoints, trainer):
                 last = {k: v.clone() for k, v in module.state_dict().items()}
                 module.load_state_dict(selected)
                 test["selected"] = _test(module, data, trainer)
                 module.load_state_dict(last)
-            if selected or kept.best_step == trainer.global_step:
-                epoch = cast(int, kept.best_epoch)
+            if selected or checkpoints.best_step == trainer.global_step:
+                epoch = cast(int, checkpoints.best_epoch)
     except RunError as error:
-        words = str(error) if kept.kept() in str(error) else f"{error}; {kept.kept()}"
-        raise RunError(words, passes=error.passes) from error
+        kept = checkpoints.kept()
+        message = str(error) if kept in str(error) else f"{error}; {kept}"
+        raise RunError(message, passes=error.passes) from error
     finally:
         module.abandon()
     if trainer.is_global_zero:
-        (kept.folder / BEFORE).unlink(missing_ok=True)
-    return Fitted(test, kept.validation, epoch, speed.images_per_second, speed.seconds)
+        (checkpoints.folder / BEFORE).unlink(missing_ok=True)
+    return Fitted(test, checkpoints.validation, epoch, throughput.images_per_second, throughput.seconds)
 
 
-def _selected(kept: Checkpoints, trainer: L.Trainer) -> dict[str, Any] | None:
-    """Return the selected student's weights; ``None`` where none was selected, it is the last, or its file is lost."""
-    if kept.best_epoch is None or kept.best_step == trainer.global_step:
+def _selected(checkpoints: Checkpoints, trainer: L.Trainer) -> dict[str, Any] | None:
+    """Return the selected student's weights; ``None`` if there are none, they are the last, or they are lost."""
+    if checkpoints.best_epoch is None or checkpoints.best_step == trainer.global_step:
         return None
     try:
-        content = read_checkpoint(kept.folder / BEST)
-        if content["global_step"] == kept.best_step:
+        content = read_checkpoint(checkpoints.folder / BEST)
+        if content["global_step"] == checkpoints.best_step:
             return content["state_dict"]
-        fault = f"it is of step {content['global_step']}, not {kept.best_step}"
+        cause = f"{BEST} is of step {content['global_step']}, not {checkpoints.best_step}"
     except InputError as error:
-        fault = str(error)
-    print_rank_zero(f"[yellow]warning: the selected student is lost ({fault}); the last one stands for it[/yellow]")
+        cause = str(error)
+    print_rank_zero(
+        f"[yellow]warning: the selected student is lost ({cause}); the last student is used instead[/yellow]"
+    )
     return None
 
 
-def _named(metrics: Mapping[str, Any], prefix: str) -> Figures:
+def _without_prefix(metrics: Mapping[str, Any], prefix: str) -> Figures:
     return {k.removeprefix(prefix): float(v) for k, v in metrics.items() if k.startswith(prefix)}
 
 
 def _test(module: DistillationModule, data: L.LightningDataModule, trainer: L.Trainer) -> Figures:
-    """Test without the loggers, which get both results together at the end."""
+    """Test without loggers; they receive both results at the end of the run."""
     loggers: list[Logger] = trainer.loggers
     trainer.loggers = []
     try:
-        return _named(trainer.test(module, data, verbose=False)[0], "test/")
+        return _without_prefix(trainer.test(module, data, verbose=False)[0], "test/")
     finally:
         trainer.loggers = loggers
 
 
 def try_settings(config: DictConfig) -> int:
-    """Build the trainer and the optimizer for nothing, before anything is trained or written.
+    """Build the trainer, optimizer and schedule once as a check, before anything is trained or written.
 
     Returns:
         The number of ranks.
 
     Raises:
-        InputError: the machine has no such accelerator, or the libraries refuse an option.
+        InputError: the accelerator does not exist, the libraries refuse an option, or the ranks do not divide a batch.
     """
-    nothing: dict[str, Any] = {"logger": False, "enable_checkpointing": False}
+    options: dict[str, Any] = {"logger": False, "enable_checkpointing": False}
     if config.trainer.precision == "auto":
-        nothing["precision"] = "32-true"  # decided later, for the networks
-    ranks = _built("trainer", lambda: instantiate(config.trainer, **nothing).world_size)
-    _built("optimizer", lambda: instantiate(config.optimizer)([torch.nn.Parameter(torch.zeros(1))]))
-    _built("scheduler", lambda: instantiate(config.scheduler)(0.0))
+        options["precision"] = "32-true"  # resolved later, for the networks
+    ranks = _build("trainer", lambda: instantiate(config.trainer, **options).world_size)
+    _build("optimizer", lambda: instantiate(config.optimizer)([torch.nn.Parameter(torch.zeros(1))]))
+    _build("scheduler", lambda: instantiate(config.scheduler)(0.0))
     if config.dataset.batch_size % ranks:
-        raise InputError(f"dataset.batch_size={config.dataset.batch_size}: {ranks} ranks cannot share it equally")
+        raise InputError(f"dataset.batch_size={config.dataset.batch_size}: must be a multiple of the {ranks} ranks")
     return ranks
 
 
-def _built(part: str, build: Callable[[], Any]) -> Any:
+def _build(part: str, build: Callable[[], Any]) -> Any:
     try:
         return build()
-    except Exception as error:  # whatever a library raises for an option
+    except Exception as error:  # a library can raise anything for an option
         cause = error.__cause__ or error
         if isinstance(cause, InputError):
-            raise InputError(str(cause)) from error  # a cause of its own cause would have no end
+            raise InputError(str(cause)) from error  # from the outer error: a cycle of causes would never end
         raise InputError(f"{part}: {type(cause).__name__}: {' '.join(str(cause).split())}") from error

@@ -1,4 +1,4 @@
-"""Whether a run's loss fits its other settings, and what it reads."""
+"""Check a run's loss against its other settings and its networks."""
 
 from hydra.utils import instantiate
 from omegaconf import DictConfig
@@ -17,58 +17,59 @@ from stkd_lightning.utilities.random import seeded
 
 
 def check_loss(config: DictConfig) -> None:
-    """Refuse a loss with settings that it is not defined for, before there are data.
+    """Refuse settings for which a loss is not defined, before the data are read.
 
     Raises:
-        InputError: mixed samples, replay, or a batch too small for it.
+        InputError: the loss is not defined on mixed samples, for replay, or for a batch of this size.
     """
     loss = instantiate(with_values(config, {"num_classes": 2, "num_samples": 2}).loss)
     check_mixable(loss, instantiate(config.mixup))
     if config.teacher.replay:
         check_replay(loss)
-    needed, size = getattr(loss, "smallest_batch", 1), config.dataset.batch_size
-    if size < needed:
-        raise InputError(f"dataset.batch_size={size}: loss={config.method} compares samples; the nearest is {needed}")
+    smallest, size = getattr(loss, "smallest_batch", 1), config.dataset.batch_size
+    if size < smallest:
+        raise InputError(f"dataset.batch_size={size}: loss={config.method} compares samples; the nearest is {smallest}")
 
 
 def check_classes(loss: nn.Module, data: ArrayDataModule, method: str) -> None:
-    """Refuse a loss that has nothing to compare among the few classes of the data.
+    """Refuse a loss that needs more classes than the data have.
 
     Raises:
-        InputError: names the classes that it needs.
+        InputError: the data have too few classes; names the smallest number.
     """
-    needed, classes = getattr(loss, "smallest_classes", 1), data.task.row_classes(data.num_classes)
-    if classes < needed:
-        raise InputError(f"loss={method}: needs {needed} classes, {data.name} has {classes}; the nearest is loss=kd")
+    smallest, classes = getattr(loss, "smallest_classes", 1), data.task.row_classes(data.num_classes)
+    if classes < smallest:
+        raise InputError(f"loss={method}: needs {smallest} classes, but {data.name} has {classes}; loss=kd needs fewer")
 
 
 def try_features(loss: nn.Module, student: nn.Module, teacher: DictConfig, data: ArrayDataModule, *, seed: int) -> None:
-    """Fit a loss that reads features to a student and to a network like its teacher.
+    """Fit a loss that reads features to a student and to an untrained network like its teacher.
 
     Args:
-        loss: of the run.
-        student: of the run.
-        teacher: node with ``_target_``.
-        data: whose images they see.
-        seed: of the loss's own parameters.
+        loss: loss of the run.
+        student: student of the run.
+        teacher: the teacher's node with ``_target_``.
+        data: data of the run, which give an example batch.
+        seed: seed of the loss's parameters.
 
     Raises:
-        InputError: a layer that is not there, or whose output the loss cannot read.
+        InputError: a layer does not exist, or the loss cannot read its output.
     """
     features = getattr(loss, "features", Features())
     if not (getattr(loss, "reads_features", False) or features != Features()):
         return
-    own, its = (NetworkInspector(n, example_of(data)) for n in (student, build_network(without_start(teacher), data)))
+    network = build_network(without_start(teacher), data)
+    inspectors = [NetworkInspector(n, example_of(data)) for n in (student, network)]
     seeded(seed)
     if isinstance(loss, Loss):
-        loss.prepare(own, its)
+        loss.prepare(*inspectors)
     else:
-        own.shapes(features.student)
-        its.shapes(features.teacher)
+        inspectors[0].shapes(features.student)
+        inspectors[1].shapes(features.teacher)
 
 
-def say_features(loss: nn.Module) -> None:
-    """Tell a person which layers are compared."""
+def print_features(loss: nn.Module) -> None:
+    """Print the layers that a loss compares."""
     features = getattr(loss, "features", Features())
     if features != Features():
         print_rank_zero(

@@ -1,4 +1,4 @@
-"""What makes a run fast, decided once for it and kept with it: its precision, and whether code is compiled for it."""
+"""The precision of a run, and the choice to compile its networks: both are made once and stored with the run."""
 
 import os
 import shutil
@@ -9,62 +9,62 @@ from torch import nn
 
 from stkd_lightning.utilities.errors import InputError
 
-# What eager training sustains, roughly: enough to tell a run of seconds from one of hours.
+# The approximate speed of eager training: precise enough to tell a run of seconds from a run of hours.
 CPU_FLOPS_PER_CORE = 1e11
 CUDA_FLOPS = 2e13
-CUDA_SECONDS_PER_STEP = 0.01  # the launches of a small network's kernels
-WORTH_COMPILING = 300.0  # seconds of eager training; the compiler takes 10 to 60
+CUDA_SECONDS_PER_STEP = 0.01  # to launch a small network's kernels
+WORTH_COMPILING = 300.0  # seconds of eager training; compilation takes 10 to 60
 
 
 def device_type(trainer: DictConfig) -> str:
-    """Return where a trainer's node trains: ``cpu``, ``cuda``, or another accelerator's name."""
-    wanted = str(trainer.get("accelerator", "auto"))
-    if wanted in ("auto", "gpu", "cuda") and torch.cuda.is_available():
+    """Return the device type that a trainer's node selects: ``cpu``, ``cuda`` or ``mps``."""
+    accelerator = str(trainer.get("accelerator", "auto"))
+    if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
         return "cuda"
-    if wanted in ("auto", "gpu", "mps") and torch.backends.mps.is_available():
+    if accelerator in ("auto", "gpu", "mps") and torch.backends.mps.is_available():
         return "mps"
     return "cpu"
 
 
 def has_bfloat16(device: str) -> bool:
-    """Return whether the hardware multiplies matrices of bfloat16 faster than of float32."""
+    """Return true if the hardware multiplies bfloat16 matrices faster than float32 matrices."""
     if device == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     return device == "cpu" and (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
 def best_dtype(network: nn.Module, device: str) -> torch.dtype:
-    """Return the fastest precision that a network learns well in.
+    """Return the fastest dtype in which a network trains well.
 
-    On the CPU a depthwise convolution is slower in bfloat16 than in float32 (MobileNetV2: twice), so a network with
-    grouped convolutions stays in float32 there.
+    On the CPU a depthwise convolution is slower in bfloat16 than in float32 (MobileNetV2: twice as slow), so networks
+    with grouped convolutions stay in float32.
     """
     grouped = any(isinstance(m, nn.Conv2d) and m.groups > 1 for m in network.modules())
     return torch.bfloat16 if has_bfloat16(device) and not (grouped and device == "cpu") else torch.float32
 
 
-def precision(setting: str, network: nn.Module, device: str) -> str:
-    """Return Lightning's name of the precision that a network trains in; ``auto`` is decided, another stays."""
+def resolve_precision(setting: str, network: nn.Module, device: str) -> str:
+    """Replace the precision ``auto`` by Lightning's name of the best one for a network; return others unchanged."""
     if setting != "auto":
         return setting
     return "bf16-mixed" if best_dtype(network, device) == torch.bfloat16 else "32-true"
 
 
-def compiles(setting: bool | str, *, device: str, flops: float, steps: int) -> bool:
-    """Return whether a run compiles its networks.
+def resolve_compile(setting: bool | str, *, device: str, flops: float, steps: int) -> bool:
+    """Replace the setting ``auto`` of ``compile`` by true for runs of more than about five minutes.
 
     Args:
-        setting: ``True``, ``False``, or ``"auto"``: if it would take minutes without.
-        device: where it trains.
+        setting: ``True``, ``False`` or ``"auto"``.
+        device: device type, as ``device_type`` returns it.
         flops: floating-point operations of the whole run.
-        steps: of the whole run.
+        steps: optimizer steps of the whole run.
 
     Raises:
-        InputError: ``True`` on a machine that has no C++ compiler.
+        InputError: the setting is ``True``, but the machine has no C++ compiler.
     """
     compiler = shutil.which(os.environ.get("CXX", "g++")) or shutil.which("clang++")
     if setting is True and compiler is None:
-        raise InputError("compile=true: needs a C++ compiler, g++ or clang++; compile=false does without")
+        raise InputError("compile=true: needs a C++ compiler (g++ or clang++); install one, or set compile=false")
     if setting == "auto":
         seconds = {
             "cpu": flops / (CPU_FLOPS_PER_CORE * torch.get_num_threads()),
@@ -74,11 +74,16 @@ def compiles(setting: bool | str, *, device: str, flops: float, steps: int) -> b
     return bool(setting)
 
 
-def length(trainer: DictConfig, batches: int) -> int:
-    """Return the steps of a run whose loader gives so many batches an epoch."""
+def count_steps(trainer: DictConfig, batches: int) -> int:
+    """Return the number of steps of a run.
+
+    Args:
+        trainer: node with ``max_epochs``, and perhaps ``max_steps`` and ``limit_train_batches``.
+        batches: number of batches in an epoch of the loader.
+    """
     limit = trainer.get("limit_train_batches")
     if limit is not None:
         batches = min(batches, int(limit) if isinstance(limit, int) else int(batches * limit))
     steps = batches * int(trainer.max_epochs)
-    most = trainer.get("max_steps", -1)
-    return min(steps, most) if most >= 0 else steps
+    max_steps = trainer.get("max_steps", -1)
+    return min(steps, max_steps) if max_steps >= 0 else steps

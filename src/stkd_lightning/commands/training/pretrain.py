@@ -1,4 +1,4 @@
-"""Networks trained without a teacher, once, and kept: the teacher where no checkpoint is given, and the baseline."""
+"""Networks trained once without a teacher and cached: the teacher, if no checkpoint is given, and the baseline."""
 
 import dataclasses
 import hashlib
@@ -16,8 +16,14 @@ from omegaconf import DictConfig, OmegaConf
 
 from stkd_lightning.callbacks import Checkpoints, ProgressBar, Provenance, Seeding, Throughput
 from stkd_lightning.callbacks.checkpoint_folder import newest_whole
-from stkd_lightning.commands.training import precision as speed
 from stkd_lightning.commands.training.fit import Fitted, fit_and_test
+from stkd_lightning.commands.training.precision import (
+    count_steps,
+    device_type,
+    has_bfloat16,
+    resolve_compile,
+    resolve_precision,
+)
 from stkd_lightning.data.description import DataDescription
 from stkd_lightning.data.module import ArrayDataModule
 from stkd_lightning.distillation.module import DistillationModule
@@ -36,23 +42,23 @@ from stkd_lightning.utilities.paths import key_of
 from stkd_lightning.utilities.rank import process_rank
 from stkd_lightning.utilities.redaction import redacted
 
-TRAINED = "trained"  # in the cache
+TRAINED = "trained"  # folder in the cache
 RECIPE = 3  # raised when a change of the code changes what the same settings train
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything that shapes a network trained alone.
+    """All settings that determine a network trained without a teacher.
 
     Attributes:
-        role: ``teacher`` or ``baseline``, for what is printed.
+        role: ``teacher`` or ``baseline``, for messages.
         network: node with ``_target_``.
         dataset: node with ``_target_``.
         optimizer: node with ``_target_`` and ``_partial_``.
         scheduler: node with ``_target_``.
         trainer: node with ``_target_``.
-        seed: of first weights, order and augmentation.
-        compile: ``True``, ``False`` or ``"auto"``; shapes the rounding only.
+        seed: seed of the initial weights, the data order and augmentation.
+        compile: ``True``, ``False`` or ``"auto"``; changes the rounding only, so it is not part of the key.
     """
 
     role: str
@@ -65,25 +71,25 @@ class Recipe:
     compile: bool | str = "auto"
 
     def key(self, data: ArrayDataModule) -> str:
-        """Return what stands for the result: equal settings on equal data give equal keys."""
+        """Return the cache key: equal settings on equal data give equal keys."""
         nodes = {
             name: plain(getattr(self, name)) for name in ("network", "dataset", "optimizer", "scheduler", "trainer")
         }
-        if nodes["trainer"]["precision"] == "auto":  # then what the hardware has decides
-            nodes["trainer"]["precision"] = ["auto", speed.has_bfloat16(speed.device_type(self.trainer))]
+        if nodes["trainer"]["precision"] == "auto":  # the hardware decides
+            nodes["trainer"]["precision"] = ["auto", has_bfloat16(device_type(self.trainer))]
         nodes["trainer"] = {k: v for k, v in nodes["trainer"].items() if k not in INCIDENTAL}
         nodes["dataset"] = {
             k: v for k, v in nodes["dataset"].items() if k not in DATA_LOCATION_OPTIONS | LOADING_OPTIONS
         }
-        start = nodes["network"].get("weights")
-        if start is not None:  # what is in the file counts, not its name
-            nodes["network"]["weights"] = hashlib.sha256(Path(start).read_bytes()).hexdigest()
+        weights = nodes["network"].get("weights")
+        if weights is not None:  # the key depends on the content of the file, not on its name
+            nodes["network"]["weights"] = hashlib.sha256(Path(weights).read_bytes()).hexdigest()
         return key_of([RECIPE, nodes, self.seed, data.arrays.digest])
 
 
 @dataclass(frozen=True)
 class PretrainedNetwork:
-    """A network trained alone: its checkpoint, its figures, and the key it is kept under."""
+    """A network trained without a teacher: its checkpoint, its results and its cache key."""
 
     checkpoint: Path
     fitted: Fitted
@@ -91,7 +97,7 @@ class PretrainedNetwork:
 
 
 def find(recipe: Recipe, data: ArrayDataModule, cache: Path) -> PretrainedNetwork | None:
-    """Return the network of a recipe if it has been trained before."""
+    """Return the network of a recipe from the cache; ``None`` if it is not there."""
     folder = cache / recipe.key(data)
     if not folder.is_dir():
         return None
@@ -100,56 +106,56 @@ def find(recipe: Recipe, data: ArrayDataModule, cache: Path) -> PretrainedNetwor
 
 
 def get_or_train(recipe: Recipe, data: ArrayDataModule, cache: Path) -> PretrainedNetwork:
-    """Return the network of a recipe, trained now if it never was.
+    """Return the network of a recipe from the cache; train it if it is not there.
 
     The first rank trains on one device under a lock, so that parallel jobs of a sweep share the result; other ranks
-    wait for it without the lock.
+    wait for the result without the lock.
 
     Args:
-        recipe: what to train.
-        data: prepared.
-        cache: holds a folder for each recipe.
+        recipe: settings of the training.
+        data: prepared data.
+        cache: folder with a subfolder for each recipe.
     """
-    found = find(recipe, data, cache)
-    if found:
-        print_rank_zero(f"{recipe.role}: trained before, reused from {found.checkpoint.parent}")
-        return found
+    network = find(recipe, data, cache)
+    if network:
+        print_rank_zero(f"{recipe.role}: already trained, reused from {network.checkpoint.parent}")
+        return network
     if process_rank() > 0:
         return _wait(recipe, data, cache)
     cache.mkdir(parents=True, exist_ok=True)
     folder = cache / recipe.key(data)
     with FileLock(folder.with_suffix(".lock")):
-        found = find(recipe, data, cache)
-        if found:
-            return found
+        network = find(recipe, data, cache)
+        if network:
+            return network
         partial = folder.with_name(f"{folder.name}.partial")
-        fitted = _train(recipe, partial)  # goes on if it was interrupted
+        fitted = _train(recipe, partial)  # resumes an interrupted training
         if not (partial / "last.ckpt").is_file():
-            raise RuntimeError(f"{recipe.role}: its training left no checkpoint in {partial}")
+            raise RuntimeError(f"{recipe.role}: training wrote no checkpoint to {partial}")
         write_json(partial / "figures.json", dataclasses.asdict(fitted))
         os.replace(partial, folder)
     return PretrainedNetwork(folder / "last.ckpt", fitted, folder.name)
 
 
 def _wait(recipe: Recipe, data: ArrayDataModule, cache: Path) -> PretrainedNetwork:
-    start, told = time.monotonic(), False
-    while (found := find(recipe, data, cache)) is None:
-        if not told and time.monotonic() - start > 60:
-            print(f"rank {process_rank()} waits for the first rank's {recipe.role} in {cache}", flush=True)
-            told = True
+    start, reported = time.monotonic(), False
+    while (network := find(recipe, data, cache)) is None:
+        if not reported and time.monotonic() - start > 60:
+            print(f"rank {process_rank()}: waits until rank 0 has trained the {recipe.role} in {cache}", flush=True)
+            reported = True
         time.sleep(0.5)
-    return found
+    return network
 
 
 def _train(recipe: Recipe, folder: Path) -> Fitted:
     data: ArrayDataModule = instantiate(recipe.dataset, seed=recipe.seed)
     network = build_network(recipe.network, data, seed=recipe.seed)
-    device = speed.device_type(recipe.trainer)
-    precision = speed.precision(recipe.trainer.precision, network, device)
-    steps = speed.length(recipe.trainer, len(data.train_dataloader()))
+    device = device_type(recipe.trainer)
+    precision = resolve_precision(recipe.trainer.precision, network, device)
+    steps = count_steps(recipe.trainer, len(data.train_dataloader()))
     images = steps * data.batch_size
     work = 3 * flops(network, data.image_size) * images
-    compile = speed.compiles(recipe.compile, device=device, flops=work, steps=steps)
+    compile = resolve_compile(recipe.compile, device=device, flops=work, steps=steps)
     module = DistillationModule(
         network,
         CrossEntropyLoss(),
@@ -163,9 +169,9 @@ def _train(recipe: Recipe, folder: Path) -> Fitted:
     )
     config = redacted({"student": plain(recipe.network), "dataset": plain(recipe.dataset)})
     origin = StudentProvenance(config, DataDescription.of(data), input_facts(network, data))
-    kept = Checkpoints(folder, select=data.has_validation, score=data.task.score)
-    callbacks = [Throughput(), ProgressBar(), Provenance(origin), Seeding(recipe.seed), kept]
-    # One device, and no process group, even inside a distributed job.
+    checkpoints = Checkpoints(folder, select=data.has_validation, score=data.task.score)
+    callbacks = [Throughput(), ProgressBar(), Provenance(origin), Seeding(recipe.seed), checkpoints]
+    # One device and no process group, even in a distributed job.
     trainer = instantiate(
         recipe.trainer,
         devices=1,
@@ -181,19 +187,19 @@ def _train(recipe: Recipe, folder: Path) -> Fitted:
     if checkpoint:
         shapes = {k: v.shape for k, v in module.state_dict().items()}
         if {k: v.shape for k, v in read_checkpoint(checkpoint)["state_dict"].items()} != shapes:
-            raise InputError(f"{recipe.role}: {folder} holds the beginning of another network's training; delete it")
-        print_rank_zero(f"{recipe.role}: goes on where its training was interrupted")
+            raise InputError(f"{recipe.role}: {folder} contains the interrupted training of another network; delete it")
+        print_rank_zero(f"{recipe.role}: resumed from {checkpoint}")
     return fit_and_test(module, data, trainer, checkpoint)
 
 
 def plain(config: DictConfig) -> Any:
-    """Return a resolved node as plain containers."""
+    """Return a node as plain containers with all interpolations resolved."""
     return OmegaConf.to_container(config, resolve=True)
 
 
 def announcement(
     role: str, network: DictConfig, data: ArrayDataModule, trainer: DictConfig, *, precision: str, compile: bool
 ) -> str:
-    """Return the line that announces a training."""
-    how = f"{precision}, compiled" if compile else precision
-    return f"{role}: training {name_of(network)} on {data.name} for {trainer.max_epochs} epochs ({how})"
+    """Return the line that is printed when a training starts."""
+    mode = f"{precision}, compiled" if compile else precision
+    return f"{role}: training {name_of(network)} on {data.name} for {trainer.max_epochs} epochs ({mode})"

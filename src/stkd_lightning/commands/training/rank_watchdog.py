@@ -1,4 +1,4 @@
-"""Ranks end together: when one dies, the others end within seconds, and say which it was in one line."""
+"""End all ranks within seconds when one dies, with one line that names the dead rank."""
 
 import os
 import re
@@ -15,107 +15,107 @@ from torch.distributed import DistError
 
 from stkd_lightning.utilities.errors import RunError, reason
 
-GRACE = 3.0  # seconds in which a rank may end by itself and say why, before it is ended
-POLL = 0.2  # seconds
+GRACE = 3.0  # seconds in which a rank may report its error and exit, before it is killed
+POLL = 0.2  # seconds between two checks
 
 
 @contextmanager
-def together(trainer: L.Trainer) -> Iterator[None]:
-    """End this rank when another dies, also where it waits for it for ever; when this one fails, end those it started.
+def watch_ranks(trainer: L.Trainer) -> Iterator[None]:
+    """End this rank when another dies, even if it waits for it; end the ranks that this one started when it fails.
 
     Raises:
-        RunError: another rank died; its own words come before.
+        RunError: another rank died; that rank's message is printed first.
     """
     watch = _Watch(trainer)
     watch.start()
     try:
         yield
     except BaseException as error:
-        culprit = watch.culprit(GRACE) if _lost(error) else ""
+        cause = watch.cause(GRACE) if _is_lost_connection(error) else ""
         watch.end_children()
-        if not _lost(error):
+        if not _is_lost_connection(error):
             raise
-        culprit = culprit or f"another rank ended ({_shortly(error)})"
-        raise RunError(f"rank {trainer.global_rank}: stopped, because {culprit}") from error
+        cause = cause or f"another rank ended ({_first_sentence(error)})"
+        raise RunError(f"rank {trainer.global_rank}: stopped, because {cause}") from error
     finally:
-        watch.left.set()
+        watch.finished.set()
 
 
-def _lost(error: BaseException) -> bool:
-    """Return whether an exception is how a broken connection to another rank shows."""
-    words = str(error).lower()
-    gloo = isinstance(error, RuntimeError) and "gloo" in words and ("peer" in words or "connect" in words)
+def _is_lost_connection(error: BaseException) -> bool:
+    """Return true if an exception is caused by a lost connection to another rank."""
+    message = str(error).lower()
+    gloo = isinstance(error, RuntimeError) and "gloo" in message and ("peer" in message or "connect" in message)
     return isinstance(error, DistError) or gloo
 
 
-def _shortly(error: BaseException) -> str:
-    """Return an exception's first sentence, without the line of C++ that raised it."""
+def _first_sentence(error: BaseException) -> str:
+    """Return the first sentence of an exception, without its position in the C++ code."""
     return re.sub(r"^\[\S+\] ", "", reason(error)).split(". ")[0]
 
 
 class _Watch(threading.Thread):
-    """Looks whether the ranks that this process started, and the process that started this one, are still there.
+    """Checks that the ranks started by this process, and the process that started this one, are still alive.
 
-    Lightning's own observer would kill this process without a word, perhaps before it has said anything itself.
+    Lightning's observer would kill this process without a message, perhaps before it has printed its own error.
     """
 
     def __init__(self, trainer: L.Trainer) -> None:
         super().__init__(daemon=True)
-        self.left = threading.Event()
+        self.finished = threading.Event()
         self._trainer = trainer
-        # A rank that torchrun or the first rank started; a command's own parent may well end before it.
+        # Only for a rank that torchrun or the first rank started; the parent of a command may end before it.
         self._parent = os.getppid() if "LOCAL_RANK" in os.environ else None
         self._dead: str | None = None
 
     def run(self) -> None:
-        while not self.left.wait(POLL):
-            _dismiss_lightnings_observer()
-            if self._look():
-                if not self.left.wait(2 * GRACE):
+        while not self.finished.wait(POLL):
+            _stop_lightnings_observer()
+            if self._find_dead():
+                if not self.finished.wait(2 * GRACE):
                     rank = self._trainer.global_rank
                     print(f"error: rank {rank}: stopped, because {self._dead}", file=sys.stderr, flush=True)
                     self.end_children(0.0)
                     os._exit(1)
                 return
 
-    def culprit(self, seconds: float) -> str:
-        """Return what ended the rank that is to blame; waits for it, so that its own words come first."""
-        until = time.monotonic() + seconds
-        while not self._look() and self._processes() and time.monotonic() < until:
+    def cause(self, seconds: float) -> str:
+        """Wait for a dead rank, so that its message is printed first, and return how it ended; else an empty string."""
+        deadline = time.monotonic() + seconds
+        while not self._find_dead() and self._processes() and time.monotonic() < deadline:
             time.sleep(POLL)
         return self._dead or ""
 
     def end_children(self, seconds: float = GRACE) -> None:
-        """Wait for the ranks that this process started, and kill those that do not end."""
-        until = time.monotonic() + seconds
-        while any(p.poll() is None for p in self._processes()) and time.monotonic() < until:
+        """Wait for the ranks that this process started, and kill those that do not end in time."""
+        deadline = time.monotonic() + seconds
+        while any(p.poll() is None for p in self._processes()) and time.monotonic() < deadline:
             time.sleep(POLL)
         for process in self._processes():
             process.kill()
 
     def _processes(self) -> "list[Popen[bytes]]":
-        return list(getattr(self._trainer.strategy.launcher, "procs", ()))  # filled when training begins
+        return list(getattr(self._trainer.strategy.launcher, "procs", ()))  # filled when training starts
 
-    def _look(self) -> bool:
-        """Keep what was found dead first: others follow it."""
+    def _find_dead(self) -> bool:
+        """Store the first death that is found, since the others follow from it; return true if there is one."""
         if self._dead is None:
-            codes = {rank: p.poll() for rank, p in enumerate(self._processes(), start=self._trainer.global_rank + 1)}
-            failed = [(code, rank) for rank, code in codes.items() if code]
+            ranks = enumerate(self._processes(), start=self._trainer.global_rank + 1)
+            failed = [(code, rank) for rank, process in ranks if (code := process.poll())]
             if failed:
-                self._dead = _words(*min(failed))  # a signal's number is negative; an exit code may be a consequence
+                self._dead = _description(*min(failed))  # a negative code is a signal, the more likely cause
             elif self._parent is not None and os.getppid() != self._parent:
                 self._dead = "the process that started it ended"
         return self._dead is not None
 
 
-def _words(code: int, rank: int) -> str:
+def _description(code: int, rank: int) -> str:
     if code > 0:
         return f"rank {rank} ended with exit code {code}"
     name = Signals(-code).name
-    return f"rank {rank} was ended by {name}" + (", as for want of memory" if name == "SIGKILL" else "")
+    return f"rank {rank} was ended by {name}" + ("; perhaps out of memory" if name == "SIGKILL" else "")
 
 
-def _dismiss_lightnings_observer() -> None:
+def _stop_lightnings_observer() -> None:
     for thread in threading.enumerate():
         if thread.name == "child-process-observer":
-            thread._child_processes = []  # type: ignore[attr-defined]  # it ends when it finds none
+            thread._child_processes = []  # type: ignore[attr-defined]  # without processes the observer ends

@@ -14,14 +14,14 @@ from stkd_lightning.utilities.console import print_rank_zero
 from stkd_lightning.utilities.errors import InputError
 from stkd_lightning.utilities.paths import cache_root, key_of
 
-FORMAT = 1  # raise it when a change of the code changes the samples of the same settings, or how logits are stored
+FORMAT = 1  # raised when a change of the code changes the samples of the same settings, or how logits are stored
 
 
 def bytes_needed(config: DictConfig, data: ArrayDataModule, batches: int, dtype: str) -> int:
-    """Return the bytes of the logits of a whole run's batches.
+    """Return the size in bytes of a whole run's logits.
 
     Raises:
-        InputError: they are more than ``teacher.replay_limit`` allows in all.
+        InputError: the size is above ``teacher.replay_limit``.
     """
     size = 2 if "16" in dtype else 4
     shape = data.task.logits_shape(data.num_classes, data.input_shape)
@@ -37,17 +37,17 @@ def bytes_needed(config: DictConfig, data: ArrayDataModule, batches: int, dtype:
 def replay_folder(
     config: DictConfig, data: ArrayDataModule, teacher: FrozenTeacher, *, ranks: int, batches: int
 ) -> Path:
-    """Create the folder of a run's stored teacher logits, if there is room for them.
+    """Create the folder of a run's stored teacher logits, if there is enough space.
 
     Args:
-        config: with the run's precision decided.
-        data: prepared.
-        teacher: its weights are part of the key.
+        config: settings with the run's final precision.
+        data: prepared data.
+        teacher: the teacher, whose weights are part of the key.
         ranks: number of ranks that share a batch.
         batches: number of batches of the whole run.
 
     Raises:
-        InputError: the logits need more room than ``teacher.replay_limit`` or the disk leaves.
+        InputError: the logits need more space than ``teacher.replay_limit`` or the disk leaves.
     """
     root = cache_root(config.cache_dir) / "replay"
     dataset = {
@@ -62,13 +62,11 @@ def replay_folder(
     limit = config.teacher.replay_limit * 2**30 - _size(root)
     if missing > min(free, limit):
         cause = (
-            f"may grow by {_gib(limit)} (teacher.replay_limit)" if limit < free else f"has {_gib(free)} of disk left"
+            f"may grow by {_gib(limit)} (teacher.replay_limit)" if limit < free else f"has {_gib(free)} of disk space"
         )
-        raise InputError(f"teacher.replay=true: needs {_gib(missing)}, but {root} {cause}; delete old folders in it")
+        raise InputError(f"teacher.replay=true: needs {_gib(missing)}, but {root} {cause}; delete old folders there")
     exists = (root / key).is_dir()
-    print_rank_zero(
-        f"teacher: {'logits of earlier runs are read from' if exists else 'its logits are written to'} {root / key}"
-    )
+    print_rank_zero(f"teacher: {'logits are read from' if exists else 'logits are written to'} {root / key}")
     (root / key).mkdir(parents=True, exist_ok=True)
     return root / key
 

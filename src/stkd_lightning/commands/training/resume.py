@@ -1,4 +1,4 @@
-"""Going on with a run: from which checkpoint, and only if it is the same run."""
+"""Resume a run from its newest checkpoint, only with the same settings, data and teacher."""
 
 import json
 from dataclasses import dataclass
@@ -16,30 +16,30 @@ from stkd_lightning.data.description import DataDescription
 from stkd_lightning.inference.provenance import StudentProvenance
 from stkd_lightning.inference.student_info import name_of
 from stkd_lightning.reporting.loggers.run_names import run_name, run_names, sweep_name
-from stkd_lightning.reporting.run_options import shaping
+from stkd_lightning.reporting.run_options import result_options
 from stkd_lightning.reporting.summary import RunSummary
 from stkd_lightning.utilities.errors import InputError, reason
 from stkd_lightning.utilities.redaction import redacted
 
 
 @dataclass(frozen=True)
-class Earlier:
-    """An earlier part of a run.
+class EarlierRun:
+    """The interrupted or finished run in a run's folder.
 
     Attributes:
-        checkpoint: from which the run goes on.
-        origin: what the checkpoint holds of the run.
-        summary: of the run, if it was finished.
+        checkpoint: newest complete checkpoint.
+        origin: provenance in the checkpoint.
+        summary: summary of the run; ``None`` if it is not finished.
     """
 
     checkpoint: Path
     origin: StudentProvenance
     summary: RunSummary | None
 
-    def decided(self, settings: DictConfig) -> DictConfig:
-        """Return settings with what the run decided for its student in place of ``auto``.
+    def resolve_auto(self, settings: DictConfig) -> DictConfig:
+        """Return settings in which ``auto`` is replaced by the earlier run's values.
 
-        The teacher is found by settings that may leave this open, so it must be there before.
+        Call it after the teacher is found: ``auto`` is part of the teacher's cache key.
         """
         config = self.origin.config
         values: dict[str, Any] = {}
@@ -50,35 +50,35 @@ class Earlier:
         return with_values(settings, values)
 
     def check_data(self, data: DataDescription) -> None:
-        """Refuse to go on with other data, since the result would be neither run's.
+        """Refuse to resume with other data.
 
         Raises:
-            InputError: they have changed.
+            InputError: the data have changed.
         """
         if self.origin.data != data:
-            raise InputError(f"resume: the data have changed since {self.checkpoint}; {OUT}")
+            raise InputError(f"resume: the data have changed since {self.checkpoint}; {NEW_RUN}")
 
     def check_teacher(self, digest: str | None) -> None:
-        """Refuse to go on with another teacher, likewise.
+        """Refuse to resume with another teacher.
 
         Raises:
-            InputError: it is another one.
+            InputError: the teacher has changed.
         """
         if self.origin.teacher != digest:
             raise InputError(
-                f"resume: the teacher is another one than that of {self.checkpoint}; bring back teacher.checkpoint or "
-                f"cache_dir, or {OUT}"
+                f"resume: the teacher differs from the teacher of {self.checkpoint}; set teacher.checkpoint and "
+                f"cache_dir as before, or {NEW_RUN}"
             )
 
 
-OUT = "begin another run in another hydra.run.dir"
+NEW_RUN = "start a new run in another hydra.run.dir"
 
 
-def find_earlier(settings: DictConfig) -> Earlier | None:
-    """Find the interrupted or finished run in the settings' folder; ``None`` where there is none.
+def find_earlier(settings: DictConfig) -> EarlierRun | None:
+    """Find the interrupted or finished run in ``run_dir``; ``None`` if there is none.
 
     Raises:
-        InputError: the run had other settings; names the first of them and its value.
+        InputError: the run had other settings; names the first that differs and its value.
     """
     run_dir = Path(settings.run_dir)
     checkpoint = newest_whole(run_dir / "checkpoints")
@@ -88,20 +88,20 @@ def find_earlier(settings: DictConfig) -> Earlier | None:
         origin = StudentProvenance.from_checkpoint(checkpoint)
         counts = {name: origin.config[name] for name in ("num_classes", "num_samples")}
     except (InputError, KeyError) as error:
-        raise InputError(f"checkpoint {checkpoint}: is not of a run of this project; {OUT}") from error
-    written = run_dir / "summary.json"
+        raise InputError(f"checkpoint {checkpoint}: does not belong to a run of this project; {NEW_RUN}") from error
+    summary_path = run_dir / "summary.json"
     try:
-        summary = RunSummary.from_plain(json.loads(written.read_text())) if written.is_file() else None
+        summary = RunSummary.from_plain(json.loads(summary_path.read_text())) if summary_path.is_file() else None
     except (ValueError, LookupError, TypeError, AttributeError) as error:
-        raise InputError(f"{written}: damaged ({reason(error)}); delete it and run again") from error
-    earlier = Earlier(checkpoint, origin, summary)
-    now = plain(earlier.decided(with_values(settings, counts)))
-    _check_settings(origin.config, redacted(now), checkpoint)
+        raise InputError(f"{summary_path}: damaged ({reason(error)}); delete it and run again") from error
+    earlier = EarlierRun(checkpoint, origin, summary)
+    current = plain(earlier.resolve_auto(with_values(settings, counts)))
+    _check_settings(origin.config, redacted(current), checkpoint)
     return earlier
 
 
-def name_dashboards(settings: DictConfig, earlier: Earlier | None) -> DictConfig:
-    """Return settings with names by which people, and a later part of this run, find its dashboards."""
+def name_dashboards(settings: DictConfig, earlier: EarlierRun | None) -> DictConfig:
+    """Return settings with the names of the dashboards, and with the ids of a resumed run."""
     hydra = HydraConfig.get()
     data = str(hydra.runtime.choices.get("dataset") or settings.dataset.get("_target_"))
     overrides = redacted(OmegaConf.to_container(hydra.overrides.task, resolve=False))
@@ -119,11 +119,11 @@ def name_dashboards(settings: DictConfig, earlier: Earlier | None) -> DictConfig
     return with_values(settings, {f"logger.{option}": value for option, value in names.items()})
 
 
-def _check_settings(before: dict[str, Any], now: dict[str, Any], checkpoint: Path) -> None:
-    old, new = shaping(before), shaping(now)
+def _check_settings(earlier: dict[str, Any], current: dict[str, Any], checkpoint: Path) -> None:
+    old, new = result_options(earlier), result_options(current)
     for name in sorted(old.keys() | new.keys()):
         if old.get(name) != new.get(name):
-            was = f"{name}={old[name]}" if name in old else f"no {name}"
+            setting = f"{name}={old[name]}" if name in old else f"no {name}"
             raise InputError(
-                f"resume: {name}={new.get(name)}, but {checkpoint} is of a run with {was}; set it so, or {OUT}"
+                f"resume: {name}={new.get(name)}, but {checkpoint} is of a run with {setting}; set it so, or {NEW_RUN}"
             )

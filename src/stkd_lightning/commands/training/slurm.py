@@ -1,4 +1,4 @@
-"""A job of SLURM, whose tasks are the ranks."""
+"""The environment of a SLURM job, whose tasks are the ranks."""
 
 import os
 
@@ -8,11 +8,13 @@ from stkd_lightning.utilities.errors import InputError
 
 
 def slurm_environment() -> SLURMEnvironment:
-    """Return what tells Lightning of the job; that it is started again is this project's own to see to.
+    """Return Lightning's environment of a SLURM job, without its requeueing, which this project does itself.
 
     Raises:
-        InputError: this process is no task of a job.
+        InputError: this process is not a task of a SLURM job.
     """
     if "SLURM_NTASKS" not in os.environ or "SLURM_PROCID" not in os.environ:
-        raise InputError("trainer=slurm: this is no task of a SLURM job; in a job script: srun python -m ...")
+        raise InputError(
+            "trainer=slurm: this process is not a task of a SLURM job; in a job script run: srun python -m ..."
+        )
     return SLURMEnvironment(auto_requeue=False)

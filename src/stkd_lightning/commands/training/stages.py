@@ -11,10 +11,10 @@ from torch import nn
 
 from stkd_lightning.callbacks.checkpoint_folder import clear_run
 from stkd_lightning.commands.config.compose import with_values
-from stkd_lightning.commands.training import precision as speed
 from stkd_lightning.commands.training import teacher as teachers
 from stkd_lightning.commands.training.fit import Fitted
-from stkd_lightning.commands.training.loss_checks import check_classes, say_features, try_features
+from stkd_lightning.commands.training.loss_checks import check_classes, print_features, try_features
+from stkd_lightning.commands.training.precision import count_steps, device_type, resolve_compile, resolve_precision
 from stkd_lightning.commands.training.pretrain import (
     TRAINED,
     PretrainedNetwork,
@@ -24,7 +24,7 @@ from stkd_lightning.commands.training.pretrain import (
     plain,
 )
 from stkd_lightning.commands.training.replay import bytes_needed, replay_folder
-from stkd_lightning.commands.training.resume import Earlier, name_dashboards
+from stkd_lightning.commands.training.resume import EarlierRun, name_dashboards
 from stkd_lightning.data.description import DataDescription
 from stkd_lightning.data.module import ArrayDataModule
 from stkd_lightning.distillation.module import DistillationModule
@@ -42,19 +42,19 @@ from stkd_lightning.utilities.redaction import redacted
 
 @dataclass(frozen=True)
 class RunPlan:
-    """Everything that a student's training is decided by.
+    """All inputs of a student's training.
 
     Attributes:
-        settings: read-only; the checked settings, with counts, precision, compilation and dashboards filled in.
-        data: prepared.
-        student: the network that is trained.
-        loss: fitted to the networks where it reads features.
-        teacher: ``None`` where there is none.
-        teaches: whether the loss asks the teacher.
-        replay: folder of the teacher's logits; ``None`` where they are not kept.
-        baseline: the student trained without a teacher, where that was asked for.
-        origin: what the student's checkpoints hold of all this.
-        earlier: the interrupted run that goes on; ``None`` for a new one.
+        settings: read-only settings, with final counts, precision, compilation and dashboard names.
+        data: prepared data.
+        student: the network to train.
+        loss: the loss; the module fits it to the networks.
+        teacher: the teacher; ``None`` if there is none.
+        needs_teacher: whether the loss reads the teacher's output.
+        replay: folder of the teacher's stored logits; ``None`` if they are not stored.
+        baseline: the student trained without a teacher; ``None`` if the settings ask for none.
+        origin: provenance for the student's checkpoints.
+        earlier: the run to resume; ``None`` for a new run.
     """
 
     settings: DictConfig
@@ -62,23 +62,23 @@ class RunPlan:
     student: nn.Module
     loss: nn.Module
     teacher: teachers.Teacher | None
-    teaches: bool
+    needs_teacher: bool
     replay: Path | None
     baseline: PretrainedNetwork | None
     origin: StudentProvenance
-    earlier: Earlier | None
+    earlier: EarlierRun | None
 
 
-def plan_run(settings: DictConfig, earlier: Earlier | None, ranks: int) -> RunPlan:
-    """Prepare the data, find or train the teacher, and decide what the settings leave open.
+def plan_run(settings: DictConfig, earlier: EarlierRun | None, ranks: int) -> RunPlan:
+    """Prepare the data, find or train the teacher, and resolve the settings that are ``auto``.
 
     Args:
         settings: checked and read-only.
-        earlier: the interrupted run that goes on; ``None`` for a new one.
-        ranks: number of processes that share a batch.
+        earlier: the run to resume; ``None`` for a new run.
+        ranks: number of ranks that share a batch.
 
     Raises:
-        InputError: settings, data and teacher that do not fit each other or the earlier run.
+        InputError: the settings, the data and the teacher do not fit each other or the run to resume.
     """
     data: ArrayDataModule = instantiate(settings.dataset)
     data.prepare_data()
@@ -87,58 +87,58 @@ def plan_run(settings: DictConfig, earlier: Earlier | None, ranks: int) -> RunPl
         earlier.check_data(description)
     elif process_rank() == 0:
         clear_run(Path(settings.run_dir))
-    batches = len(data.train_dataloader())  # refuses a batch larger than the data before anything is trained
+    batches = len(data.train_dataloader())  # refuses a batch larger than the data before any training
     counts = {"num_classes": data.num_classes, "num_samples": len(data.arrays.splits["train"].labels)}
     settings = with_values(settings, counts)
-    seeded(settings.seed)  # a loss may draw parameters, now or when it is fitted to the networks
+    seeded(settings.seed)  # a loss may draw random parameters, here or when it is fitted to the networks
     loss: nn.Module = instantiate(settings.loss)
     check_classes(loss, data, settings.method)
     student = build_network(settings.distilled or settings.student, data, seed=settings.seed)
 
-    teaches = bool(getattr(loss, "needs_teacher", True))
-    steps = speed.length(settings.trainer, batches)
-    if teaches and settings.teacher.replay:
-        bytes_needed(settings, data, steps, "16")  # the least that it can take, before a teacher is trained
-    if teaches and settings.teacher.checkpoint is None:
-        try_features(loss, student, settings.teacher.network, data, seed=settings.seed)  # before a teacher is trained
-    teacher = find_teacher(settings, data, needed=teaches)
-    digest = teacher.network.digest if teacher and teaches else None
+    needs_teacher = bool(getattr(loss, "needs_teacher", True))
+    steps = count_steps(settings.trainer, batches)
+    if needs_teacher and settings.teacher.replay:
+        bytes_needed(settings, data, steps, "16")  # the smallest possible size, before training a teacher
+    if needs_teacher and settings.teacher.checkpoint is None:
+        try_features(loss, student, settings.teacher.network, data, seed=settings.seed)  # before training a teacher
+    teacher = find_teacher(settings, data, needed=needs_teacher)
+    digest = teacher.network.digest if teacher and needs_teacher else None
     if earlier:
         earlier.check_teacher(digest)
-        settings = earlier.decided(settings)
-    settings = _decided(settings, data, student, teacher if teaches else None, steps)
-    if teacher and teaches:
+        settings = earlier.resolve_auto(settings)
+    settings = _resolve_auto(settings, data, student, teacher if needs_teacher else None, steps)
+    if teacher and needs_teacher:
         teacher.network.compiles = settings.compile
     replay = None
-    if teacher and teaches and settings.teacher.replay:
+    if teacher and needs_teacher and settings.teacher.replay:
         replay = replay_folder(settings, data, teacher.network, ranks=ranks, batches=steps)
     baseline = None
     if settings.baseline:
         baseline = get_or_train(baseline_recipe(settings), data, cache_root(settings.cache_dir) / TRAINED)
     settings = name_dashboards(settings, earlier)
     origin = StudentProvenance(redacted(plain(settings)), description, input_facts(student, data), digest)
-    return RunPlan(settings, data, student, loss, teacher, teaches, replay, baseline, origin, earlier)
+    return RunPlan(settings, data, student, loss, teacher, needs_teacher, replay, baseline, origin, earlier)
 
 
-def _decided(
+def _resolve_auto(
     settings: DictConfig, data: ArrayDataModule, student: nn.Module, teacher: teachers.Teacher | None, steps: int
 ) -> DictConfig:
-    """Return settings with precision and compilation in place of ``auto``."""
-    device = speed.device_type(settings.trainer)
-    precision = speed.precision(settings.trainer.precision, student, device)
+    """Return settings in which ``auto`` is replaced for precision and compilation."""
+    device = device_type(settings.trainer)
+    precision = resolve_precision(settings.trainer.precision, student, device)
     work = 3 * flops(student, data.image_size)
     if teacher is not None:
         work += flops(teacher.network.network, data.image_size)
     work *= steps * settings.dataset.batch_size
-    compile = speed.compiles(settings.compile, device=device, flops=work, steps=steps)
+    compile = resolve_compile(settings.compile, device=device, flops=work, steps=steps)
     return with_values(settings, {"precision": precision, "trainer.precision": precision, "compile": compile})
 
 
 def find_teacher(settings: DictConfig, data: ArrayDataModule, *, needed: bool) -> teachers.Teacher | None:
-    """Load the teacher that the settings name, or find or train the one that they describe.
+    """Load the teacher's checkpoint, or find the teacher in the cache, or train it.
 
     Returns:
-        ``None`` where there is none and none is needed.
+        The teacher; ``None`` if it is neither needed nor in the cache.
     """
     node, cache = settings.teacher, cache_root(settings.cache_dir)
     if node.checkpoint is not None:
@@ -149,7 +149,7 @@ def find_teacher(settings: DictConfig, data: ArrayDataModule, *, needed: bool) -
     recipe = Recipe(
         "teacher",
         node.network,
-        _plain_batches(settings),
+        _without_sampler(settings),
         optimizer,
         node.scheduler,
         trainer,
@@ -159,18 +159,18 @@ def find_teacher(settings: DictConfig, data: ArrayDataModule, *, needed: bool) -
     return teachers.obtain(node, recipe, data, cache, needed=needed)
 
 
-def _plain_batches(settings: DictConfig) -> DictConfig:
-    """Return the data for a network that is trained alone, which needs no loss's sampler."""
+def _without_sampler(settings: DictConfig) -> DictConfig:
+    """Return the data's node for training without a teacher, which does not use the loss's sampler."""
     options = plain(settings.dataset)
     return OmegaConf.create({k: v for k, v in options.items() if k not in ("sampler", "sampler_groups")})
 
 
 def baseline_recipe(settings: DictConfig) -> Recipe:
-    """Return how the student is trained without a teacher."""
+    """Return the recipe of the student trained without a teacher."""
     return Recipe(
         "baseline",
         settings.student,
-        _plain_batches(settings),
+        _without_sampler(settings),
         settings.optimizer,
         settings.scheduler,
         settings.trainer,
@@ -180,7 +180,7 @@ def baseline_recipe(settings: DictConfig) -> Recipe:
 
 
 def build_module(plan: RunPlan) -> DistillationModule:
-    """Build the module that trains the student, and print what is about to be trained."""
+    """Build the module that trains the student, and announce the training."""
     settings, data = plan.settings, plan.data
     seeded(settings.seed)
     module = DistillationModule(
@@ -195,14 +195,14 @@ def build_module(plan: RunPlan) -> DistillationModule:
         task=data.task,
         example=example_of(data),
     )
-    say_features(plan.loss)
-    how = {"precision": settings.precision, "compile": settings.compile}
-    print_rank_zero(announcement("student", settings.student, data, settings.trainer, **how))
+    print_features(plan.loss)
+    mode = {"precision": settings.precision, "compile": settings.compile}
+    print_rank_zero(announcement("student", settings.student, data, settings.trainer, **mode))
     return module
 
 
 def summarize(plan: RunPlan, fitted: Fitted) -> RunSummary:
-    """Return what a run leaves in ``summary.json``."""
+    """Return the summary of a finished run."""
     settings, data, teacher = plan.settings, plan.data, plan.teacher
     return RunSummary(
         seed=settings.seed,
@@ -230,17 +230,19 @@ def _cost(node: DictConfig, network: nn.Module, data: ArrayDataModule) -> dict[s
 
 
 def _teacher_summary(plan: RunPlan, teacher: teachers.Teacher, fitted: Fitted) -> NetworkSummary:
-    # A teacher trained here was tested then; of a loaded one the student's test has the score.
+    # A cached teacher has its test results; the score of a loaded teacher comes from the student's test.
     name = plan.data.task.score.name
     measured = {"last": {name: fitted.test["last"][f"teacher_{name}"]}}
     return NetworkSummary(
         **_cost(plan.settings.teacher.network, teacher.network.network, plan.data),
-        test=teacher.figures.test if teacher.figures else measured,
+        test=teacher.fitted.test if teacher.fitted else measured,
         source=teacher.source,
         digest=teacher.network.digest,
     )
 
 
 def _baseline_summary(plan: RunPlan, baseline: PretrainedNetwork) -> NetworkSummary:
-    alone = build_network(plan.settings.student, plan.data)  # a method may train another network
-    return NetworkSummary(**_cost(plan.settings.student, alone, plan.data), test=baseline.fitted.test, key=baseline.key)
+    network = build_network(plan.settings.student, plan.data)  # without a method's additions to the student
+    return NetworkSummary(
+        **_cost(plan.settings.student, network, plan.data), test=baseline.fitted.test, key=baseline.key
+    )

@@ -1,4 +1,4 @@
-"""Which teacher a run has: loaded, trained before, or trained now."""
+"""Find a run's teacher: load a checkpoint, take a network from the cache, or train one."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,83 +22,83 @@ from stkd_lightning.utilities.paths import key_of, remembered
 
 @dataclass(frozen=True)
 class Teacher:
-    """A teacher and where it came from.
+    """A teacher and its source.
 
     Attributes:
-        network: frozen.
-        source: for people.
-        checkpoint: its file; ``None`` for a network that came with weights of its own.
-        figures: of its own training, if that was here.
+        network: the frozen network.
+        source: description of the source for tables and messages.
+        checkpoint: file of the weights; ``None`` for a pretrained network of a library.
+        fitted: results of the teacher's training; ``None`` for a loaded teacher.
     """
 
     network: FrozenTeacher
     source: str
     checkpoint: str | None
-    figures: Fitted | None = None
+    fitted: Fitted | None = None
 
 
-def frozen(network: nn.Module, trainer: DictConfig) -> FrozenTeacher:
-    """Freeze a network in the precision that is best for it, where that is left open; else in the training's."""
+def freeze(network: nn.Module, trainer: DictConfig) -> FrozenTeacher:
+    """Freeze a network in its best dtype if the precision is ``auto``, else in the training's precision."""
     automatic = trainer.precision == "auto"
     return FrozenTeacher(network, dtype=best_dtype(network, device_type(trainer)) if automatic else None)
 
 
 def load(node: DictConfig, trainer: DictConfig, data: ArrayDataModule, cache: Path) -> Teacher:
-    """Load the teacher of a configuration that names its checkpoint.
+    """Load the teacher from the checkpoint in the settings.
 
     Raises:
-        InputError: weights that cannot be read, do not fit, or are at chance level.
+        InputError: the weights cannot be read, do not fit the network, or are at chance level.
     """
-    own = node.checkpoint == "pretrained"
-    if own and not node.network.get("pretrained"):
+    pretrained = node.checkpoint == "pretrained"
+    if pretrained and not node.network.get("pretrained"):
         raise InputError("teacher.checkpoint=pretrained: needs a network with teacher.network.pretrained=true")
     network = build_network(
         node.network,
         data,
-        checkpoint=None if own else node.checkpoint,
+        checkpoint=None if pretrained else node.checkpoint,
         input_size=node.input_size,
         mean=node.mean,
         std=node.std,
     )
     if isinstance(network, AdaptedInput):
-        print_rank_zero(f"teacher: images are resized or normalized for it, as it was trained: {network.describe()}")
-    teacher = frozen(network, trainer)
+        print_rank_zero(f"teacher: images are resized or normalized as in the teacher's training: {network.describe()}")
+    teacher = freeze(network, trainer)
     _check(teacher, data, node, str(node.checkpoint), cache, refuse=True)
-    return Teacher(teacher, str(node.checkpoint), None if own else str(Path(node.checkpoint).absolute()))
+    return Teacher(teacher, str(node.checkpoint), None if pretrained else str(Path(node.checkpoint).absolute()))
 
 
 def obtain(node: DictConfig, recipe: Recipe, data: ArrayDataModule, cache: Path, *, needed: bool) -> Teacher | None:
-    """Take the teacher of a recipe from the cache; if it is needed and not there, train it.
+    """Take the teacher of a recipe from the cache; train it if it is needed and not there.
 
     Returns:
-        The teacher, or ``None`` where it is neither there nor needed.
+        The teacher; ``None`` if it is neither needed nor in the cache.
     """
     trained = cache / TRAINED
-    alone = get_or_train(recipe, data, trained) if needed else find(recipe, data, trained)
-    if alone is None:
+    pretrained = get_or_train(recipe, data, trained) if needed else find(recipe, data, trained)
+    if pretrained is None:
         return None
-    teacher = frozen(build_network(node.network, data, checkpoint=str(alone.checkpoint)), recipe.trainer)
-    _check(teacher, data, node, f"trained here, {alone.key}", cache, refuse=False)
-    return Teacher(teacher, f"trained here, {alone.key}", str(alone.checkpoint.absolute()), alone.fitted)
+    teacher = freeze(build_network(node.network, data, checkpoint=str(pretrained.checkpoint)), recipe.trainer)
+    _check(teacher, data, node, f"trained here, {pretrained.key}", cache, refuse=False)
+    return Teacher(teacher, f"trained here, {pretrained.key}", str(pretrained.checkpoint.absolute()), pretrained.fitted)
 
 
 def _check(
     teacher: FrozenTeacher, data: ArrayDataModule, node: DictConfig, source: str, cache: Path, *, refuse: bool
 ) -> None:
-    """Measure a teacher on validation images; at chance level refuse it, or warn of one trained by these settings."""
+    """Measure a teacher on validation data; at chance level refuse a loaded teacher, or warn if it was trained here."""
     task = data.task
     minimum = task.least_score(data.num_classes) if node.min_accuracy is None else node.min_accuracy
     if not minimum:
         return
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    images = [data.arrays.digest, data.validation_fraction, data.split_seed, str(teacher.dtype)]
+    key = [data.arrays.digest, data.validation_fraction, data.split_seed, str(teacher.dtype)]
     value = remembered(
-        cache / "accuracy" / f"{key_of([teacher.digest, *images])}.json",
+        cache / "accuracy" / f"{key_of([teacher.digest, *key])}.json",
         lambda: score(teacher, data.val_dataloader() or data.plain_train_dataloader(), device, task),
     )
     name = f"{name_of(node.network)} ({source})"
-    which = "validation" if data.has_validation else "training"
-    print_rank_zero(f"teacher: {name}, {task.score.name} {task.score.text(value)} on {which} images")
+    split = "validation" if data.has_validation else "training"
+    print_rank_zero(f"teacher: {name}, {task.score.name} {task.score.text(value)} on {split} images")
     try:
         check_accuracy(value, minimum=minimum, source=name, score=task.score)
     except InputError as error:

@@ -1,4 +1,4 @@
-"""Fetching an official archive: resumed, verified, and not without end."""
+"""Download an official archive: resumed, verified, and limited in size."""
 
 import hashlib
 import re
@@ -26,11 +26,11 @@ class Archive:
     """An official archive of a data set.
 
     Attributes:
-        url: where it is.
-        md5: of the archive; ``None`` skips the check.
-        folder: the folder of ``data_dir`` that it becomes.
-        flat: whether its members lie at its top, without that folder.
-        limits: what it may become; as an archive it is no larger.
+        url: address of the archive.
+        md5: checksum of the archive; ``None`` skips the check.
+        folder: name of its folder in ``data_dir``.
+        flat: whether the archive has its members at the top, without this folder.
+        limits: limits of its content; the archive itself has at most the same size.
     """
 
     url: str
@@ -42,10 +42,10 @@ class Archive:
     @property
     def name(self) -> str:
         """File name of the archive."""
-        return re.split("[?#]", self.url)[0].rsplit("/", 1)[-1]  # what follows may be a credential
+        return re.split("[?#]", self.url)[0].rsplit("/", 1)[-1]  # a query may be a credential
 
     def command(self, data_dir: Path) -> str:
-        """Return the shell command that gets the data by hand, ``***`` in place of credentials."""
+        """Return the shell command that downloads the data, with ``***`` in place of credentials."""
         target = data_dir / self.name
         into = data_dir / self.folder if self.flat else data_dir
         unpack = f"unzip -q {target} -d {into}" if self.name.endswith(".zip") else f"tar xzf {target} -C {into}"
@@ -62,7 +62,7 @@ def md5_of(path: Path) -> str:
 
 
 def _request(url: str, headers: dict[str, str]) -> urllib.request.Request:
-    """Ask for an address; its user and password go where urllib takes them, and to no other host."""
+    """Return a request; user and password of the address go into a header that no redirect repeats."""
     parts = urlsplit(url)
     user, at, host = parts.netloc.rpartition("@")
     request = urllib.request.Request(urlunsplit(parts._replace(netloc=host)), headers=headers)
@@ -74,23 +74,23 @@ def _request(url: str, headers: dict[str, str]) -> urllib.request.Request:
 
 
 def _resume(url: str, part: Path, most: int) -> None:
-    """Append what is missing to a partial file, up to ``most`` bytes; start over where the server cannot continue it.
+    """Append the missing bytes to a partial file, up to ``most`` bytes; start again if the server cannot resume.
 
     Raises:
-        InputError: the server has more to send.
+        InputError: the server sends more than ``most`` bytes.
     """
-    have = part.stat().st_size if part.exists() else 0
-    request = _request(url, {"Range": f"bytes={have}-"} if have else {})
+    offset = part.stat().st_size if part.exists() else 0
+    request = _request(url, {"Range": f"bytes={offset}-"} if offset else {})
     try:
         response = urllib.request.urlopen(request, timeout=30)
     except urllib.error.HTTPError as error:
-        if error.code == 416:  # nothing is left to send: whole, or longer than the archive, which the md5 tells
+        if error.code == 416:  # no bytes are left: the file is complete or too long, and the md5 shows which
             return
         raise
     with response:
         continued = response.status == 206
         length = response.headers.get("Content-Length") or ""
-        size = have if continued else 0
+        size = offset if continued else 0
         total = size + int(length) if length.isdecimal() else 0
         with (
             part.open("ab" if continued else "wb") as file,
@@ -116,18 +116,18 @@ def _resume(url: str, part: Path, most: int) -> None:
 
 
 def fetch(archive: Archive, data_dir: Path, *, pause: float = 1.0) -> Path:
-    """Download an archive, continuing a partial one and trying again after a fault.
+    """Download an archive; resume a partial download and try again after a fault.
 
     Args:
-        archive: what to get.
-        data_dir: receives the archive; one that is already there is only verified.
+        archive: the archive.
+        data_dir: folder for the archive; an existing archive is only verified.
         pause: seconds before the second attempt, doubled for each further one.
 
     Returns:
         The verified archive.
 
     Raises:
-        InputError: not to be had, with another md5, or without end.
+        InputError: an archive that cannot be downloaded, has another md5, or is too large.
         OSError: the disk is full.
     """
     shown = redacted(archive.url)
@@ -145,7 +145,7 @@ def fetch(archive: Archive, data_dir: Path, *, pause: float = 1.0) -> Path:
                     raise
                 gone = isinstance(error, urllib.error.HTTPError) and error.code in (401, 403, 404, 410)
                 unreachable = isinstance(error, urllib.error.URLError) and not isinstance(error, urllib.error.HTTPError)
-                unusable = isinstance(error, ValueError)  # no address
+                unusable = isinstance(error, ValueError)  # not an address
                 if gone or unreachable or unusable or attempt == ATTEMPTS - 1:
                     words = getattr(error, "reason", None) or reason(error)
                     raise InputError(

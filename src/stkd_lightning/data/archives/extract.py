@@ -1,4 +1,4 @@
-"""Unpacking an archive that may be damaged or hostile: all or nothing, inside its folder, and not without end."""
+"""Extract an archive that may be damaged or hostile: all or nothing, inside its folder, and limited in size."""
 
 import bz2
 import errno
@@ -20,18 +20,18 @@ from tqdm import tqdm
 from stkd_lightning.utilities.errors import InputError, reason
 
 CHUNK = 1 << 20
-TRAILER = 16 << 20  # bytes that may follow the end of a tar; its blocks are filled up
-MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)  # no fault of the archive
+TRAILER = 16 << 20  # bytes that may follow the end of a tar, which is padded to whole blocks
+MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)  # faults of the machine, not of the archive
 COMPRESSIONS: dict[bytes, Callable[..., Any]] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open}
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What an archive may become.
+    """Limits of an archive's content.
 
     Attributes:
-        members: their number; the official archive with most, CINIC-10, has 270,000.
-        size: bytes of their contents; the largest official ones have less than 1 GiB.
+        members: number of members; of the official archives CINIC-10 has the most, 270,000.
+        size: bytes of all contents; the largest official archives have less than 1 GiB.
     """
 
     members: int = 1_000_000
@@ -39,15 +39,15 @@ class Limits:
 
 
 class Member(NamedTuple):
-    """A member of an archive; ``plain``: a file or a folder; a folder has no content."""
+    """A member of an archive. ``plain``: it is a file or a folder. A folder has no content."""
 
     name: str
     plain: bool
     content: IO[bytes] | None
 
 
-class _Onwards(io.RawIOBase):
-    """A stream that is read onwards and in small steps, whatever a damaged header claims; keeps what it read last."""
+class _ForwardStream(io.RawIOBase):
+    """A stream that is read forward in small steps, whatever a damaged header claims; ``last`` is the last block."""
 
     def __init__(self, stream: IO[bytes]) -> None:
         self.stream = stream
@@ -73,41 +73,41 @@ def _tar(path: Path) -> Generator[Member, None, None]:
         start = file.read(8)
     opened = next((opener for magic, opener in COMPRESSIONS.items() if start.startswith(magic)), open)
     with opened(path, "rb") as compressed:
-        stream = _Onwards(compressed)
+        stream = _ForwardStream(compressed)
         with tarfile.open(fileobj=stream, mode="r:") as tar:
             for member in tar:
                 plain = member.isdir() or (member.isfile() and not member.issparse())
                 yield Member(member.name, plain, tar.extractfile(member) if plain and member.isfile() else None)
-        # tarfile takes a damaged header for the end, and a compressed stream tells of damage only at its own end.
+        # tarfile takes a damaged header for the end, and a compressed stream reports damage only at its end.
         if stream.last != bytes(tarfile.BLOCKSIZE):
-            raise tarfile.ReadError("it breaks off")
+            raise tarfile.ReadError("it is incomplete")
         for _ in range(TRAILER // CHUNK):
             if not stream.read(CHUNK):
                 return
-        raise tarfile.ReadError("much follows its end")
+        raise tarfile.ReadError("too many bytes follow its end")
 
 
 def _zip(path: Path) -> Generator[Member, None, None]:
     with zipfile.ZipFile(path) as archive:
         if _declared(path, len(archive.comment)) not in (0xFFFF, len(archive.infolist()) & 0xFFFF):
-            raise zipfile.BadZipFile("its directory is not whole")
+            raise zipfile.BadZipFile("its directory is incomplete")
         for member in archive.infolist():
-            # Other methods than these unpack a whole block, of any size, at once.
+            # Other methods decompress a whole block of any size at once.
             if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
                 raise zipfile.BadZipFile(f"compression method {member.compress_type}")
-            plain = member.external_attr >> 28 in (0, 0o04, 0o10)  # the kind of file, where Unix packed it
+            plain = member.external_attr >> 28 in (0, 0o04, 0o10)  # file type, if the archive was made on Unix
             yield Member(member.filename, plain, None if member.is_dir() else archive.open(member))
 
 
 def _declared(path: Path, comment: int) -> int:
-    """Return the number of members in a zip's end record, modulo 65,536; 65,535 may stand for any."""
+    """Return the number of members in a zip's end record, modulo 65,536; 65,535 may mean any number."""
     with path.open("rb") as file:
         file.seek(-22 - comment, io.SEEK_END)
         return int.from_bytes(file.read(22)[10:12], "little")
 
 
 class _Target:
-    """The folder that is filled, within limits."""
+    """The folder that receives the members, within limits."""
 
     def __init__(self, archive: Path, root: Path, limits: Limits) -> None:
         self.archive, self.root, self.limits = archive, root, limits
@@ -134,28 +134,28 @@ class _Target:
                 file.write(block)
 
     def _room(self, size: int) -> None:
-        """Count bytes before they are written; those that headers claim are not asked."""
+        """Count bytes before they are written; sizes in headers are not trusted."""
         self.size += size
         if self.size > self.limits.size:
             raise InputError(
-                f"archive {self.archive}: refused, it unpacks to more than {self.limits.size:,} bytes; delete it"
+                f"archive {self.archive}: refused, it contains more than {self.limits.size:,} bytes; delete it"
             )
         disk = shutil.disk_usage(self.root)
-        if disk.free - size < min(disk.total // 100, 256 << 20):  # stays free for others
+        if disk.free - size < min(disk.total // 100, 256 << 20):  # reserved for other programs
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.root))
 
 
 def extract(archive: Path, folder: Path, limits: Limits | None = None) -> None:
-    """Unpack an archive into a folder that appears only when whole.
+    """Extract an archive to a folder that appears complete or not at all.
 
     Args:
-        archive: tar (plain, gzip, bzip2, xz) or zip; its own top folder of the same name is left out.
-        folder: receives the content; must not exist.
-        limits: number and size of what is written.
+        archive: tar (plain, gzip, bzip2, xz) or zip; a top folder with the name of ``folder`` is removed.
+        folder: receives the content; it must not exist.
+        limits: limits of number and size of the members.
 
     Raises:
-        InputError: damaged, too large, or a member that is a link, a device or lies outside the folder.
-        OSError: the disk is full, or would be.
+        InputError: a damaged or too large archive, or a member that is a link, a device or outside the folder.
+        OSError: the disk is full, or the content would fill it.
     """
     partial = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
@@ -170,7 +170,7 @@ def extract(archive: Path, folder: Path, limits: Limits | None = None) -> None:
         top = partial / folder.name
         (top if top.is_dir() else partial).rename(folder)
     except PermissionError as error:
-        raise InputError(f"archive {archive}: cannot be unpacked to {folder} ({reason(error)})") from error
+        raise InputError(f"archive {archive}: cannot be extracted to {folder} ({reason(error)})") from error
     except Exception as error:  # tarfile, zipfile and the decompressors raise many types for a damaged file
         if isinstance(error, InputError) or (isinstance(error, OSError) and error.errno in MACHINE):
             raise

@@ -1,8 +1,8 @@
-"""Pickles as data: what a pickle would import or call is never imported or called.
+"""Read pickles as data: nothing that a pickle names is imported or called.
 
-Only the opcodes of plain values are understood, and of calls only those that a pickled array is made of. These are not
-made either: the array is built from its bytes, once they are seen to be as many as its shape says. Python's own
-unpickler would, besides, fill the memory for a damaged memo index and overflow the stack for a deeply nested key.
+Only the opcodes of plain values are supported, and of the calls only those in a pickled array. They are not called
+either: the array is built from its bytes, after their number was compared with its shape. Python's own unpickler would
+also fill the memory for a damaged memo index and overflow the stack for a deeply nested key.
 """
 
 import pickletools
@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 PLAIN_TYPE = re.compile(r"[uif][1248]|b1")
-MOST_OPCODES = 1_000_000  # CIFAR-100, which has most, has 200,000
+MOST_OPCODES = 1_000_000  # CIFAR-100 has the most, 200,000
 MARK = object()
 
 
@@ -23,7 +23,7 @@ class _Global(NamedTuple):
 
 
 class _Type:
-    """A pickled ``numpy.dtype``, a plain one."""
+    """A pickled ``numpy.dtype`` of plain numbers."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -32,12 +32,12 @@ class _Type:
     def build(self, state: Any) -> None:
         _, order, subarray, names, fields, _, _, flags = state
         if order not in ("<", ">", "|", "=") or (subarray, names, fields) != (None, None, None) or flags != 0:
-            raise ValueError("it holds an array of something else than numbers")
+            raise ValueError("it contains an array of values that are not numbers")
         self.order = order
 
 
 class _Array:
-    """A pickled ``numpy.ndarray``; ``value`` once it is built."""
+    """A pickled ``numpy.ndarray``; ``build`` sets ``value``."""
 
     value: np.ndarray
 
@@ -45,16 +45,16 @@ class _Array:
         _, shape, dtype, fortran, content = state
         content = content.encode("latin1") if isinstance(content, str) else content
         if not isinstance(content, bytes) or not isinstance(dtype, _Type):
-            raise ValueError("it holds an array without bytes or type")
+            raise ValueError("it contains an array without bytes or type")
         kind = np.dtype(dtype.order + dtype.name)
         fits = len(shape) <= 8 and all(type(n) is int and 0 <= n <= len(content) for n in shape)
         if not fits or prod(shape) * kind.itemsize != len(content):
-            raise ValueError("it holds an array whose bytes do not fill its shape")
+            raise ValueError("it contains an array whose bytes do not fit its shape")
         self.value = np.frombuffer(content, kind).reshape(shape, order="F" if fortran else "C")
 
 
 def _called(function: Any, arguments: Any) -> Any:
-    """Return what stands for the result of a call."""
+    """Return a value that represents the result of a call."""
     name = function.name if isinstance(function, _Global) else type(function).__name__
     match name.replace("numpy.core.", "numpy._core."), arguments:
         case "numpy._core.multiarray _reconstruct", (_Global("numpy ndarray"), _, _):
@@ -63,25 +63,25 @@ def _called(function: Any, arguments: Any) -> Any:
             return _Type(kind)
         case "_codecs encode", (str(text), "latin1"):
             return text.encode("latin1")
-    raise ValueError(f"it asks for {name.replace(' ', '.')}")
+    raise ValueError(f"it calls {name.replace(' ', '.')}")
 
 
 class _Machine:
-    """The stack machine that pickles are written for, without what imports, calls or builds anything else."""
+    """The stack machine of pickles, without imports, calls and other objects."""
 
     def __init__(self) -> None:
         self.stack: list[Any] = []
         self.memo: dict[int, Any] = {}
 
     def pop(self, count: int) -> list[Any]:
-        """Take so many values from the stack, the last put last."""
+        """Pop ``count`` values from the stack, in the order of their pushes."""
         values = [self.stack.pop() for _ in range(count)][::-1]
         if any(value is MARK for value in values):
-            raise ValueError("it takes what it has not put")
+            raise ValueError("it pops a value that was not pushed")
         return values
 
     def pop_to_mark(self) -> list[Any]:
-        """Take all values above the last mark, and the mark."""
+        """Pop all values above the last mark, and the mark."""
         values = []
         while (value := self.stack.pop()) is not MARK:
             values.append(value)
@@ -90,23 +90,23 @@ class _Machine:
     def append(self, values: list[Any]) -> None:
         """Append values to the list on top."""
         if type(self.stack[-1]) is not list:
-            raise ValueError("it appends to no list")
+            raise ValueError("it appends to a value that is not a list")
         self.stack[-1].extend(values)
 
     def set(self, items: list[Any]) -> None:
         """Add keys and values to the dictionary on top."""
         if type(self.stack[-1]) is not dict or not all(isinstance(key, str | bytes | int) for key in items[::2]):
-            raise ValueError("it has a dictionary with keys that are no names")
+            raise ValueError("it contains a dictionary with keys that are not names")
         self.stack[-1].update(zip(items[::2], items[1::2], strict=True))
 
     def build(self, state: Any) -> None:
-        """Give the array or type on top its content."""
+        """Set the content of the array or type on top."""
         if not isinstance(self.stack[-1], _Array | _Type):
-            raise ValueError("it builds something else than an array")
+            raise ValueError("it builds an object that is not an array")
         self.stack[-1].build(state)
 
     def call(self) -> None:
-        """Put what stands for the result of a call in the place of function and arguments."""
+        """Replace function and arguments by a value that represents the result of the call."""
         self.stack.append(_called(*self.pop(2)))
 
 
@@ -145,11 +145,11 @@ OPCODES: dict[str, Callable[[_Machine, Any], object]] = {
 
 
 def loads(content: bytes) -> dict[str | bytes | int, Any]:
-    """Return a pickled dictionary of plain values and arrays of numbers; arrays inside lists are not read.
+    """Return a pickled dictionary of plain values and arrays of numbers, without arrays inside lists.
 
     Raises:
-        ValueError: anything else is in it.
-        Exception: of many types, where it is damaged.
+        ValueError: other content.
+        Exception: of many types, for damaged content.
     """
     machine = _Machine()
     for count, (opcode, argument, _) in enumerate(pickletools.genops(content)):
@@ -158,5 +158,5 @@ def loads(content: bytes) -> dict[str | bytes | int, Any]:
         OPCODES[opcode.name](machine, argument)
     (value,) = machine.stack
     if type(value) is not dict:
-        raise ValueError(f"it holds a {type(value).__name__}, not a dictionary")
-    return {key: own.value if isinstance(own, _Array) else own for key, own in value.items()}
+        raise ValueError(f"it contains a {type(value).__name__}, not a dictionary")
+    return {key: item.value if isinstance(item, _Array) else item for key, item in value.items()}

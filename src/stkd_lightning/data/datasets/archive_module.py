@@ -1,4 +1,4 @@
-"""Data sets that come as one official archive: what is there is used, what is not is downloaded."""
+"""Data sets that are one official archive, which is downloaded if it is missing."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -13,17 +13,17 @@ from stkd_lightning.utilities.errors import InputError
 
 
 class OfficialDataModule(ArrayDataModule):
-    """A data module over an archive.
+    """A data module of an official archive.
 
     Args:
         data_dir: as in ``ArrayDataModule``.
         download: whether missing data may be downloaded.
-        url: another place of the archive.
-        md5: of the archive there; ``None`` keeps the official one, ``""`` skips the check.
+        url: another address of the archive.
+        md5: checksum of the archive at this address; ``None``: the official checksum; ``""``: no check.
         options: those of ``ArrayDataModule``.
 
     Raises:
-        InputError: data that are missing and may not or cannot be downloaded, with the command that gets them.
+        InputError: missing data that may not or cannot be downloaded; names the command that downloads them.
     """
 
     archive: Archive
@@ -43,7 +43,7 @@ class OfficialDataModule(ArrayDataModule):
         self.archive = replace(official, url=url or official.url, md5=official.md5 if md5 is None else md5)
 
     def locate(self) -> Path:
-        """Return the official folder, downloaded and unpacked if it is missing."""
+        """Return the official folder; download and extract it if it is missing."""
         folder = self.data_dir / self.archive.folder
         if folder.is_dir():
             return folder

@@ -14,35 +14,36 @@ SHAPE = (3, 32, 32)
 def _split(paths: list[Path], label_key: str, num_classes: int) -> RawSplit:
     images, labels = [], []
     for path in paths:
-        rows, own = image_rows(path, read_pickle(path), label_key)
-        if own and not 0 <= min(own) <= max(own) < num_classes:
-            raise InputError(f"{path}: labels {min(own)} to {max(own)}, but {num_classes} class names")
-        images.append(rows)
-        labels += own
+        file_images, file_labels = image_rows(path, read_pickle(path), label_key)
+        low, high = min(file_labels), max(file_labels)
+        if not 0 <= low <= high < num_classes:
+            raise InputError(f"{path}: labels {low} to {high}, but {num_classes} class names")
+        images.append(file_images)
+        labels += file_labels
     return RawSplit(labels, images, SHAPE)
 
 
 def _superclasses(folder: Path, names: list[str]) -> tuple[list[int], list[str]] | tuple[None, None]:
-    """Return the index of each class's superclass and the superclasses' names; nothing where the files do not tell."""
+    """Return the index of each class's superclass and the superclass names; ``None`` if the files lack them."""
     if "coarse_label_names" not in read_pickle(folder / "meta"):
         return None, None
     superclass_names = name_list(folder / "meta", "coarse_label_names")
-    found: dict[int, int] = {}
+    superclass_of: dict[int, int] = {}
     for path in (folder / "train", folder / "test"):
         content = read_pickle(path)
         if "coarse_labels" not in content:
             return None, None
-        fine = content["fine_labels"]  # found to be labels before
+        fine = content["fine_labels"]  # checked before
         coarse = label_list(path, content, "coarse_labels", len(fine))
-        for label, own in sorted(set(zip(fine, coarse, strict=True))):
-            if not 0 <= own < len(superclass_names):
-                raise InputError(f"{path}: coarse label {own}, but {len(superclass_names)} superclass names")
-            if found.setdefault(label, own) != own:
-                several = f"{superclass_names[found[label]]!r} and {superclass_names[own]!r}"
+        for label, superclass in sorted(set(zip(fine, coarse, strict=True))):
+            if not 0 <= superclass < len(superclass_names):
+                raise InputError(f"{path}: coarse label {superclass}, but {len(superclass_names)} superclass names")
+            if superclass_of.setdefault(label, superclass) != superclass:
+                several = f"{superclass_names[superclass_of[label]]!r} and {superclass_names[superclass]!r}"
                 raise InputError(f"{path}: class {names[label]!r} has several superclasses: {several}")
-    if len(found) < len(names):
+    if len(superclass_of) < len(names):
         return None, None
-    return [found[label] for label in range(len(names))], superclass_names
+    return [superclass_of[label] for label in range(len(names))], superclass_names
 
 
 class CIFAR10DataModule(OfficialDataModule):
@@ -84,7 +85,7 @@ class CIFAR100DataModule(OfficialDataModule):
         return [p for p in (folder / "train", folder / "test", folder / "meta") if p.exists()]
 
     def read(self, folder: Path) -> RawData:
-        """Read ``train`` and ``test`` with their fine labels, and from their coarse labels the superclasses."""
+        """Read ``train`` and ``test`` with fine labels; superclasses come from the coarse labels."""
         names = name_list(folder / "meta", "fine_label_names")
         splits = {s: _split([folder / s], "fine_labels", len(names)) for s in ("train", "test")}
         return RawData(splits, names, *_superclasses(folder, names))

@@ -21,15 +21,15 @@ class CINIC10DataModule(OfficialDataModule):
     )
 
     def stamps(self, folder: Path) -> list[Path]:
-        """Return the class folders, whose times change when files come or go (not when one is overwritten)."""
+        """Return the class folders; their times change when files are added or deleted, but not when overwritten."""
         return [p for s in ("train", "valid", "test") for p in sorted((folder / s).glob("*")) if p.is_dir()]
 
     def read(self, folder: Path) -> RawData:
         """Read the folders ``train``, ``valid`` and ``test``."""
         for split in ("train", "valid", "test"):
             if not (folder / split).is_dir():
-                raise InputError(f"{folder / split}: missing; delete {folder} to have it downloaded again")
+                raise InputError(f"{folder / split}: missing; delete {folder} to download it again")
         names = class_folders(folder / "train")
         parts = {"train": "train", "val": "valid", "test": "test"}
-        splits = {ours: read_folder(folder / own, names, 32, f"CINIC-10 {own}") for ours, own in parts.items()}
+        splits = {split: read_folder(folder / part, names, 32, f"CINIC-10 {part}") for split, part in parts.items()}
         return RawData(splits, names)

@@ -18,8 +18,8 @@ class DigitsDataModule(ArrayDataModule):
     """Digits 0 to 9 at 8x8 in three equal channels; a quarter of each class is the test set. Never flipped.
 
     Args:
-        data_dir: not read: the images come with scikit-learn.
-        flip: false; a mirrored digit is another sign.
+        data_dir: not used: the images are part of scikit-learn.
+        flip: mirror half of the images; false, because a mirrored digit is another character.
         options: those of ``ArrayDataModule``.
 
     Example:
@@ -27,8 +27,8 @@ class DigitsDataModule(ArrayDataModule):
         >>> data = DigitsDataModule(batch_size=64)
         >>> data.num_classes, data.image_size, len(data.train_dataloader())
         (10, 8, 18)
-        >>> images, labels, indices = next(iter(data.train_dataloader()))
-        >>> images.shape, labels.shape
+        >>> batch = next(iter(data.train_dataloader()))
+        >>> batch.images.shape, batch.labels.shape
         (torch.Size([64, 3, 8, 8]), torch.Size([64]))
     """
 
@@ -38,19 +38,19 @@ class DigitsDataModule(ArrayDataModule):
         super().__init__(data_dir, flip=flip, **options)
 
     def options(self) -> dict[str, object]:
-        """Return the version of scikit-learn, which owns the images."""
+        """Return the version of scikit-learn, which contains the images."""
         return {"scikit-learn": version("scikit-learn")}
 
     def locate(self) -> Path:
-        """Return the folder of the cache; there is nothing to find."""
+        """Return the folder of the cache; the digits have no files."""
         return self.cache
 
     def stamps(self, folder: Path) -> list[Path]:
-        """Return nothing: the images cannot change."""
+        """Return an empty list: the images cannot change."""
         return []
 
     def read(self, folder: Path) -> RawData:
-        """Read the images from scikit-learn, which holds 17 levels, as bytes."""
+        """Read the images from scikit-learn and convert their 17 gray levels to bytes."""
         from sklearn.datasets import load_digits
 
         digits = load_digits()
@@ -58,7 +58,7 @@ class DigitsDataModule(ArrayDataModule):
         images = np.repeat(gray[:, None], 3, axis=1)
         train, test = hold_out(digits.target, TEST_FRACTION, seed=0)
         splits = {
-            name: RawSplit(digits.target[own].tolist(), [images[own]], (3, 8, 8))
-            for name, own in (("train", train), ("test", test))
+            name: RawSplit(digits.target[indices].tolist(), [images[indices]], (3, 8, 8))
+            for name, indices in (("train", train), ("test", test))
         }
         return RawData(splits, [str(n) for n in digits.target_names])

@@ -15,19 +15,19 @@ MAX_SIZE = 4096
 class ImageFolderDataModule(ArrayDataModule):
     """Images of any size in ``data_dir/{train,val,test}/{class}/``.
 
-    Images are resized to cover ``image_size`` and cropped centrally once, on preparation. Without a validation
-    folder, validation images are held out of the training images.
+    Preparation resizes images to cover ``image_size`` and crops them at the center. Without a validation folder,
+    validation images are held out of the training images.
 
     Args:
-        data_dir: holds the splits.
+        data_dir: folder of the splits.
         image_size: side in pixels.
         train_folder: name of the training folder.
-        val_folder: name of the validation folder, which may be missing.
+        val_folder: name of the validation folder; it may be missing.
         test_folder: name of the test folder.
         options: those of ``ArrayDataModule``.
 
     Raises:
-        InputError: a missing folder, classes that differ between the splits, an image that cannot be read.
+        InputError: a missing folder, different classes in the splits, or an unreadable image.
     """
 
     name = "image_folder"
@@ -60,20 +60,20 @@ class ImageFolderDataModule(ArrayDataModule):
         return folders
 
     def locate(self) -> Path:
-        """Return the folder of the splits."""
+        """Return the folder of the splits; refuse it if a split is missing."""
         for split, folder in self._split_folders().items():
             if not folder.is_dir():
                 raise InputError(
                     f"dataset image_folder: {folder} is missing; "
                     f"expected {self.data_dir}/{{train,val,test}}/CLASS/IMAGE "
-                    f"(val may be left out; another name of this one: dataset.{split}_folder=NAME)"
+                    f"(val is optional; if this folder has another name: dataset.{split}_folder=NAME)"
                 )
         return self.data_dir
 
     def stamps(self, folder: Path) -> list[Path]:
-        """Return all folders and files, since a user may replace an image in place."""
-        found = [p for split in self._split_folders().values() for p in sorted(split.rglob("*"))]
-        return [p for p in found if p.exists()]  # a link may lead nowhere
+        """Return all folders and files, because a user may replace an image."""
+        paths = [p for split in self._split_folders().values() for p in sorted(split.rglob("*"))]
+        return [p for p in paths if p.exists()]  # a link may be broken
 
     def read(self, folder: Path) -> RawData:
         """Read the splits; classes in alphabetical order."""

@@ -23,25 +23,25 @@ class TinyImageNetDataModule(OfficialDataModule):
     )
 
     def stamps(self, folder: Path) -> list[Path]:
-        """Return the annotations, and the image folders, whose times change when files come or go."""
+        """Return the annotations and the image folders, whose times change when files are added or deleted."""
         candidates = [folder / "words.txt", folder / "val" / "val_annotations.txt", folder / "val" / "images"]
         return [p for p in candidates if p.exists()] + sorted((folder / "train").glob("*/images"))
 
     def read(self, folder: Path) -> RawData:
-        """Read ``train`` by its folders and ``val`` by its annotations; classes in the order of their synsets."""
+        """Read ``train`` from its folders and ``val`` from its annotations; classes in the order of their synsets."""
         annotations = folder / "val" / "val_annotations.txt"
         if not annotations.is_file() or not (folder / "train").is_dir():
-            raise InputError(f"{folder}: not Tiny-ImageNet's layout; delete it to have it downloaded again")
+            raise InputError(f"{folder}: not Tiny-ImageNet's layout; delete it to download it again")
         synsets = class_folders(folder / "train")
         train_paths, train_labels = [], []
         for label, synset in enumerate(synsets):
-            own = image_files(folder / "train" / synset / "images")
-            if not own:
+            images = image_files(folder / "train" / synset / "images")
+            if not images:
                 raise InputError(
-                    f"{folder / 'train' / synset / 'images'}: holds no image; delete {folder} to get it again"
+                    f"{folder / 'train' / synset / 'images'}: contains no image; delete {folder} to download it again"
                 )
-            train_paths += own
-            train_labels += [label] * len(own)
+            train_paths += images
+            train_labels += [label] * len(images)
         rows = _annotated(annotations, set(synsets))
         test_paths = [folder / "val" / "images" / name for name, _ in rows]
         test_labels = [synsets.index(synset) for _, synset in rows]
@@ -54,35 +54,37 @@ class TinyImageNetDataModule(OfficialDataModule):
 
 
 def _lines(path: Path) -> list[str]:
-    """Return the lines of a text file that are not empty."""
+    """Return the non-empty lines of a text file."""
     try:
         if path.stat().st_size > LONGEST_TEXT:
             raise ValueError(f"longer than {LONGEST_TEXT:,} bytes")
         return [line for line in path.read_text(encoding="utf-8").split("\n") if line.strip()]
     except (OSError, ValueError) as error:
-        raise InputError(f"{path}: cannot be read ({reason(error)}); delete the data set to get it again") from error
+        raise InputError(
+            f"{path}: cannot be read ({reason(error)}); delete the data set to download it again"
+        ) from error
 
 
 def _annotated(annotations: Path, synsets: set[str]) -> list[tuple[str, str]]:
     """Return name and synset of each test image.
 
     Raises:
-        InputError: a line without them, a class that train lacks, or an image that is not there.
+        InputError: a line without them, a class that is not in train, or a missing image.
     """
     rows = []
     for line in _lines(annotations):
         name, _, rest = line.partition("\t")
         synset = rest.split("\t")[0].strip()
         if synset not in synsets:
-            raise InputError(f"{annotations}: names a class that train lacks: {(synset or line)[:100]}")
+            raise InputError(f"{annotations}: names a class that is not in train: {(synset or line)[:100]}")
         if Path(name).name != name or "\0" in name or not (annotations.parent / "images" / name).is_file():
-            raise InputError(f"{annotations}: names an image that is not there: {name[:100]!r}")
+            raise InputError(f"{annotations}: names an image that does not exist: {name[:100]!r}")
         rows.append((name, synset))
     return rows
 
 
 def _names(folder: Path, synsets: list[str]) -> list[str]:
-    """Return the first word for each synset, or the synset where there is none."""
+    """Return the first word of each synset, or the synset if it has no word."""
     words = folder / "words.txt"
     lines = _lines(words) if words.is_file() else []
     first = {synset: rest.split(",")[0].strip() for synset, _, rest in (line.partition("\t") for line in lines)}

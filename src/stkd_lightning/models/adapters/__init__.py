@@ -1,1 +1,1 @@
-"""Networks of other libraries."""
+"""Networks of other libraries, as teachers and students."""

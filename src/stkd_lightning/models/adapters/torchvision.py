@@ -1,4 +1,4 @@
-"""Classifiers of timm and torchvision as teachers and students; only ``pretrained`` downloads anything."""
+"""Classifiers of torchvision as teachers and students; only ``pretrained`` downloads weights."""
 
 from typing import Any
 
@@ -17,13 +17,13 @@ def torchvision_model(
         name: as in ``torchvision.models.list_models()``.
         num_classes: number of logits.
         pretrained: start from torchvision's weights, with the normalization and image size they were trained with;
-            the classifier is made anew where the class count differs.
+            a new classifier replaces the old one if the number of classes differs.
         input_size: side in pixels that images are resized to; ``None``: the size of pretrained weights or of a
-            vision transformer, else the data's.
+            vision transformer, else that of the data.
         options: further arguments of the network.
 
     Raises:
-        InputError: torchvision has no such classifier.
+        InputError: torchvision has no classifier of this name.
     """
     from torchvision import models
     from torchvision.transforms._presets import ImageClassification
@@ -39,14 +39,14 @@ def torchvision_model(
         network = models.get_model(name, weights=weights, **options)
         preset = weights.transforms()
         if not isinstance(preset, ImageClassification):
-            raise InputError(f"torchvision network {name!r}: its weights are not of an image classifier")
+            raise InputError(f"torchvision network {name!r}: its weights are not those of an image classifier")
         spec = InputSpec(preset.crop_size[0], tuple(preset.mean), tuple(preset.std))
         replace_classifier(network, num_classes)
     return declare(network, spec.overridden(size=input_size))
 
 
 def replace_classifier(network: nn.Module, num_classes: int) -> None:
-    """Make the last linear layer anew if it has another number of outputs."""
+    """Replace the last linear layer if it has another number of outputs."""
     path, last = [(p, m) for p, m in network.named_modules() if isinstance(m, nn.Linear)][-1]
     if last.out_features != num_classes:
         network.set_submodule(path, nn.Linear(last.in_features, num_classes, bias=last.bias is not None))

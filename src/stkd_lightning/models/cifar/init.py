@@ -1,10 +1,10 @@
-"""Starting weights of the CIFAR networks."""
+"""Initial weights of the CIFAR networks."""
 
 from torch import nn
 
 
 def initialize(network: nn.Module) -> None:
-    """He-normal convolutions over the fan-out (He et al. 2015, arXiv:1502.01852), BatchNorm as identity."""
+    """Set convolutions to He-normal over the fan-out (He et al. 2015, arXiv:1502.01852), BatchNorm to identity."""
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")

@@ -29,10 +29,10 @@ class InvertedResidual(nn.Module):
 
 
 class MobileNet(nn.Module):
-    """Seven runs of inverted residuals: images ``(B, 3, H, W)`` to logits ``(B, num_classes)``."""
+    """Seven stages of inverted residuals: images ``(B, 3, H, W)`` to logits ``(B, num_classes)``."""
 
     feature_layers = Layers(("blocks.1", "blocks.2", "blocks.4", "blocks.6"), "conv2", "avgpool", "classifier.0")
-    # expansion (None: the network's), width, blocks, stride of the first block; the strides are those for 32 pixels
+    # expansion (None: that of the network), width, blocks, stride of the first block; strides are for 32 pixels
     STAGES = ((1, 16, 1, 1), (None, 24, 2, 1), (None, 32, 3, 2), (None, 64, 4, 2),
               (None, 96, 3, 1), (None, 160, 3, 2), (None, 320, 1, 1))  # fmt: skip
 
@@ -43,8 +43,8 @@ class MobileNet(nn.Module):
             nn.Conv2d(3, width_in, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(width_in), nn.ReLU()
         )
         self.blocks = nn.ModuleList()
-        for own_expansion, base, count, stride in self.STAGES:
-            width, factor = int(base * multiplier), own_expansion or expansion
+        for stage_expansion, base, count, stride in self.STAGES:
+            width, factor = int(base * multiplier), stage_expansion or expansion
             first = InvertedResidual(width_in, width, stride, factor)
             rest = (InvertedResidual(width, width, 1, factor) for _ in range(count - 1))
             self.blocks.append(nn.Sequential(first, *rest))

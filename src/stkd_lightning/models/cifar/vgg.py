@@ -10,8 +10,8 @@ from stkd_lightning.models.probe import Layers
 class VGG(nn.Module):
     """Five blocks of 3x3 convolutions: images ``(B, 3, H, W)`` to logits ``(B, num_classes)``.
 
-    Three poolings by 2 stand between the blocks, a fourth before the last block for images of 64 pixels and more,
-    so that 32 and 64 pixels both end at 4x4.
+    There are three poolings by 2 between the blocks, and a fourth before the last block for images of 64 pixels and
+    more, so that 32 and 64 pixels both end at 4x4.
 
     Args:
         depths: convolutions of each block.
@@ -38,7 +38,7 @@ class VGG(nn.Module):
         layers: list[nn.Module] = []
         for i in range(depth):
             layers += [nn.Conv2d(width if i else width_in, width, 3, padding=1), nn.BatchNorm2d(width), nn.ReLU()]
-        return nn.Sequential(*layers[:-1])  # the activation follows as relu0 to relu4, where losses read features
+        return nn.Sequential(*layers[:-1])  # relu0 to relu4 follow; losses read features there
 
     def forward(self, images: Tensor) -> Tensor:
         x = F.max_pool2d(self.relu0(self.block0(images)), 2)

@@ -20,13 +20,13 @@ class WideBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         activated = F.relu(self.bn1(x))
-        # Where the shape changes, the shortcut starts at the activation; elsewhere at the raw input.
+        # If the shape changes, the shortcut starts at the activation, otherwise at the raw input.
         shortcut = x if self.convShortcut is None else self.convShortcut(activated)
         return self.conv2(F.relu(self.bn2(self.conv1(activated)))) + shortcut
 
 
 class WideStage(nn.Module):
-    """A run of blocks, the first of which changes width and resolution."""
+    """A sequence of blocks; the first block changes width and resolution."""
 
     def __init__(self, width_in: int, width: int, blocks: int, stride: int) -> None:
         super().__init__()

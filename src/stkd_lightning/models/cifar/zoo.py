@@ -1,4 +1,4 @@
-"""The 22 CIFAR networks of the distillation literature; parameter names are those of its published checkpoints."""
+"""The 22 CIFAR networks of the distillation literature, with the parameter names of its published checkpoints."""
 
 from stkd_lightning.models.cifar.mobilenetv2 import MobileNetV2
 from stkd_lightning.models.cifar.resnet import (

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from stkd_lightning.reporting.figures.picture import Picture
 from stkd_lightning.reporting.figures.style import INK, legend, logarithmic, new_figure, styles
 from stkd_lightning.reporting.grouping import Setting
-from stkd_lightning.reporting.run import Latency, known
+from stkd_lightning.reporting.run import Latency, network_key
 from stkd_lightning.reporting.statistics import Spread
 from stkd_lightning.reporting.summary import NetworkSummary
 
@@ -24,7 +24,9 @@ def pareto(settings: Sequence[Setting], latency: Latency) -> Picture:
     labels = [f"{s.group.teacher} → {s.group.student}, {s.label}" if several else s.label for s in settings]
     students = [s.runs[0].summary.student for s in settings]
     points = list(zip(labels, students, map(_selected, settings), strict=True))
-    teachers = {known(t): (t, r.score(t.test["last"])) for s in settings for r in s.runs if (t := r.summary.teacher)}
+    teachers = {
+        network_key(t): (t, r.score(t.test["last"])) for s in settings for r in s.runs if (t := r.summary.teacher)
+    }
     score = settings[0].runs[0].summary.score.name
     panels = [("parameters", "parameters"), ("flops", "operations for one image (FLOPs)")]
     panels += [("latency", "measured ms for one image")] * bool(latency)
@@ -64,7 +66,7 @@ def _selected(setting: Setting) -> Spread:
 
 def _cost(network: NetworkSummary, kind: str, latency: Latency) -> float:
     """Return the cost of a network; 0 if it is unknown."""
-    return latency.get(known(network), 0.0) if kind == "latency" else float(getattr(network, kind))
+    return latency.get(network_key(network), 0.0) if kind == "latency" else float(getattr(network, kind))
 
 
 def _scale(axis: Axes, drawn: Sequence[float]) -> None:

@@ -1,0 +1,9 @@
+"""The values that options can take, known before torch is loaded."""
+
+from typing import Literal
+
+Sampler = Literal["shuffled", "class_uniform", "superclass_uniform"]
+
+SAMPLERS = ("shuffled", "class_uniform", "superclass_uniform")
+PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true", "64-true")  # Lightning's names
+DEVICES = ("auto", "cpu", "cuda", "mps")
