@@ -1,4 +1,4 @@
-"""What a checkpoint says of itself, so that it can be evaluated with nothing beside it."""
+"""The provenance in a checkpoint; with it a checkpoint can be evaluated without other files."""
 
 from typing import Any
 
