@@ -159,9 +159,9 @@ def test_mistakes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytes
     path, _ = checkpoint(tmp_path / "run", dataset={"_target_": "numpy.save", "file": "pwned"})
     monkeypatch.delenv("HF_TOKEN", raising=False)
     monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
-    with pytest.raises(InputError, match="holds best.ckpt, which is not of an export"):
+    with pytest.raises(InputError, match="contains best.ckpt, which is not part of an export"):
         run(f"output={path.parent}")
-    with pytest.raises(InputError, match="push_to_hub=me/it: no token for .*; log in by hf auth login"):
+    with pytest.raises(InputError, match="push_to_hub=me/it: no token for .*; log in with hf auth login"):
         run(f"output={tmp_path / 'out'}", "push_to_hub=me/it")
     with pytest.raises(InputError, match="push_to_hub=me/a..b: "):
         run(f"output={tmp_path / 'out'}", "push_to_hub=me/a..b")

@@ -112,7 +112,9 @@ def test_a_users_own_configuration(command: Command, tmp_path: Path) -> None:
     assert json.loads((tmp_path / "run" / "summary.json").read_text())["student"]["network"] == "Narrow"
     refused = command("evaluate", "checkpoint=run", "trainer=cpu")
     assert refused.returncode == 2
-    assert "wants to build own_network.Narrow, which is not of this project; trust=true allows it" in refused.stderr
+    assert (
+        "wants to build own_network.Narrow, which is not part of this project; trust=true allows it" in refused.stderr
+    )
     allowed = command("evaluate", "checkpoint=run", "trust=true", "trainer=cpu")
     assert allowed.returncode == 0, allowed.stderr
 
@@ -171,7 +173,9 @@ def test_a_hostile_checkpoint_builds_nothing(command: Command, tmp_path: Path) -
     assert not list(tmp_path.glob("*.npy"))
     done = command("evaluate", "checkpoint=0.ckpt", "trainer=cpu")
     assert done.returncode == 2
-    assert done.stderr.startswith("error: checkpoint 0.ckpt: wants to build numpy.save, which is not of this project")
+    assert done.stderr.startswith(
+        "error: checkpoint 0.ckpt: wants to build numpy.save, which is not part of this project"
+    )
 
 
 def test_settings_that_libraries_refuse_are_found_beforehand(command: Command, tmp_path: Path) -> None:

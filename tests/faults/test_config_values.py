@@ -75,13 +75,13 @@ def test_odd_values_of_checked_options(option: str) -> None:
     [
         (["cache_dir=123"], "cache_dir=123: must be the name of a file or folder"),
         (["teacher.checkpoint=nan"], "teacher.checkpoint=nan: must be the name of a file or folder"),
-        ([f"teacher.checkpoint={'x' * 300}"], "too long, or with signs that no file's name has"),
+        ([f"teacher.checkpoint={'x' * 300}"], "too long, or with characters that a file name cannot have"),
         ([f"hydra.run.dir={'x' * 300}"], "output folder='xxx"),
         (["seed=${nope}"], "option 'seed': Interpolation key 'nope' not found"),
         ([f"seed={2**53 + 2}"], "must be at most 9007199254740992"),
         (
             [f"mixup.probability={'1' * 400}"],
-            "mixup.probability: must be a number in [0, 1], not one of 332 hexadecimal",
+            "mixup.probability: must be a number in [0, 1], not a number of 332 hexadecimal",
         ),
         (["optimizer=[1,2]"], "optimizer=[1,2]: "),
         (["hydra.job=1"], "hydra.job=1"),

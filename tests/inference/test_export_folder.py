@@ -66,11 +66,11 @@ def test_what_is_not_of_an_export_is_never_replaced(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     check_replaceable(tmp_path / "empty")
     (folder / "notes.txt").touch()
-    with pytest.raises(InputError, match="holds notes.txt, which is not of an export"):
+    with pytest.raises(InputError, match="contains notes.txt, which is not part of an export"):
         check_replaceable(folder)
     (folder / "notes.txt").unlink()
     (folder / "student.json").write_text('{"files": ["model.safetensors", "student.json"]}')  # another program's
-    with pytest.raises(InputError, match="holds model.safetensors, which is not of an export"):
+    with pytest.raises(InputError, match="contains model.safetensors, which is not part of an export"):
         check_replaceable(folder)
 
 
@@ -85,7 +85,7 @@ def test_programs_are_run_for_those_who_trust_them(name: str, tmp_path: Path, mo
     folder, one = exported(tmp_path), format_of(name)
     rewrite(folder, format=name)
     (folder / one.file).write_bytes(pickle.dumps(Hostile()))
-    with pytest.raises(InputError, match=f"a {name} file can hold any program; trust=true runs it"):
+    with pytest.raises(InputError, match=f"a {name} file can contain any program; trust=true runs it"):
         load_student(folder)
     with pytest.raises(InputError, match=f"export {folder / one.file}: damaged or not"):
         load_student(folder, trust=True)  # not a file of that format
@@ -97,7 +97,7 @@ def test_hostile_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     said = json.loads((folder / "student.json").read_text())["student"]
     evil = {"_target_": "os.mkdir", "path": "executed"}
     changes: list[tuple[dict[str, Any], str]] = [
-        ({"student": {**said, "network": evil}}, "wants to build os.mkdir, which is not of this project"),
+        ({"student": {**said, "network": evil}}, "wants to build os.mkdir, which is not part of this project"),
         ({"student": {**said, "network": {**NETWORKS["zoo"], "weights": evil}}}, "is not plain"),
         ({"student": {**said, "network": "resnet8"}}, "its network is not"),
         ({"student": {**said, "image_size": 1 << 40}}, "its image_size is not"),
@@ -108,7 +108,7 @@ def test_hostile_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         ({"format": "../train"}, "format '../train': unknown; all: onnx"),
         ({"format": ["onnx"]}, "unknown; did you mean onnx?"),
         ({"format": "onnx"}, "model.onnx is missing"),
-        ({"stkd_lightning_export": 2}, "of another version"),
+        ({"stkd_lightning_export": 2}, "written by another version"),
     ]
     original = (folder / "student.json").read_text()
     for change, words in changes:

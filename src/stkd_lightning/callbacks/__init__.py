@@ -1,4 +1,4 @@
-"""What watches a run, keeps it and brings it back."""
+"""Lightning callbacks: checkpoints, moving average, progress, throughput, seeding, provenance."""
 
 from stkd_lightning.callbacks.checkpoints import Checkpoints
 from stkd_lightning.callbacks.ema import EMA

@@ -1,4 +1,4 @@
-"""The files that a run's checkpoints are, and which of them it can go on from."""
+"""The folder of a run's checkpoints: its lock, and the newest intact checkpoint in it."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -41,7 +41,7 @@ def claimed(folder: Path) -> Iterator[None]:
 
 
 def newest_whole(folder: Path) -> Path | None:
-    """Return the newest checkpoint that is what was written; set damaged ones aside, and remove half-written files.
+    """Return the newest intact checkpoint; rename damaged checkpoints, and remove temporary files.
 
     Args:
         folder: of a run's checkpoints.
@@ -52,10 +52,10 @@ def newest_whole(folder: Path) -> Path | None:
             partial.unlink(missing_ok=True)
     for path in (folder / LAST, folder / BEFORE):
         try:
-            whole = intact(path)
-        except OSError:  # not there
+            is_intact = intact(path)
+        except OSError:  # missing
             continue
-        if whole:
+        if is_intact:
             return path
         if first:
             aside = path.with_suffix(".damaged")
@@ -65,7 +65,7 @@ def newest_whole(folder: Path) -> Path | None:
 
 
 def clear_run(run: Path) -> None:
-    """Remove what an earlier run left in its folder, by which another could be taken for it."""
+    """Remove the results of an earlier run from its folder, so that they are not taken for those of a new run."""
     for name in (LAST, BEFORE, BEST):
         (run / "checkpoints" / name).unlink(missing_ok=True)
     for name in ("summary.json", "diagnostics.npz"):

@@ -1,4 +1,4 @@
-"""How Lightning writes and reads checkpoints: whole or not at all, verified, and with nothing in them executed."""
+"""Lightning's reading and writing of checkpoints: atomic, verified, and without running code in them."""
 
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from stkd_lightning.models.weights import read_checkpoint
 
 
 class SealedCheckpointIO(CheckpointIO):
-    """Checkpoints as ``write_sealed`` writes them; the first is tried to be read."""
+    """Writes checkpoints as ``write_sealed`` does; the first checkpoint is read back."""
 
     def __init__(self) -> None:
         self._tried = False

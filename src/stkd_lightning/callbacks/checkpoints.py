@@ -1,4 +1,4 @@
-"""The last and the best student of a run, kept so that it can go on from any interruption as if there had been none."""
+"""Checkpoints of the last and the best student; a resumed run equals an uninterrupted run."""
 
 import time
 from collections.abc import Callable
@@ -20,33 +20,33 @@ from stkd_lightning.utilities.distributed import largest
 from stkd_lightning.utilities.errors import RunError
 from stkd_lightning.utilities.files import BEFORE, BEST, LAST, last_kept, link_or_copy
 
-BEST_SCORE = "best_accuracy"  # the name of the best score in checkpoints, whatever the task
-AGREE = 8  # batches between two questions among ranks whether one of them was asked to end
+BEST_SCORE = "best_accuracy"  # name of the best score in checkpoints, for every task
+AGREE = 8  # batches between two exchanges among ranks whether one of them received a signal to end
 
 
 class Checkpoints(Checkpoint):
-    """Writes ``last.ckpt`` at the end of each epoch, every few minutes within, when asked to end; and ``best.ckpt``.
+    """Writes ``last.ckpt`` at each epoch's end, every few minutes and on a signal to end; writes ``best.ckpt``.
 
-    The last checkpoint but one stays until the run is over. What is written holds all that a run needs to go on: also
-    which student was the best and how far the metrics file was written. Nothing is saved while a batch or a validation
-    is under way. A run that was asked to end (``interruption``) ends after the batch at hand.
+    The checkpoint before the last stays until the run ends. A checkpoint has everything that a resumed run needs, also
+    which student was the best and the number of rows in the metrics file. Nothing is saved during a batch or a
+    validation. After a signal to end (``utilities.signals``) the run ends after the current batch.
 
-    With this project's data modules it goes on exactly; another loader begins its epoch again. Whatever Lightning was
-    told of how to write checkpoints (``CheckpointIO``) is replaced.
+    With this project's data modules a run resumes exactly; with another loader its epoch starts again. The trainer's
+    ``CheckpointIO`` is replaced.
 
     Args:
         folder: receives the files.
-        select: keep the student with the best validation score of an epoch's last validation; of equal ones the first.
-        minutes: between two checkpoints within an epoch; ``None``: none.
-        score: that selects; default the accuracy.
+        select: keep the student with the best validation score at an epoch's end; of equal students the first.
+        minutes: time between two checkpoints within an epoch; ``None``: no checkpoints within an epoch.
+        score: the metric that selects; default the accuracy.
 
     Attributes:
-        validation: the last student's figures on validation images.
+        validation: figures of the last student on validation images.
         best_epoch: epoch, counted from 0, of the selected student; ``None`` before the first validation.
         best_step: optimizer steps after which it was selected.
 
     Raises:
-        Interrupted: during training, when it was asked to end and has saved.
+        Interrupted: during training, after a signal to end and a checkpoint.
         RunError: during training, a checkpoint that cannot be written, or weights that are not finite.
     """
 
@@ -64,17 +64,19 @@ class Checkpoints(Checkpoint):
         self._place: Callable[[dict[str, Any]], None] | None = None
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Have checkpoints sealed."""
+        """Replace the trainer's ``CheckpointIO`` by ``SealedCheckpointIO``."""
         trainer.strategy.checkpoint_io = SealedCheckpointIO()
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Handle signals in place of Lightning, which has just begun to, and leave out the batches that are done."""
+        """Take signals over from Lightning, and skip completed batches."""
         signals.listen_again()
         signals.hold()
         self._holds = True
-        if self._done == 0:  # with max_steps Lightning takes the beginning of an epoch for the middle of one
+        if self._done == 0:  # with max_steps, Lightning takes the start of an epoch for its middle
             trainer.fit_loop.epoch_loop.restarting = False
-        elif isinstance(trainer.train_dataloader, TrainLoader):  # it does so itself, but before it knows their number
+        elif isinstance(
+            trainer.train_dataloader, TrainLoader
+        ):  # Lightning does this too, but before the number is known
             trainer.train_dataloader.load_state_dict({"batches": self._done})
         self._done = 0
         trainer.should_stop = trainer.should_stop or self._stopped
@@ -82,7 +84,7 @@ class Checkpoints(Checkpoint):
         self._saved_at = time.monotonic()
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Leave signals to others."""
+        """Let signals end the process again."""
         self._release()
 
     def _release(self) -> None:
@@ -91,20 +93,20 @@ class Checkpoints(Checkpoint):
         self._holds = False
 
     def on_test_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Handle signals in place of Lightning."""
+        """Take signals over from Lightning."""
         signals.listen_again()
 
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Between two optimizer steps, save if it is time to, and end if it was asked for."""
+        """Between two optimizer steps, save if it is time, and end after a signal."""
         validated, self._validated = self._validated, False
-        if batch_idx % trainer.accumulate_grad_batches or validated:  # places from which Lightning cannot go on
+        if batch_idx % trainer.accumulate_grad_batches or validated:  # Lightning cannot resume from here
             return
         received = self._asked(trainer, batch_idx)
         if batch_idx == 0:
             if received:
-                raise signals.answer(received, self._words(trainer))
+                raise signals.answer(received, self._saved_message(trainer))
             return
         late = self.minutes is not None and time.monotonic() - self._saved_at > 60 * self.minutes
         if trainer.world_size > 1:
@@ -112,10 +114,10 @@ class Checkpoints(Checkpoint):
         if received or late:
             self._save(trainer, pl_module, between_batches)
         if received:
-            raise signals.answer(received, self._words(trainer))
+            raise signals.answer(received, self._saved_message(trainer))
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Take note of the figures."""
+        """Store the validation figures."""
         if trainer.sanity_checking:
             return
         self._validated = True
@@ -123,30 +125,30 @@ class Checkpoints(Checkpoint):
         self.validation = {k.removeprefix("val/"): v for k, v in figures.items()}
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Select, save, and end if it was asked for."""
+        """Select, save, and end after a signal."""
         score = self.validation.get(self.score.name, self.score.worst)
         if self.select and self.score.better(score, self.best_score):
             self.best_score, self.best_epoch, self.best_step = score, trainer.current_epoch, trainer.global_step
         self._save(trainer, pl_module, at_epoch_end)
         received = self._asked(trainer, 0)
         if received:
-            raise signals.answer(received, self._words(trainer))
+            raise signals.answer(received, self._saved_message(trainer))
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
-        """Have the ranks that Lightning started end with this one."""
+        """End the ranks that Lightning started, together with this rank."""
         self._release()
         launcher: Any = trainer.strategy.launcher
         if isinstance(exception, signals.Interrupted) and launcher is not None:
             launcher.kill(exception.received)
 
     def _asked(self, trainer: L.Trainer, batch_idx: int) -> Signals | None:
-        own = signals.requested()
+        received = signals.requested()
         if trainer.world_size > 1:
             if batch_idx % AGREE:
                 return None
-            number = largest(own or 0, trainer.strategy.root_device)
+            number = largest(received or 0, trainer.strategy.root_device)
             return Signals(number) if number else None
-        return own
+        return received
 
     def _save(self, trainer: L.Trainer, pl_module: L.LightningModule, place: Callable[[dict[str, Any]], None]) -> None:
         if isinstance(pl_module, DistillationModule):
@@ -170,41 +172,40 @@ class Checkpoints(Checkpoint):
         self._saved_at = time.monotonic()
 
     def kept(self) -> str:
-        """Say which checkpoint a run can go on from."""
+        """Name the checkpoint from which the run can resume."""
         last = last_kept(self.folder)
         return f"the last good checkpoint is {last}" if last else "there is no checkpoint yet"
 
-    def _words(self, trainer: L.Trainer) -> str:
-        place = f"after {trainer.global_step} steps"
-        return f"{place}, {self.kept()}"
+    def _saved_message(self, trainer: L.Trainer) -> str:
+        return f"after {trainer.global_step} steps, {self.kept()}"
 
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Have Lightning's account of its loops say where the run really stands; not in others' checkpoints."""
+        """Correct Lightning's loop state in this callback's own checkpoints."""
         if self._place is not None:
             self._place(checkpoint["loops"]["fit_loop"])
 
     def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Take note of the batches that are done."""
+        """Read the number of completed batches."""
         self._done = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["current"]["completed"]
 
     def _keep_best(self, trainer: L.Trainer) -> None:
-        """Have the selected student's file again, where a run ended before it was written."""
+        """Write the selected student's file if the run ended before it was written."""
         if self.best_step == trainer.global_step > 0 and trainer.is_global_zero and trainer.ckpt_path:
             link_or_copy(Path(trainer.ckpt_path), self.folder / BEST)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what was selected, and how far metrics were written."""
+        """Return the selection and the number of rows in the metrics file."""
         selected = {"best_epoch": self.best_epoch, "best_step": self.best_step, BEST_SCORE: self.best_score}
         return {"rows": self._rows, "stopped": self._stopped, "validation": self.validation, **selected}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take it up again."""
+        """Restore the state."""
         self._rows, self._stopped = state_dict["rows"], state_dict["stopped"]
         self.validation, self.best_score = state_dict["validation"], state_dict[BEST_SCORE]
         self.best_epoch, self.best_step = state_dict["best_epoch"], state_dict["best_step"]
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Have the metrics file go on where the checkpoint was written, or begin."""
+        """Cut the metrics file at the checkpoint's row, or start a new file."""
         for logger in trainer.loggers:
             if isinstance(logger, MetricsFile):
                 logger.begin(self._rows)

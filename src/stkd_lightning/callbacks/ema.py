@@ -1,4 +1,4 @@
-"""The exponential moving average of the student's weights, whose decay warms up as TensorFlow's does
+"""Exponential moving average of the student's weights, with TensorFlow's warm-up of the decay
 (``tf.train.ExponentialMovingAverage``, ``num_updates``)."""
 
 from typing import Any
@@ -16,11 +16,11 @@ PREFIX = "student."
 
 
 class EMA(L.Callback):
-    """Averages the student over its optimizer steps; the average is what is measured, selected, saved and kept.
+    """Averages the student over its optimizer steps; the average is evaluated, selected and saved.
 
     ``average <- d average + (1 - d) student`` with ``d = min(decay, (1 + n) / (10 + n))`` at step n, for parameters and
-    for buffers such as BatchNorm's statistics; counters are those of the student. Neither the teacher nor what a loss
-    learns is averaged. A checkpoint's ``student.`` weights are the average; the ones in training lie beside it.
+    for buffers such as BatchNorm's statistics; counters are copied from the student. The teacher and the loss's own
+    parameters are not averaged. A checkpoint has the average under ``student.``, and the trained weights under ``ema``.
 
     Args:
         decay: d in [0, 1].
@@ -35,13 +35,13 @@ class EMA(L.Callback):
         self.average: dict[str, Tensor] = {}
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Begin with the student's first weights."""
+        """Start from the student's first weights."""
         if stage == "fit":
             self.updates = 0
             self.average = {name: value.clone() for name, value in _student(pl_module).items()}
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Go where the student trains."""
+        """Move the average to the student's device."""
         self.average = {name: self.average[name].to(value.device) for name, value in _student(pl_module).items()}
 
     def on_train_batch_end(
@@ -53,7 +53,7 @@ class EMA(L.Callback):
 
     @torch.no_grad()
     def update(self, student: dict[str, Tensor]) -> None:
-        """Take a step's weights and buffers, by name, into the average."""
+        """Add the weights and buffers of a step, by name, to the average."""
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
         self.updates += 1
         averaged = [name for name, value in student.items() if value.is_floating_point()]
@@ -62,26 +62,26 @@ class EMA(L.Callback):
             self.average[name].copy_(student[name])
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Measure the average."""
+        """Put the average into the student for the evaluation."""
         self._exchange(pl_module)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Go on with the student."""
+        """Put the trained weights back into the student."""
         self._exchange(pl_module)
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Leave the average in the student's place."""
+        """Put the average into the student for good."""
         self._exchange(pl_module)
         self.average = {}
 
     @torch.no_grad()
     def _exchange(self, pl_module: L.LightningModule) -> None:
-        if not self.average:  # after training the student is the average
+        if not self.average:  # after training the student has the average
             return
         for name, value in _student(pl_module).items():
-            kept = value.clone()
+            weight = value.clone()
             value.copy_(self.average[name])
-            self.average[name].copy_(kept)
+            self.average[name].copy_(weight)
 
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         """Save the average as the student."""
@@ -90,7 +90,7 @@ class EMA(L.Callback):
         state.update({PREFIX + name: value for name, value in self.average.items()})
 
     def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Take up both; Lightning has loaded the average into the student."""
+        """Restore both; Lightning has loaded the average into the student."""
         if KEY in checkpoint:
             self.updates = checkpoint[KEY]["updates"]
             self.average = {name: value.clone() for name, value in _student(pl_module).items()}

@@ -1,4 +1,4 @@
-"""A progress bar that says how fast images go by."""
+"""A progress bar with the number of images per second."""
 
 import time
 from typing import Any
@@ -10,14 +10,14 @@ from lightning.pytorch.callbacks.progress.rich_progress import ProcessingSpeedCo
 from stkd_lightning.callbacks.throughput import Throughput
 from stkd_lightning.distillation.module import DistillationModule
 
-INTERVAL = 1.0  # seconds; Lightning's own bar is drawn at each step, which costs more than a small network's step
+INTERVAL = 1.0  # seconds; Lightning draws its bar at each step, which takes longer than a small network's step
 
 
 class ProgressBar(RichProgressBar):
     """Lightning's rich bar with images per second, loss and validation score, drawn once a second.
 
     Args:
-        refresh_rate: looks of the drawing thread a second at whether there is something to draw.
+        refresh_rate: checks of the drawing thread for changes, per second.
         options: those of ``RichProgressBar``.
     """
 
@@ -34,13 +34,13 @@ class ProgressBar(RichProgressBar):
             super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
 
     def configure_columns(self, trainer: L.Trainer) -> list[Any]:
-        """Return Lightning's columns without batches per second, which images per second replace."""
+        """Return Lightning's columns without batches per second."""
         return [c for c in super().configure_columns(trainer) if not isinstance(c, ProcessingSpeedColumn)]
 
     def get_metrics(
         self, trainer: L.Trainer, pl_module: L.LightningModule
     ) -> dict[str, int | str | float | dict[str, float]]:
-        """Return what is shown beside the bar."""
+        """Return the values beside the bar."""
         shown: dict[str, int | str | float | dict[str, float]] = {}
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
             if isinstance(callback, Throughput):

@@ -1,4 +1,4 @@
-"""The origin of a student in its checkpoints, so that a checkpoint alone can be evaluated."""
+"""The provenance in a checkpoint; with it a checkpoint can be evaluated without other files."""
 
 from typing import Any
 

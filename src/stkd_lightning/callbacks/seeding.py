@@ -1,4 +1,4 @@
-"""What networks draw while they train, such as dropout, as a function of the place in the run."""
+"""Random draws of networks in training, such as dropout, as a function of the position in the run."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from stkd_lightning.utilities.random import generator
 
 
 class Seeding(L.Callback):
-    """Seeds torch's global generators before each batch by (seed, rank, epoch, batch), so that no state is to be kept.
+    """Seeds torch's global generators before each batch by (seed, rank, epoch, batch); a resume needs no random state.
 
     Args:
         seed: >= 0.
@@ -22,9 +22,9 @@ class Seeding(L.Callback):
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Seed the generator of the CPU and that of the device."""
-        place = world()[0], trainer.current_epoch, batch_idx
-        seed = int(generator(self.seed, "networks", *place).integers(2**62))
+        """Seed the generators of the CPU and of the device."""
+        position = world()[0], trainer.current_epoch, batch_idx
+        seed = int(generator(self.seed, "networks", *position).integers(2**62))
         torch.default_generator.manual_seed(seed)
         if pl_module.device.type == "cuda":
             torch.cuda.manual_seed(seed)

@@ -1,4 +1,4 @@
-"""Images per second of training."""
+"""Training images per second."""
 
 import time
 from typing import Any
@@ -7,11 +7,11 @@ import lightning as L
 
 
 class Throughput(L.Callback):
-    """Counts training images and the time spent on them; validation and checkpoints are not counted.
+    """Counts training images and their time, without the time of validation and checkpoints.
 
     Attributes:
-        images: seen so far, over all ranks.
-        seconds: between the start of each epoch's first and the end of its last batch.
+        images: number of training images, over all ranks.
+        seconds: training time: from the start of each epoch's first batch to the end of its last batch.
     """
 
     def __init__(self) -> None:
@@ -28,11 +28,11 @@ class Throughput(L.Callback):
         self._since = time.perf_counter()
 
     def state_dict(self) -> dict[str, float]:
-        """Return what was counted."""
+        """Return the counts."""
         return {"images": self.images, "seconds": self.seconds}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on counting."""
+        """Restore the counts."""
         self.images, self.seconds = state_dict["images"], state_dict["seconds"]
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

@@ -1,4 +1,4 @@
-"""The folder that an export is: a format's file, ``student.json``, ``README.md``."""
+"""The folder of an export: a format's file, ``student.json`` and ``README.md``."""
 
 import dataclasses
 import json
@@ -21,15 +21,15 @@ CARD = "README.md"
 
 
 def is_export(path: Path) -> bool:
-    """Return whether a folder says that it is an export."""
+    """Return whether a folder is an export: it has a ``student.json``."""
     return (path / INSIDE).is_file()
 
 
 def format_of(name: str) -> Format:
-    """Return the format of a name; its choice in the shipped configuration says what it is.
+    """Return the format of a name in the shipped configuration.
 
     Raises:
-        InputError: there is none, with the nearest.
+        InputError: an unknown name; names the nearest.
     """
     known = {path.stem: path for path in (conf_dir() / "format").glob("*.yaml")}
     if name not in known:
@@ -38,59 +38,59 @@ def format_of(name: str) -> Format:
 
 
 def load_export(folder: Path, *, trust: bool) -> Student:
-    """Load a student from an export, whatever its format.
+    """Load a student from an export of any format.
 
     Args:
         folder: of the export.
-        trust: run what the file holds, also where that may be any program.
+        trust: also run file formats that can contain any program.
 
     Raises:
-        InputError: a file that is missing, damaged, or wants more trust than it is given.
+        InputError: a missing or damaged file, or a file that needs ``trust``.
     """
     try:
-        said: Any = json.loads((folder / INSIDE).read_text())
-        version, name, fields = said[MARK], said["format"], dict(said["student"])
+        content: Any = json.loads((folder / INSIDE).read_text())
+        version, name, fields = content[MARK], content["format"], dict(content["student"])
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise InputError(f"export {folder}: {INSIDE} is not that of an export ({reason(error)})") from error
     if version != LAYOUT:
-        raise InputError(f"export {folder}: of another version of stkd-lightning; export the student again")
-    one, facts = format_of(str(name)), checked(fields, f"export {folder}")
-    path = folder / one.file
+        raise InputError(f"export {folder}: written by another version of stkd-lightning; export the student again")
+    export_format, facts = format_of(str(name)), checked(fields, f"export {folder}")
+    path = folder / export_format.file
     if not path.is_file():
-        raise InputError(f"export {folder}: {one.file} is missing")
+        raise InputError(f"export {folder}: {export_format.file} is missing")
     if not trust:
-        one.check_trusted(path, facts)
-    return Student(one.read(path, facts), facts)
+        export_format.check_trusted(path, facts)
+    return Student(export_format.read(path, facts), facts)
 
 
-def write_facts(folder: Path, one: Format, facts: StudentFacts, comparison: dict[str, Any]) -> None:
+def write_facts(folder: Path, export_format: Format, facts: StudentFacts, comparison: dict[str, Any]) -> None:
     """Write ``student.json``.
 
     Args:
-        folder: of the export, with all its other files in it.
-        one: its format.
+        folder: of the export, with all its other files.
+        export_format: format of the export.
         facts: of its student.
-        comparison: with what the file was compared, and how near it came.
+        comparison: images and largest difference of the comparison with the checkpoint.
     """
     files = sorted([INSIDE, *(path.name for path in folder.iterdir())])
-    content = {MARK: LAYOUT, "format": one.name, "files": files, "comparison": comparison}
+    content = {MARK: LAYOUT, "format": export_format.name, "files": files, "comparison": comparison}
     write_json(folder / INSIDE, {**content, "student": dataclasses.asdict(facts)})
 
 
 def check_replaceable(output: Path) -> None:
-    """Refuse a folder that holds anything but an export.
+    """Refuse a folder with files that are not part of an export.
 
     Raises:
         InputError: names a file that would be lost.
     """
     if not output.is_dir():
-        return  # what else is in the way, the check of the configuration has found
-    there = sorted(path.name for path in output.iterdir())
+        return  # other obstacles were found by the check of the configuration
+    names = sorted(path.name for path in output.iterdir())
     try:
-        said = json.loads((output / INSIDE).read_text())
-        own = set(said["files"]) if MARK in said else set()
+        content = json.loads((output / INSIDE).read_text())
+        exported = set(content["files"]) if MARK in content else set()
     except (OSError, ValueError, LookupError, TypeError):
-        own = set()
-    others = [name for name in there if name not in own]
+        exported = set()
+    others = [name for name in names if name not in exported]
     if others:
-        raise InputError(f"output={output}: holds {others[0]}, which is not of an export; name a folder that is new")
+        raise InputError(f"output={output}: contains {others[0]}, which is not part of an export; name a new folder")

@@ -1,4 +1,4 @@
-"""Uploading an export to the Hugging Face hub, or to a server that speaks as it does (``HF_ENDPOINT``)."""
+"""Upload an export to the Hugging Face hub, or to a compatible server (``HF_ENDPOINT``)."""
 
 import logging
 from importlib import import_module
@@ -7,7 +7,7 @@ from typing import Any
 
 from stkd_lightning.utilities.errors import InputError, RunError, reason
 
-LOG_IN = "log in by hf auth login, or set HF_TOKEN to a token that may write"
+LOG_IN = "log in with hf auth login, or set HF_TOKEN to a token with write access"
 REFUSALS = (401, 403)
 
 
@@ -18,7 +18,7 @@ def check_hub(repository: str) -> None:
         repository: ``owner/name``.
 
     Raises:
-        InputError: huggingface_hub is not installed, nobody is logged in, or no name that the hub takes.
+        InputError: huggingface_hub is not installed, there is no token, or the name is not valid.
     """
     hub = _hub()
     try:
@@ -30,44 +30,44 @@ def check_hub(repository: str) -> None:
 
 
 def push(folder: Path, repository: str, *, private: bool) -> str:
-    """Upload a folder as one model repository, which is made where there is none.
+    """Upload a folder as a model repository; create the repository if it does not exist.
 
     Args:
         folder: of an export.
         repository: ``owner/name``.
-        private: whether a repository that is made is private; one that is there stays as it is.
+        private: whether a new repository is private; an existing repository keeps its visibility.
 
     Returns:
         The repository's address.
 
     Raises:
         InputError: the server refuses the token or the name.
-        RunError: the server cannot be reached, or fails.
+        RunError: the server cannot be reached, or reports a fault.
     """
     hub = _hub()
     api = hub.HfApi()
     try:
         address = api.create_repo(repository, private=private, exist_ok=True)
         api.upload_folder(repo_id=repository, folder_path=folder, commit_message="Upload a student of stkd-lightning")
-    except Exception as error:  # of the hub's client, and of the several that it speaks HTTP by
+    except Exception as error:  # the hub's client and its HTTP libraries have many types
         raise _refused(error, f"push_to_hub={repository}: {api.endpoint}", f"the export is in {folder}") from error
     return str(address)
 
 
 def _refused(error: Exception, place: str, kept: str) -> Exception:
-    """Return what to tell a person; the client's own words may hold what was sent."""
+    """Return the error for a user; the client's own message may contain the token."""
     response: Any = getattr(error, "response", None)
     status = getattr(response, "status_code", None)
     if status in REFUSALS:
         return InputError(f"{place} refused it ({status}); {LOG_IN}; {kept}")
     if status is not None:
-        said = getattr(error, "server_message", None)
-        return RunError(f"{place} answered {status}{f', {said}' if said else ''}; {kept}", passes=False)
+        message = getattr(error, "server_message", None)
+        return RunError(f"{place} answered {status}{f', {message}' if message else ''}; {kept}", passes=False)
     return RunError(f"{place}: {type(error).__name__}: {reason(error)}; {kept}", passes=False)
 
 
 def _hub() -> Any:
-    for library in ("httpx", "httpx2"):  # by which it speaks HTTP, and which tell of each request
+    for library in ("httpx", "httpx2"):  # its HTTP libraries, which log every request
         logging.getLogger(library).setLevel(logging.WARNING)
     try:
         return import_module("huggingface_hub")

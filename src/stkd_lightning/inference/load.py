@@ -1,4 +1,4 @@
-"""A student from a run, a checkpoint or an export."""
+"""Load a student from a run, a checkpoint or an export."""
 
 from pathlib import Path
 
@@ -10,17 +10,17 @@ from stkd_lightning.utilities.files import BEST, LAST
 
 
 def load_student(path: str | Path, *, trust: bool = False) -> Student:
-    """Load a student, on the CPU, in float32.
+    """Load a student to the CPU, in float32.
 
     Args:
-        path: the folder of a run (its selected, else its last student), a checkpoint of this project, or a folder
-            that ``python -m stkd_lightning.export`` wrote.
-        trust: build classes that are not this project's, and run programs, as the file says.
+        path: folder of a run (its selected student, otherwise its last), a checkpoint of this project, or a folder
+            written by ``python -m stkd_lightning.export``.
+        trust: allow classes of other projects and programs that the file contains.
 
     Raises:
-        InputError: it cannot be read, or wants more trust than it is given.
+        InputError: a file that cannot be read, or that needs ``trust``.
     """
-    from stkd_lightning.inference.export_folder import is_export, load_export  # which knows what a student is
+    from stkd_lightning.inference.export_folder import is_export, load_export  # imports Student itself
 
     path = Path(path)
     if is_export(path):
@@ -33,10 +33,10 @@ def load_student(path: str | Path, *, trust: bool = False) -> Student:
 
 
 def checkpoint_file(path: Path) -> Path:
-    """Return a checkpoint itself; of a run's folder its selected, else its last student.
+    """Return the checkpoint file of a path: for the folder of a run its selected student, otherwise its last.
 
     Raises:
-        InputError: neither is there.
+        InputError: a folder without checkpoints.
     """
     if not path.is_dir():
         return path

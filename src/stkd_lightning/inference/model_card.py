@@ -1,4 +1,4 @@
-"""The model card: ``README.md`` of an export, as the Hugging Face hub reads it."""
+"""The model card: the ``README.md`` of an export, in the format of the Hugging Face hub."""
 
 from typing import Any
 
@@ -11,30 +11,30 @@ METRICS = {"accuracy": "accuracy", "top5": "top-5 accuracy", "calibration_error"
 SHOWN_CLASSES = 20
 
 
-def card(facts: StudentFacts, one: Format, comparison: dict[str, Any], repository: str | None) -> str:
+def card(facts: StudentFacts, export_format: Format, comparison: dict[str, Any], repository: str | None) -> str:
     """Return the card of an export.
 
     Args:
         facts: of its student.
-        one: its format.
-        comparison: as ``student.json`` has it.
-        repository: on the hub, if it is known.
+        export_format: format of the export.
+        comparison: as in ``student.json``.
+        repository: name on the hub, if it is known.
     """
     parts = [
         f"---\n# license: (yours to choose)\n{OmegaConf.to_yaml(OmegaConf.create(header(facts)))}---\n",
         f"# {_title(facts)}\n",
         f"{_origin(facts)}\n",
         f"## Figures\n\n{_figures(facts)}\n",
-        f"## Use\n\n{_use(one, repository or f'YOU/{_name(facts)}')}\n",
+        f"## Use\n\n{_use(export_format, repository or f'YOU/{_name(facts)}')}\n",
         f"## Images\n\n{_images(facts)}\n",
         f"## Training\n\n{_training(facts)}\n",
-        f"## Limits\n\n{_limits(facts, one, comparison)}",
+        f"## Limits\n\n{_limits(facts, export_format, comparison)}",
     ]
     return "\n".join(parts)
 
 
 def header(facts: StudentFacts) -> dict[str, Any]:
-    """Return the card's fields for programs."""
+    """Return the metadata at the top of the card."""
     data, figures = _data(facts), facts.about.get("student") or {}
     tags = ["image-classification", "pytorch", *(["knowledge-distillation"] if "teacher" in facts.about else [])]
     metrics = [
@@ -83,7 +83,7 @@ def _origin(facts: StudentFacts) -> str:
 
 
 def _figures(facts: StudentFacts) -> str:
-    """Lay out teacher, student alone and student; in percent."""
+    """Return a table of the teacher, the same network without a teacher, and the student, in percent."""
     rows = [("teacher", facts.about.get("teacher")), ("this student", facts.about.get("student"))]
     rows[1:1] = [("the same network, without a teacher", facts.about.get("alone"))]
     count = facts.about.get("test_images")
@@ -92,7 +92,7 @@ def _figures(facts: StudentFacts) -> str:
     seed = f", seed {facts.about['seed']}" if "seed" in facts.about else ""
     shown = f"{_data(facts)}{f' (n = {count:,})' if count else ''}"
     lines = [
-        f"Test images of {shown}, one run{seed}; {which}. They took no part in training or selection.\n",
+        f"Test images of {shown}, one run{seed}; {which}. They were not used for training or selection.\n",
         "| | parameters | MFLOPs | top-1, % | top-5, % | calibration error |",
         "|---|---:|---:|---:|---:|---:|",
     ]
@@ -109,14 +109,14 @@ def _figures(facts: StudentFacts) -> str:
     return "\n".join(lines) + "\n\n(MFLOPs of one image, two for each multiply-add.)"
 
 
-def _use(one: Format, repository: str) -> str:
-    trust = ", trust=True" if one.holds_programs else ""
+def _use(export_format: Format, repository: str) -> str:
+    trust = ", trust=True" if export_format.holds_programs else ""
     code = (
         "from huggingface_hub import snapshot_download\nfrom stkd_lightning import load_student\n\n"
         f'student = load_student(snapshot_download("{repository}"){trust})\n'
         'print(student.predict("image.png", top=5))'
     )
-    more = f"\n\nWithout this project:\n\n```python\n{one.usage}\n```" if one.usage else ""
+    more = f"\n\nWithout this project:\n\n```python\n{export_format.usage}\n```" if export_format.usage else ""
     return f"```python\n{code}\n```{more}"
 
 
@@ -129,13 +129,13 @@ def _images(facts: StudentFacts) -> str:
     return (
         f"RGB, resized to cover {facts.image_size}x{facts.image_size} and cropped centrally, in [0, 1], then "
         f"(x - mean) / std of each channel: mean {rounded(facts.mean)}, std {rounded(facts.std)}.\n\n"
-        f"Classes, in the order of the logits: {names}{rest}. `student.json` has all of it."
+        f"Classes, in the order of the logits: {names}{rest}. `student.json` has all names."
     )
 
 
 def _training(facts: StudentFacts) -> str:
     about = facts.about
-    said = {
+    rows = {
         "Method": about.get("method"),
         "Objective": _settings(about.get("objective")),
         "Mixing": _settings(about.get("mixup")) if (about.get("mixup") or {}).get("probability") else "none",
@@ -144,29 +144,29 @@ def _training(facts: StudentFacts) -> str:
         "Seed": about.get("seed"),
         "Data": about.get("data", {}).get("digest") and f"{_data(facts)}, digest {about['data']['digest']}",
     }
-    return "\n".join(f"- {name}: {value}" for name, value in said.items() if value not in (None, ""))
+    return "\n".join(f"- {name}: {value}" for name, value in rows.items() if value not in (None, ""))
 
 
 def _settings(node: Any, prefix: str = "") -> str:
-    """Return a node in one line: its class and its options."""
+    """Return a configuration node as one line: its class and its options."""
     if not isinstance(node, dict):
         return ""
     words = [str(node.get("_target_", "")).rpartition(".")[2]] if "_target_" in node and not prefix else []
     for name, value in node.items():
         if isinstance(value, dict):
-            own = str(value.get("_target_", "")).rpartition(".")[2]
-            words += [f"{prefix}{name}={own}"] * bool(own) + [_settings(value, f"{prefix}{name}.")]
+            target = str(value.get("_target_", "")).rpartition(".")[2]
+            words += [f"{prefix}{name}={target}"] * bool(target) + [_settings(value, f"{prefix}{name}.")]
         elif name != "_target_" and value is not None:
             words.append(f"{prefix}{name}={value}")
     return ", ".join(filter(None, words))
 
 
-def _limits(facts: StudentFacts, one: Format, comparison: dict[str, Any]) -> str:
+def _limits(facts: StudentFacts, export_format: Format, comparison: dict[str, Any]) -> str:
     return (
-        f"- It was measured on {_data(facts)} alone; on images of another kind its accuracy is unknown, and it says "
-        "one of its classes of any image.\n"
-        "- It takes over what its teacher and its training images get wrong, and may favour some classes over others.\n"
-        "- The figures are of a single run; another seed gives others.\n"
-        f"- `{one.file}` computes in float32 and was compared with the checkpoint on {comparison['images']}: logits "
-        f"differ by {comparison['largest_difference']:.1e} at most.\n"
+        f"- It was evaluated only on {_data(facts)}; on other kinds of images its accuracy is unknown, and it predicts "
+        "one of its classes for any image.\n"
+        "- It learns the mistakes of its teacher and of its training images, and may prefer some classes.\n"
+        "- The figures come from a single run; another seed gives other figures.\n"
+        f"- `{export_format.file}` computes in float32 and was compared with the checkpoint on {comparison['images']}: "
+        f"logits differ by {comparison['largest_difference']:.1e} at most.\n"
     )

@@ -1,4 +1,4 @@
-"""What a student takes image files for, batch by batch, with images decoded on other threads meanwhile."""
+"""Predictions of a student for image files, batch by batch; other threads decode the next images."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -21,19 +21,19 @@ Decoded = NDArray[np.uint8] | InputError
 
 
 class Classifier(Protocol):
-    """A network that classifies images: it knows their size and normalization, and the classes' names."""
+    """A network that classifies images, with their size and normalization, and the class names."""
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """In the order of the logits."""
+        """Class names in the order of the logits."""
 
     @property
     def mean(self) -> Sequence[float]:
-        """Of each channel, in units of 1."""
+        """Mean of each channel, in units of 1."""
 
     @property
     def std(self) -> Sequence[float]:
-        """Of each channel, in units of 1."""
+        """Standard deviation of each channel, in units of 1."""
 
     @property
     def image_size(self) -> int:
@@ -41,7 +41,7 @@ class Classifier(Protocol):
 
     @property
     def device(self) -> torch.device:
-        """Where its weights are."""
+        """Device of the weights."""
 
     def __call__(self, images: Tensor) -> Tensor:
         """Return logits ``(B, K)`` of normalized images ``(B, 3, S, S)``."""
@@ -52,8 +52,8 @@ class Prediction(NamedTuple):
 
     Attributes:
         path: of the image.
-        classes: names, the most probable first.
-        probabilities: of these, in [0, 1].
+        classes: class names, the most probable first.
+        probabilities: of these classes, in [0, 1].
     """
 
     path: Path
@@ -64,13 +64,13 @@ class Prediction(NamedTuple):
 def predictions(
     student: Classifier, paths: Iterable[Path], *, top: int = 5, batch_size: int = BATCH
 ) -> Iterator[Prediction | InputError]:
-    """Yield what a student takes each file for, or why it could not be read, in order.
+    """Yield a student's prediction for each file, or the error if it cannot be read, in order.
 
     Args:
         student: on any device.
-        paths: image files; no more than two batches of them are in memory.
-        top: classes of each, at least 1; no more than there are.
-        batch_size: images that the network sees at once.
+        paths: image files; at most two batches are in memory.
+        top: number of classes for each image, at least 1; at most all classes are given.
+        batch_size: images of a batch.
 
     Raises:
         InputError: ``top`` or ``batch_size`` below 1.
@@ -80,27 +80,27 @@ def predictions(
     normalize = Normalize(student.mean, student.std).to(student.device)
     for chunk in _decoded(paths, student.image_size, batch_size):
         images = [image for _, image in chunk if not isinstance(image, InputError)]
-        found: Iterator[tuple[list[float], list[int]]] = iter(())
+        results: Iterator[tuple[list[float], list[int]]] = iter(())
         if images:
             with torch.inference_mode():
                 logits = student(normalize(torch.from_numpy(np.stack(images)).to(student.device)))
-                values, places = logits.float().softmax(1).topk(count)
-            found = iter(zip(values.tolist(), places.tolist(), strict=True))
+                values, classes = logits.float().softmax(1).topk(count)
+            results = iter(zip(values.tolist(), classes.tolist(), strict=True))
         for path, image in chunk:
             if isinstance(image, InputError):
                 yield image
             else:
-                probabilities, indices = next(found)
+                probabilities, indices = next(results)
                 yield Prediction(path, tuple(student.class_names[i] for i in indices), tuple(probabilities))
 
 
 def _decoded(paths: Iterable[Path], size: int, count: int) -> Iterator[list[tuple[Path, Decoded]]]:
-    """Yield chunks of decoded files; while one is looked at, the next is decoded."""
+    """Yield chunks of decoded files; the next chunk is decoded in the meantime."""
     remaining = iter(paths)
     with ThreadPoolExecutor() as pool:
 
         def begin() -> list[tuple[Path, Future[Decoded]]]:
-            return [(path, pool.submit(_tried, path, size)) for path in islice(remaining, count)]
+            return [(path, pool.submit(_decode, path, size)) for path in islice(remaining, count)]
 
         chunk = begin()
         while chunk:
@@ -109,7 +109,7 @@ def _decoded(paths: Iterable[Path], size: int, count: int) -> Iterator[list[tupl
             chunk = following
 
 
-def _tried(path: Path, size: int) -> Decoded:
+def _decode(path: Path, size: int) -> Decoded:
     try:
         return decode(path, size)
     except InputError as error:

@@ -1,4 +1,4 @@
-"""Predictions as a file, row by row, that is whole or not there."""
+"""Write predictions to a file row by row; the file appears complete or not at all."""
 
 import csv
 import json
@@ -16,14 +16,14 @@ Write = Callable[[Path, Prediction | InputError], None]
 
 @contextmanager
 def prediction_file(path: Path | None, top: int) -> Iterator[Write]:
-    """Give what writes a row: of an image, and what it was taken for or why it could not be read.
+    """Yield a function that writes a row: an image, and its prediction or the error that it could not be read.
 
     Args:
-        path: ``.json``: a list of objects; else CSV with a header; ``None``: nothing is written.
-        top: classes of a prediction.
+        path: ``.json``: a list of objects; otherwise CSV with a header; ``None``: nothing is written.
+        top: number of classes of a prediction.
     """
     if path is None:
-        yield lambda image, found: None
+        yield lambda image, result: None
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     rows = _json if path.suffix == ".json" else _csv
@@ -40,11 +40,11 @@ def _csv(file: TextIO, top: int) -> Iterator[Write]:
     rows = csv.writer(file, lineterminator="\n")
     rows.writerow(["image", "error", *(f"{kind}_{i + 1}" for i in range(top) for kind in ("class", "probability"))])
 
-    def write(image: Path, found: Prediction | InputError) -> None:
-        if isinstance(found, InputError):
-            rows.writerow([image, found, *[""] * (2 * top)])
+    def write(image: Path, result: Prediction | InputError) -> None:
+        if isinstance(result, InputError):
+            rows.writerow([image, result, *[""] * (2 * top)])
         else:
-            pairs = zip(found.classes, found.probabilities, strict=True)
+            pairs = zip(result.classes, result.probabilities, strict=True)
             rows.writerow([image, "", *(cell for name, p in pairs for cell in (name, f"{p:.6f}"))])
 
     yield write
@@ -52,18 +52,18 @@ def _csv(file: TextIO, top: int) -> Iterator[Write]:
 
 @contextmanager
 def _json(file: TextIO, top: int) -> Iterator[Write]:
-    before = "[\n"
+    separator = "[\n"
 
-    def write(image: Path, found: Prediction | InputError) -> None:
-        nonlocal before
+    def write(image: Path, result: Prediction | InputError) -> None:
+        nonlocal separator
         row: dict[str, object] = {"image": str(image)}
-        if isinstance(found, InputError):
-            row["error"] = str(found)
+        if isinstance(result, InputError):
+            row["error"] = str(result)
         else:
-            pairs = zip(found.classes, found.probabilities, strict=True)
+            pairs = zip(result.classes, result.probabilities, strict=True)
             row["classes"] = [{"name": name, "probability": round(p, 6)} for name, p in pairs]
-        file.write(before + json.dumps(row))
-        before = ",\n"
+        file.write(separator + json.dumps(row))
+        separator = ",\n"
 
     yield write
-    file.write("\n]\n" if before != "[\n" else "[]\n")
+    file.write("\n]\n" if separator != "[\n" else "[]\n")

@@ -53,6 +53,6 @@ class StudentProvenance:
             teacher, expected = content.get("teacher"), dict(content.get("input", {}))
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise InputError(
-                f"checkpoint {path}: does not say, as this project's do, what network and data it is of"
+                f"checkpoint {path}: has no record of its network and data; it was not written by stkd-lightning"
             ) from error
         return cls(config, data, expected, teacher)

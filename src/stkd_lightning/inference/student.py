@@ -1,4 +1,4 @@
-"""A distilled student by itself: load it, show it images; no data set is needed."""
+"""A distilled student for inference, without a data set."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,11 +22,11 @@ Paths = str | Path | Sequence[str | Path]
 
 
 class Student(nn.Module):
-    """A frozen classifier in evaluation mode, and what its images must be.
+    """A frozen classifier in evaluation mode, with the size and normalization of its images.
 
     Args:
         network: images ``(B, 3, S, S)`` normalized by ``mean`` and ``std`` to logits ``(B, K)``.
-        facts: what is known of it.
+        facts: facts about the student.
 
     Attributes:
         facts: see ``StudentFacts``.
@@ -35,12 +35,12 @@ class Student(nn.Module):
     def __init__(self, network: nn.Module, facts: StudentFacts) -> None:
         super().__init__()
         self.network, self.facts = network, facts
-        for parameter in network.parameters():  # TorchScript has no ``requires_grad_`` for all at once
+        for parameter in network.parameters():  # TorchScript modules have no ``requires_grad_``
             parameter.requires_grad_(False)
         self.train(False)
 
     def train(self, mode: bool = True) -> "Student":
-        """Stay in evaluation mode, whatever is asked."""
+        """Stay in evaluation mode for any ``mode``."""
         self.training = False
         for module in self.network.modules():
             module.training = False  # an exported program has no ``eval``
@@ -53,12 +53,12 @@ class Student(nn.Module):
 
     @property
     def mean(self) -> tuple[float, ...]:
-        """Of each channel, in units of 1 (black 0, white 1); subtracted from images."""
+        """Mean of each channel, in units of 1 (black 0, white 1); it is subtracted from images."""
         return self.facts.mean
 
     @property
     def std(self) -> tuple[float, ...]:
-        """Of each channel, in the same units; images are divided by it."""
+        """Standard deviation of each channel, in the same units; images are divided by it."""
         return self.facts.std
 
     @property
@@ -68,12 +68,12 @@ class Student(nn.Module):
 
     @property
     def about(self) -> dict[str, Any]:
-        """Where it comes from, as far as that is known: data, method, teacher, accuracies; see ``StudentFacts``."""
+        """Origin of the student, as far as it is known: data, method, teacher, accuracies; see ``StudentFacts``."""
         return self.facts.about
 
     @property
     def device(self) -> torch.device:
-        """Where its weights are."""
+        """Device of the weights."""
         return next((tensor.device for tensor in self.network.parameters()), torch.device("cpu"))
 
     def forward(self, images: Tensor) -> Tensor:
@@ -81,9 +81,9 @@ class Student(nn.Module):
         return logits_of(self.network(images))
 
     def preprocess(self, paths: Paths) -> Tensor:
-        """Return image files as the network takes them, ``(B, 3, S, S)`` float32 on the CPU.
+        """Read image files as input of the network, ``(B, 3, S, S)`` float32 on the CPU.
 
-        They are decoded, resized to cover S x S, cropped centrally and normalized as in training.
+        Images are decoded, resized to cover S x S, cropped at the center and normalized as in training.
 
         Raises:
             InputError: a file that cannot be read.
@@ -96,22 +96,22 @@ class Student(nn.Module):
         """Return the most probable classes of image files, in their order.
 
         Args:
-            paths: one or several.
-            top: classes of each, at most.
+            paths: a path or a sequence of paths.
+            top: largest number of classes for each image.
 
         Raises:
             InputError: a file that cannot be read.
         """
-        found = []
-        for one in predictions(self, listed(paths), top=top):
-            if isinstance(one, InputError):
-                raise one
-            found.append(one)
-        return found
+        results = []
+        for prediction in predictions(self, listed(paths), top=top):
+            if isinstance(prediction, InputError):
+                raise prediction
+            results.append(prediction)
+        return results
 
 
 def listed(paths: Paths) -> list[Path]:
-    """Return one or several paths as a list."""
+    """Return a path or a sequence of paths as a list."""
     return [Path(p) for p in ([paths] if isinstance(paths, str | Path) else paths)]
 
 
@@ -119,10 +119,10 @@ def build(facts: StudentFacts, weights: Path) -> nn.Module:
     """Build the network of a student, and load its weights.
 
     Raises:
-        InputError: it cannot be built, or weights that do not fit.
+        InputError: a network that cannot be built, or weights that do not fit.
     """
     try:
-        with torch.random.fork_rng(devices=[]):  # first weights are drawn, and all replaced
+        with torch.random.fork_rng(devices=[]):  # the first weights are drawn and then replaced
             network = build_network(
                 without_start(OmegaConf.create(facts.network)),
                 facts,
@@ -135,6 +135,6 @@ def build(facts: StudentFacts, weights: Path) -> nn.Module:
         return network.float().eval()
     except InputError:
         raise
-    except Exception as error:  # whatever its class raises for the options that the file names
+    except Exception as error:  # the class may raise any type for options in the file
         cause = error.__cause__ or error
         raise InputError(f"checkpoint {weights}: its network cannot be built ({reason(cause)})") from error

@@ -1,4 +1,4 @@
-"""What is known of a student beside its weights: how it is built, what images it expects, where it comes from."""
+"""Facts about a student, without its weights: its network, the images that it expects, and its origin."""
 
 import json
 import math
@@ -16,21 +16,21 @@ from stkd_lightning.tasks.classification import Classification
 from stkd_lightning.utilities.errors import InputError
 from stkd_lightning.utilities.files import BEST, LAST
 
-LARGEST = 4096  # pixels of a side; a file from others could name one that fills the memory
+LARGEST = 4096  # pixels of a side; a larger size in an untrusted file could fill the memory
 
 
 @dataclass(frozen=True)
 class StudentFacts:
-    """Plain values, as they stand in a checkpoint or beside an export.
+    """Plain values from a checkpoint or an export.
 
     Attributes:
         network: node with ``_target_``, without weights.
-        input: what the network itself expects, as ``InputSpec`` has it: ``size``, ``mean``, ``std``.
+        input: input of the network itself, as in ``InputSpec``: ``size``, ``mean``, ``std``.
         class_names: in the order of the logits.
-        mean: of each channel of the images that it was trained on, in units of 1.
-        std: likewise.
+        mean: mean of each channel of the training images, in units of 1.
+        std: standard deviation, likewise.
         image_size: side in pixels.
-        about: where it comes from, as far as it is known: ``name``, ``data``, ``method``, ``objective``, ``mixup``,
+        about: origin of the student, as far as it is known: ``name``, ``data``, ``method``, ``objective``, ``mixup``,
             ``seed``, ``epochs``, ``selection``, and, of ``student``, ``teacher`` and ``alone``, the figures.
     """
 
@@ -54,7 +54,7 @@ class StudentFacts:
 
 
 def of_checkpoint(path: Path) -> StudentFacts:
-    """Return the facts of a checkpoint, with the figures of the ``summary.json`` of its run, if that is there.
+    """Return the facts of a checkpoint, with the figures of its run's ``summary.json`` if it exists.
 
     Raises:
         InputError: not a checkpoint of this project.
@@ -72,14 +72,14 @@ def of_checkpoint(path: Path) -> StudentFacts:
 
 
 def checked(facts: Mapping[str, Any], place: str) -> StudentFacts:
-    """Return facts that were read from a file, once their values are what they should be.
+    """Check facts that were read from a file, and return them.
 
     Args:
         facts: the fields of ``StudentFacts``.
-        place: the file, for people.
+        place: name of the file for messages.
 
     Raises:
-        InputError: names what is wrong.
+        InputError: names the wrong field.
     """
     input_ = facts.get("input") or {}
     names: Any = facts.get("class_names")
@@ -97,9 +97,9 @@ def checked(facts: Mapping[str, Any], place: str) -> StudentFacts:
         and (input_.get("std") is None or (_channels(input_["std"]) and min(input_["std"]) > 0)),
         "about": isinstance(about, Mapping),
     }
-    for name, right in tests.items():
-        if not right:
-            raise InputError(f"{place}: its {name} is not what a student's is: {str(facts.get(name))[:100]}")
+    for name, valid in tests.items():
+        if not valid:
+            raise InputError(f"{place}: its {name} is not valid: {str(facts.get(name))[:100]}")
     return StudentFacts(
         network=dict(network),
         input=dict(input_),
@@ -128,7 +128,7 @@ def _side(value: Any) -> bool:
 
 
 def _about(origin: StudentProvenance, path: Path) -> dict[str, Any]:
-    """Return where a checkpoint comes from; places on the machine that made it are left out."""
+    """Return the origin of a checkpoint, without paths of the machine that wrote it."""
     config, data = origin.config, origin.data
     summary = _summary(path, data)
     chosen = "last" if path.name == LAST else "selected" if path.name == BEST else None
@@ -145,22 +145,22 @@ def _about(origin: StudentProvenance, path: Path) -> dict[str, Any]:
         "student": _figures(summary.get("student"), chosen) if chosen else None,
         "alone": _figures(summary.get("baseline"), chosen or "last"),
     }
-    if origin.teacher:  # the digest of the teacher that was asked
+    if origin.teacher:  # digest of the teacher that the loss used
         network = _node(_node(config.get("teacher")).get("network"))
         about["teacher"] = {"name": name_of(network), **(_figures(summary.get("teacher"), "last") or {})}
     return {name: value for name, value in about.items() if value is not None}
 
 
 def name_of(network: Mapping[str, Any] | DictConfig) -> str:
-    """Return a network's name for people: its ``name``, else its class."""
+    """Return the name of a network: its ``name``, otherwise its class."""
     return str(network.get("name") or str(network.get("_target_", "")).rpartition(".")[2])
 
 
 def _summary(path: Path, data: DataDescription) -> dict[str, Any]:
-    """Return the summary of a checkpoint's run; an empty one where it is not there or is of other data."""
-    places = [folder / "summary.json" for folder in (path.parent, path.parent.parent)]
+    """Return the summary of a checkpoint's run; an empty one if it is missing or belongs to other data."""
+    candidates = [folder / "summary.json" for folder in (path.parent, path.parent.parent)]
     try:
-        summary = json.loads(next(place for place in places if place.is_file()).read_text())
+        summary = json.loads(next(file for file in candidates if file.is_file()).read_text())
         found = DataDescription.from_plain(summary["data"])
         same = (found.digest, found.class_names) == (data.digest, data.class_names)
         return dict(summary) if same else {}

@@ -1,11 +1,11 @@
-"""What a file from others may have built: it must not choose what code runs."""
+"""Checks of untrusted files: they must not choose which code runs."""
 
 from pathlib import Path
 from typing import Any
 
 from stkd_lightning.utilities.errors import InputError
 
-REUSING = "stkd_lightning.models.reuse_classifier"  # the one network that is made of others
+REUSING = "stkd_lightning.models.reuse_classifier"  # the only network that contains other networks
 TRUSTED = (
     "stkd_lightning.models.create_model",
     REUSING,
@@ -23,22 +23,22 @@ WORDS = {"_target_", "name", "resident", "weights", "data_dir", "cache_dir", "ur
 
 
 def check_trusted(parts: dict[str, Any], path: Path) -> None:
-    """Refuse what could run other code than this project's: foreign classes, references, and words for libraries.
+    """Refuse parts that could run code outside this project: other classes, references, and texts for libraries.
 
     Args:
         parts: nodes with ``_target_``, as plain containers.
-        path: of the file that holds them.
+        path: of the file with these nodes.
 
     Raises:
-        InputError: names what was found.
+        InputError: names the class or the option.
     """
     nodes = list(parts.values())
     for part in nodes:
         if not isinstance(part, dict):
-            raise InputError(f"checkpoint {path}: wants to build {str(part)[:50]!r}, which says no class")
+            raise InputError(f"checkpoint {path}: wants to build {str(part)[:50]!r}, which names no class")
         if part.get("_target_") not in TRUSTED:
             raise InputError(
-                f"checkpoint {path}: wants to build {part.get('_target_')}, which is not of this project; "
+                f"checkpoint {path}: wants to build {part.get('_target_')}, which is not part of this project; "
                 "trust=true allows it"
             )
         for option, value in part.items():
@@ -48,6 +48,6 @@ def check_trusted(parts: dict[str, Any], path: Path) -> None:
                 nodes.append(value)
                 continue
             word = option in WORDS and isinstance(value, str) and "${" not in value
-            fetched = option == "name" and ":" in str(value)  # timm's way to name a network on a hub
+            fetched = option == "name" and ":" in str(value)  # a colon in a name of timm names a network on a hub
             if fetched or not (word or isinstance(value, int | float | None)):
                 raise InputError(f"checkpoint {path}: its option {option}={value!r} is not plain; trust=true allows it")

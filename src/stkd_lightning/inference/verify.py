@@ -1,4 +1,4 @@
-"""Whether a file computes what its student does."""
+"""Compare the logits of an exported file with those of its student."""
 
 from pathlib import Path
 
@@ -9,39 +9,41 @@ from stkd_lightning.inference.formats.base import Format
 from stkd_lightning.inference.student import Student
 from stkd_lightning.utilities.errors import RunError
 
-TOLERANCE = 1e-4  # of a logit, and of the largest logit where that is above 1
+TOLERANCE = 1e-4  # largest difference of a logit, times the largest logit if it is above 1
 
 
-def largest_difference(student: Student, one: Format, path: Path, images: Tensor) -> float:
-    """Run a file that was written, on one image and on all, and return the largest difference of a logit.
+def largest_difference(student: Student, export_format: Format, path: Path, images: Tensor) -> float:
+    """Run an exported file on a single image and on all images, and return the largest difference of a logit.
 
     Args:
-        student: what was written.
-        one: the format that wrote it.
+        student: the exported student.
+        export_format: format of the file.
         path: of the file.
-        images: normalized, ``(B, 3, S, S)``, B > 1.
+        images: normalized images ``(B, 3, S, S)``, B > 1.
 
     Raises:
-        RunError: it cannot be run, or differs by more than ``TOLERANCE``.
+        RunError: a file that cannot be run, or a difference above ``TOLERANCE``.
     """
     with torch.inference_mode():
         batches = images[:1], images
         expected = [student(batch) for batch in batches]
         try:
-            network = one.read(path, student.facts)
-            found = [network(batch) for batch in batches]
-        except Exception as error:  # of many libraries
-            words = " ".join(str(error).split())[:300]
-            raise RunError(f"format={one.name}: cannot be run again, nothing is left: {words}", passes=False) from error
+            network = export_format.read(path, student.facts)
+            results = [network(batch) for batch in batches]
+        except Exception as error:  # many libraries have many types
+            message = " ".join(str(error).split())[:300]
+            text = f"format={export_format.name}: the exported file cannot be run and was removed: {message}"
+            raise RunError(text, passes=False) from error
     largest = 0.0
-    for own, logits in zip(expected, found, strict=True):
-        if logits.shape != own.shape or not bool(logits.isfinite().all()):
-            raise RunError(f"format={one.name}: gives no logits when it is run; nothing is left", passes=False)
-        largest = max(largest, float((logits - own).abs().max()))
+    for correct, logits in zip(expected, results, strict=True):
+        if logits.shape != correct.shape or not bool(logits.isfinite().all()):
+            text = f"format={export_format.name}: the exported file returns no logits and was removed"
+            raise RunError(text, passes=False)
+        largest = max(largest, float((logits - correct).abs().max()))
     if largest > TOLERANCE * max(1.0, float(expected[-1].abs().max())):
         raise RunError(
-            f"format={one.name}: its logits differ from the checkpoint's by {largest:.1e}, more than {TOLERANCE}; "
-            "nothing is left",
+            f"format={export_format.name}: its logits differ from the checkpoint's by {largest:.1e}, "
+            f"more than {TOLERANCE}; the exported file was removed",
             passes=False,
         )
     return largest

@@ -1,1 +1,1 @@
-"""What every part uses: errors, files, randomness, ranks. The package itself imports no torch."""
+"""Tools for all parts: errors, files, random numbers, ranks. This file imports no torch."""

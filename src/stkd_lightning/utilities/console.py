@@ -1,4 +1,4 @@
-"""Lines for the person at the terminal, from one process of a run."""
+"""Output to the terminal, from one process of a run."""
 
 from rich.console import Console
 
@@ -8,6 +8,6 @@ console = Console(soft_wrap=True)
 
 
 def print_rank_zero(line: object) -> None:
-    """Print on the first rank only."""
+    """Print a line on the first rank only."""
     if process_rank() == 0:
         console.print(line, highlight=False)

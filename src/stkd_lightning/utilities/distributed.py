@@ -1,4 +1,4 @@
-"""The little that losses and mixing need to know of other ranks."""
+"""Communication among ranks, for losses and mixing."""
 
 from typing import Any
 
@@ -25,7 +25,7 @@ def gather(tensor: Tensor) -> Tensor:
 
 
 class _Gather(torch.autograd.Function):
-    """Every rank computes a loss of the whole batch; what each of them wants of a sample's features adds up."""
+    """Gather with a backward pass: every rank has a loss of the global batch, and the ranks' gradients are summed."""
 
     @staticmethod
     def forward(ctx: Any, tensor: Tensor) -> Tensor:
@@ -44,14 +44,14 @@ class _Gather(torch.autograd.Function):
 def gather_with_gradient(tensor: Tensor) -> Tensor:
     """Return the global batch as ``gather`` does, with gradients for this rank's part.
 
-    They are sums over the ranks: with a loss of the global batch on each rank, and gradients of parameters averaged
-    over them, as DDP does, a step is that of one process with the whole batch.
+    Gradients are summed over the ranks. If each rank has a loss of the global batch and DDP averages the gradients of
+    the parameters, a step equals that of a single process with the whole batch.
     """
     return tensor if world()[1] == 1 else _Gather.apply(tensor)
 
 
 def share_buffers(network: nn.Module) -> None:
-    """Give every rank the first rank's buffers, such as BatchNorm's statistics."""
+    """Copy the first rank's buffers, such as BatchNorm's statistics, to all ranks."""
     if world()[1] > 1:
         for buffer in network.buffers():
             dist.broadcast(buffer, src=0)
@@ -67,12 +67,12 @@ def of_first_rank(value: bool) -> bool:
 
 
 def largest(value: int, device: torch.device) -> int:
-    """Return the largest of all ranks' values, by way of a device that the ranks can talk from."""
+    """Return the largest of all ranks' values; the ranks communicate on ``device``."""
     if world()[1] == 1:
         return value
-    everyone = torch.tensor(value, device=device)
-    dist.all_reduce(everyone, dist.ReduceOp.MAX)
-    return int(everyone)
+    result = torch.tensor(value, device=device)
+    dist.all_reduce(result, dist.ReduceOp.MAX)
+    return int(result)
 
 
 def mean(tensor: Tensor) -> Tensor:

@@ -1,22 +1,22 @@
-"""The exceptions that a user is told of in one line, and the words that help to mend a mistake."""
+"""Exceptions that are shown to a user as one line, and suggestions for a mistake."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
 
 
 class InputError(ValueError):
-    """A mistake in an option, a file or a combination of them; its text is one line that a user can act on."""
+    """A mistake in an option, a file or a combination of them; its text is one line that names the correction."""
 
     def __init__(self, text: str) -> None:
-        super().__init__(" ".join(text.splitlines()))  # a file's name may have line breaks
+        super().__init__(" ".join(text.splitlines()))  # a file name may have line breaks
 
 
 class RunError(RuntimeError):
-    """A fault of a run that was set up well, such as a full disk; its text is one line, and says how to go on.
+    """A fault during a correct run, such as a full disk; its text is one line that says how to continue.
 
     Args:
         text: the line.
-        passes: whether the same run may come further when it is started again.
+        passes: whether the same run may succeed when it is started again.
     """
 
     def __init__(self, text: str, *, passes: bool = True) -> None:
@@ -25,20 +25,20 @@ class RunError(RuntimeError):
 
 
 def reason(error: BaseException) -> str:
-    """Return the first line of an exception's words, or its type where it has none."""
-    words = str(error).strip()
-    return words.splitlines()[0][:300] if words else type(error).__name__
+    """Return the first line of an exception's message, or its type if it has no message."""
+    message = str(error).strip()
+    return message.splitlines()[0][:300] if message else type(error).__name__
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:
     """Name the nearest known names, then all of them.
 
     Args:
-        name: what was asked for.
-        known: every name that would have been right.
+        name: the unknown name.
+        known: all known names.
 
     Returns:
-        ``"did you mean a or b? all: a, b, c"``; without a near name only the list.
+        ``"did you mean a or b? all: a, b, c"``; only the list if no name is near.
     """
     names = sorted(set(known))
     by_folded = {n.lower(): n for n in names}
@@ -48,5 +48,5 @@ def suggestion(name: str, known: Iterable[str]) -> str:
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> InputError:
-    """Build the error for a name that is none of the known ones, for example ``student 'resnet8x5'``."""
+    """Return the error for an unknown name, for example ``student 'resnet8x5'``."""
     return InputError(f"{kind} {name!r}: unknown; {suggestion(name, known)}")

@@ -1,4 +1,4 @@
-"""Folders and keys: the shipped configuration, and what is kept between runs."""
+"""Folders and keys: the shipped configuration, and the cache between runs."""
 
 import hashlib
 import json
@@ -20,12 +20,12 @@ def cache_root(cache_dir: str | Path | None = None) -> Path:
 
 
 def key_of(content: Any) -> str:
-    """Return 16 hexadecimal digits that stand for plain, JSON-like content."""
+    """Return 16 hexadecimal digits that identify plain, JSON-like content."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def remembered(path: Path, compute: Callable[[], float]) -> float:
-    """Return the number in a file; where there is none, compute it and write it there."""
+    """Return the number in a file; if the file does not exist, compute the number and write it."""
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
         write_json(path, compute())
@@ -33,6 +33,6 @@ def remembered(path: Path, compute: Callable[[], float]) -> float:
 
 
 def conf_dir() -> Path:
-    """Return the folder of the shipped configuration: in the package, or beside ``src`` in a checkout."""
+    """Return the folder of the shipped configuration: in the package, or next to ``src`` in a checkout."""
     shipped = Path(__file__).parents[1] / "conf"
     return shipped if shipped.is_dir() else Path(__file__).parents[3] / "conf"

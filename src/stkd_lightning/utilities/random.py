@@ -1,4 +1,4 @@
-"""Randomness as a function: every draw depends on the seed and on where it is used, never on what was drawn before."""
+"""Random numbers as a function: a draw depends on the seed and its position in the run, not on earlier draws."""
 
 import zlib
 
@@ -7,24 +7,24 @@ from numpy.typing import NDArray
 
 
 def generator(seed: int, purpose: str, *position: int) -> np.random.Generator:
-    """Return the generator of one place in a run; the same arguments always give the same draws.
+    """Return the generator of a position in a run; the same arguments always give the same draws.
 
     Args:
         seed: the run's seed, >= 0.
-        purpose: what is drawn, so that order and mixing of one batch are independent.
+        purpose: name of the draw; draws of different purposes are independent.
         position: for example epoch and batch, >= 0.
     """
     return np.random.default_rng([seed, zlib.crc32(purpose.encode()), *position])
 
 
 def sample_bits(seed: int, purpose: str, epoch: int, samples: NDArray[np.int64]) -> NDArray[np.uint64]:
-    """Return 64 random bits for each sample of an epoch, whatever batch, worker or rank it is drawn in.
+    """Return 64 random bits for each sample of an epoch, independent of batch, worker and rank.
 
     A counter-based generator: splitmix64's finalizer (Steele, Lea, Flood 2014, Fig. 16) of key + counter.
 
     Args:
         seed: the run's seed, >= 0.
-        purpose: what is drawn.
+        purpose: name of the draw.
         epoch: >= 0.
         samples: ``(B,)`` positions in the data set.
 
@@ -40,6 +40,6 @@ def sample_bits(seed: int, purpose: str, epoch: int, samples: NDArray[np.int64])
 
 def seeded(seed: int) -> None:
     """Seed the global generators, from which networks draw their first weights."""
-    import lightning  # which the command line must not wait for
+    import lightning  # slow to import; the command line checks options before
 
     lightning.seed_everything(seed, verbose=False)

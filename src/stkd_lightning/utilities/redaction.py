@@ -1,7 +1,7 @@
-"""Credentials stay in the process: ``***`` replaces them in whatever is written, printed or uploaded.
+"""Redaction of credentials: ``***`` replaces them in everything that is written, printed or uploaded.
 
-A credential is told by its name, ``db_password=...`` or ``{api_key: ...}``, or by its place in a URL. A name counts if
-its last word is one of those below, so that ``tokenizer``, ``token_mixing`` and ``max_tokens`` do not.
+A credential is recognized by its name, ``db_password=...`` or ``{api_key: ...}``, or by its position in a URL. The last
+word of the name must be one of the words below; ``tokenizer``, ``token_mixing`` and ``max_tokens`` are no credentials.
 """
 
 import re
@@ -10,8 +10,8 @@ from typing import Any
 MARK = "***"
 WORDS = {"password", "passwords", "passwd", "passphrase", "secret", "secrets", "credential", "credentials", "token",
          "apikey", "authorization"}  # fmt: skip
-KEYS = {"api", "access", "secret", "private"}  # whose key is a credential
-IN_QUERIES = {"signature", "sig", "key", "auth", "jwt"}  # in a URL's query these too, and anywhere in a name
+KEYS = {"api", "access", "secret", "private"}  # before the word key
+IN_QUERIES = {"signature", "sig", "key", "auth", "jwt"}  # further words, anywhere in a name, in a URL's query
 
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 _USER = re.compile(r"(?<=://)[^\s/?#'\"<>]+(?=@)")
@@ -20,7 +20,7 @@ _NAME = re.compile(
     r"(?P<query>[?&;#])?(?<![\w.@-])(?P<name>[\w.@-]+)=|[{,]\s*(?P<quote>['\"]?)(?P<key>[\w.@-]+)(?P=quote)\s*:\s*"
 )
 _WRAPPED = r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|\{.*\}|\[.*\]"
-_BARE = r"[^\s&#'\"]*[^\s&#'\".,:;!?)\]}>]"  # the punctuation after a value is the sentence's
+_BARE = r"[^\s&#'\"]*[^\s&#'\".,:;!?)\]}>]"  # punctuation after a value belongs to the sentence
 _PART = rf"(?:{_WRAPPED})+(?:{_BARE})?|{_BARE}"
 _VALUE = re.compile(rf"(?:{_PART})(?:,(?:{_PART}))*|[^\s&#]+")
 _IN_QUERY = re.compile(rf"{_BARE}|[^\s&#'\"]+")
@@ -31,11 +31,11 @@ _NUMBER = re.compile(r"[-+]?[\d.]+")
 
 
 def redacted(value: Any) -> Any:
-    """Return a value without its credentials; one that has none comes back equal, as does one redacted before.
+    """Return a value without its credentials; a value without credentials stays equal.
 
     Args:
-        value: text, or dicts, lists and tuples of anything. The keys of dicts are names. Text in a list that reads
-            ``name=value`` is one option, however many words its value has.
+        value: text, or dicts, lists and tuples of any values. The keys of dicts are names. A text ``name=value`` in a
+            list is a single option, also if its value has several words.
     """
     if isinstance(value, str):
         return _text(value)
@@ -47,7 +47,7 @@ def redacted(value: Any) -> Any:
 
 
 def is_secret(name: object) -> bool:
-    """Return whether an option's dotted name, or a part of it, is that of a credential."""
+    """Return whether an option's dotted name, or a part of it, names a credential."""
     return isinstance(name, str) and any(_ends_secret(_words(part)) for part in name.split("."))
 
 
@@ -60,12 +60,12 @@ def _ends_secret(words: list[str]) -> bool:
 
 
 def _is_harmless(name: str, text: str) -> bool:
-    """Return whether a value under a secret name tells nothing: a switch, or a number of tokens."""
+    """Return whether a value under a secret name is no credential: a switch, or a number of tokens."""
     return bool(_SWITCH.fullmatch(text) or (_words(name)[-1:] == ["token"] and _NUMBER.fullmatch(text)))
 
 
 def _hidden(value: Any, name: str) -> Any:
-    """Return what stands for everything below a secret name."""
+    """Return a value under a secret name with its credentials replaced."""
     if isinstance(value, dict):
         return {k: _hidden(v, name) for k, v in value.items()}
     if type(value) in (list, tuple):
@@ -74,23 +74,23 @@ def _hidden(value: Any, name: str) -> Any:
 
 
 def _option(text: str) -> str:
-    found = _OPTION.fullmatch(text)
-    if found and is_secret(found[2]) and not _is_harmless(found[2], found[3]):
-        return found[1] + MARK
+    match = _OPTION.fullmatch(text)
+    if match and is_secret(match[2]) and not _is_harmless(match[2], match[3]):
+        return match[1] + MARK
     return _text(text)
 
 
 def _text(text: str) -> str:
     text = _USER.sub(MARK, text)
-    parts, at = [], 0
-    for found in _NAME.finditer(text):
-        name = found["name"] or found["key"]
-        in_query = bool(found["query"]) and not (WORDS | IN_QUERIES).isdisjoint(_words(name))
-        if found.start() < at or not (in_query or is_secret(name)):
+    parts, end = [], 0
+    for match in _NAME.finditer(text):
+        name = match["name"] or match["key"]
+        in_query = bool(match["query"]) and not (WORDS | IN_QUERIES).isdisjoint(_words(name))
+        if match.start() < end or not (in_query or is_secret(name)):
             continue
-        kind = _IN_QUERY if in_query else _VALUE if found["name"] else _ITEM
-        value = kind.match(text, found.end())
+        pattern = _IN_QUERY if in_query else _VALUE if match["name"] else _ITEM
+        value = pattern.match(text, match.end())
         if value and (in_query or not _is_harmless(name, value[0])):
-            parts += [text[at : found.end()], MARK]
-            at = value.end()
-    return "".join(parts) + text[at:]
+            parts += [text[end : match.end()], MARK]
+            end = value.end()
+    return "".join(parts) + text[end:]

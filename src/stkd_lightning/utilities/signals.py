@@ -1,4 +1,4 @@
-"""Ending on request: a signal is noted while a run can save itself, and ends it at once at any other time."""
+"""Signals that ask a run to end: stored while the run can save a checkpoint, otherwise they end it at once."""
 
 import os
 import signal
@@ -9,20 +9,20 @@ from contextlib import contextmanager
 from signal import Signals
 from types import FrameType
 
-# SLURM announces the end of a job's time by the signal that its script asks for: #SBATCH --signal=SIGUSR1@90
+# SLURM sends this signal before a job's time limit if its script has: #SBATCH --signal=SIGUSR1@90
 SIGNALS = (signal.SIGTERM, signal.SIGINT, *([signal.SIGUSR1] if "SLURM_JOB_ID" in os.environ else []))
 
 
 class Interrupted(BaseException):
-    """A run that ends because it was told to.
+    """The end of a run after a signal.
 
     Args:
         received: the signal.
-        saved: what was saved before, for people; empty: nothing new.
+        saved: message about the saved checkpoint; empty: nothing was saved.
     """
 
     def __init__(self, received: Signals, saved: str = "") -> None:
-        super().__init__(received, saved)  # of which another process makes it again
+        super().__init__(received, saved)  # pickle needs both arguments
         self.received, self.saved = received, saved
 
     def __str__(self) -> str:
@@ -30,12 +30,12 @@ class Interrupted(BaseException):
 
     @property
     def exit_code(self) -> int:
-        """128 + the signal's number, as a shell has it."""
+        """128 + the number of the signal, as in a shell."""
         return 128 + self.received
 
     @property
     def requeues(self) -> bool:
-        """Whether SLURM's time is over, and the job should go on in another."""
+        """True if SLURM's time limit is near, and a new job should resume the run."""
         return self.received == getattr(signal, "SIGUSR1", None)
 
 
@@ -46,24 +46,24 @@ class _State:
 
 
 def requested() -> Signals | None:
-    """Return the signal that asked this process to end, if one did and was not answered."""
+    """Return the signal that asked this process to end, if it was not answered yet."""
     return _State.received
 
 
 def listen() -> None:
-    """Have the signals that ask a process to end handled here, and forget those of before."""
+    """Install the signal handlers, and discard earlier signals."""
     _State.received = None
     listen_again()
 
 
 def listen_again() -> None:
-    """Have the signals handled here, after a library has taken them over; only the main thread can."""
+    """Install the signal handlers again after a library replaced them; works in the main thread only."""
     if threading.current_thread() is threading.main_thread():
-        for one in SIGNALS:
-            signal.signal(one, _note)
+        for number in SIGNALS:
+            signal.signal(number, _store)
 
 
-def _note(number: int, frame: FrameType | None) -> None:
+def _store(number: int, frame: FrameType | None) -> None:
     again, _State.received = _State.received is not None, Signals(number)
     if _State.child is not None:
         _State.child.send_signal(number)
@@ -72,24 +72,24 @@ def _note(number: int, frame: FrameType | None) -> None:
 
 
 def hold() -> None:
-    """Only note signals from now on: what comes asks ``requested`` where it can end well."""
+    """Only store signals from now on; the run checks ``requested`` where it can end safely."""
     _State.held += 1
 
 
 def release() -> None:
-    """Undo one ``hold``; a signal that was noted and not answered stays."""
+    """Undo one ``hold``; a stored signal that was not answered stays."""
     _State.held -= 1
 
 
 def answer(received: Signals, saved: str) -> Interrupted:
-    """Return what ends a run that was asked to; the signal counts as answered."""
+    """Return the exception that ends a run after a signal; the signal is answered."""
     _State.received = None
     return Interrupted(received, saved)
 
 
 @contextmanager
 def blocked() -> Iterator[None]:
-    """Have the signals wait, in this thread and in processes forked meanwhile, where the system can do that."""
+    """Block the signals in this thread and in processes that it forks, if the system supports it."""
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
         return
@@ -102,7 +102,7 @@ def blocked() -> Iterator[None]:
 
 @contextmanager
 def deferred() -> Iterator[None]:
-    """Only note signals: what runs inside asks ``requested`` where it can end well, or is ended when it is done."""
+    """Only store signals inside the block; a signal that is not answered in it ends the run after it."""
     hold()
     try:
         yield
@@ -113,10 +113,10 @@ def deferred() -> Iterator[None]:
 
 
 def run_child(command: list[str]) -> int:
-    """Run a command and return its exit code; a signal that asks this process to end reaches it once.
+    """Run a command and return its exit code; a signal to this process is sent on to the command once.
 
     Raises:
-        Interrupted: when it has ended after one.
+        Interrupted: the command ended after a signal.
     """
     with deferred():
         _State.child = subprocess.Popen(command, start_new_session=True)
@@ -129,7 +129,7 @@ def run_child(command: list[str]) -> int:
 
 
 def requeue() -> bool:
-    """Have SLURM start this job again, and return whether it will."""
+    """Ask SLURM to start this job again, and return whether it accepted."""
     job = os.environ.get("SLURM_JOB_ID", "")
     if "SLURM_ARRAY_JOB_ID" in os.environ:
         job = f"{os.environ['SLURM_ARRAY_JOB_ID']}_{os.environ.get('SLURM_ARRAY_TASK_ID', '')}"

@@ -1,4 +1,4 @@
-"""Ranges of numeric options, shared by constructors and by the command line (which checks them before torch loads)."""
+"""Checks of option values, for constructors and for the command line, which checks before torch is loaded."""
 
 import os
 from math import isfinite
@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from stkd_lightning.utilities.errors import InputError
 
-LARGEST = 2**53  # of whole numbers; beyond, they differ from the float that they are compared as
+LARGEST = 2**53  # larger whole numbers are not exact as floats
 
 
 def _number(name: str, value: Any, need: str) -> float:
@@ -16,14 +16,14 @@ def _number(name: str, value: Any, need: str) -> float:
     try:
         return float(value)
     except OverflowError as error:
-        raise InputError(f"{name}: must be {need}, not one of {len(f'{value:x}')} hexadecimal digits") from error
+        raise InputError(f"{name}: must be {need}, not a number of {len(f'{value:x}')} hexadecimal digits") from error
 
 
 def unit_interval(name: str, value: Any) -> float:
     """Return a number in [0, 1].
 
     Raises:
-        InputError: anything else; names the nearest end of the interval.
+        InputError: another value; names the nearest end of the interval.
     """
     number = _number(name, value, "a number in [0, 1]")
     if not 0 <= number <= 1:
@@ -36,7 +36,7 @@ def positive(name: str, value: Any) -> float:
     """Return a finite number above 0.
 
     Raises:
-        InputError: anything else.
+        InputError: another value.
     """
     number = _number(name, value, "a number above 0")
     if not 0 < number < float("inf"):
@@ -48,7 +48,7 @@ def non_negative(name: str, value: Any) -> float:
     """Return a finite number of at least 0.
 
     Raises:
-        InputError: anything else.
+        InputError: another value.
     """
     number = _number(name, value, "a number of at least 0")
     if not 0 <= number < float("inf"):
@@ -60,7 +60,7 @@ def whole(name: str, value: Any, *, minimum: int = 0) -> int:
     """Return a whole number of at least ``minimum``.
 
     Raises:
-        InputError: anything else.
+        InputError: another value.
     """
     number = _number(name, value, f"a whole number of at least {minimum}")
     if not isfinite(number) or number != int(number) or number < minimum:
@@ -79,7 +79,7 @@ def automatic(name: str, value: Any) -> bool | Literal["auto"]:
     """Return ``True``, ``False`` or ``"auto"``.
 
     Raises:
-        InputError: anything else.
+        InputError: another value.
     """
     if value is True or value is False or value == "auto":
         return value
@@ -90,7 +90,7 @@ def switch(name: str, value: Any) -> bool:
     """Return ``True`` or ``False``.
 
     Raises:
-        InputError: anything else.
+        InputError: another value.
     """
     if value is True or value is False:
         return value
@@ -98,19 +98,21 @@ def switch(name: str, value: Any) -> bool:
 
 
 def path(name: str, value: Any) -> str:
-    """Return the name of a file or folder that can be looked for.
+    """Return the name of a file or folder, which need not exist.
 
     Raises:
-        InputError: anything else.
+        InputError: another value.
     """
     if not isinstance(value, str) or not value:
-        raise InputError(f"{name}={value!r}: must be the name of a file or folder; one of digits needs quotes: '\"1\"'")
+        raise InputError(
+            f"{name}={value!r}: must be the name of a file or folder; a name of digits needs quotes: '\"1\"'"
+        )
     try:
         long = max(map(len, os.fsencode(value).split(b"/"))) > 255 or len(value) > 4000
     except UnicodeEncodeError:
         long = True
     if long or "\0" in value:
-        raise InputError(f"{name}={value[:100]!r}: too long, or with signs that no file's name has")
+        raise InputError(f"{name}={value[:100]!r}: too long, or with characters that a file name cannot have")
     return value
 
 

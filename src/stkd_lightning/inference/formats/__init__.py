@@ -1,4 +1,4 @@
-"""A student as a file for use elsewhere: one file here for each format, a model card, and the way to a hub."""
+"""Export formats of a student, one file for each."""
 
 from stkd_lightning.inference.formats.base import Format
 from stkd_lightning.inference.formats.onnx import ONNX

@@ -1,4 +1,4 @@
-"""What a format of export is: how it is written, and how it is run again."""
+"""The base of export formats: how a student is written, and how its file is read."""
 
 import json
 from abc import ABC, abstractmethod
@@ -14,18 +14,18 @@ from stkd_lightning.inference.student import Student
 from stkd_lightning.inference.student_info import StudentFacts
 from stkd_lightning.utilities.errors import InputError, reason
 
-INSIDE = "student.json"  # what is known of a student, in the archives of formats that are archives
+INSIDE = "student.json"  # of an export folder; also the metadata file in archive formats
 
 
 class Format(ABC):
-    """A format.
+    """An export format.
 
     Attributes:
-        name: of its choice in ``conf/format``.
-        file: that it writes.
-        packages: beyond the project's own, that it needs.
-        holds_programs: whether reading a file of it may run what its maker wrote.
-        usage: how a file is run without this project, in Python; empty: not at all.
+        name: its name in ``conf/format``.
+        file: name of its file.
+        packages: packages that it needs, in addition to those of this project.
+        holds_programs: whether a file of this format can contain any program.
+        usage: Python code that runs a file without this project; empty: not possible.
     """
 
     name: ClassVar[str]
@@ -36,27 +36,27 @@ class Format(ABC):
 
     @abstractmethod
     def write(self, student: Student, path: Path) -> None:
-        """Write a student for batches of any size, with ``metadata`` of it."""
+        """Write a student for batches of any size, with its ``metadata``."""
 
     @abstractmethod
     def read(self, path: Path, facts: StudentFacts) -> nn.Module:
-        """Return what runs a file: images ``(B, 3, S, S)``, normalized, on the CPU to logits ``(B, K)``."""
+        """Return a module that runs a file: normalized images ``(B, 3, S, S)`` on the CPU to logits ``(B, K)``."""
 
     def check_trusted(self, path: Path, facts: StudentFacts) -> None:
-        """Refuse to read a file that could run what others wrote.
+        """Refuse a file that can contain programs of others.
 
         Raises:
-            InputError: it could.
+            InputError: the format can contain any program.
         """
         if self.holds_programs:
-            raise InputError(f"export {path}: a {self.name} file can hold any program; trust=true runs it")
+            raise InputError(f"export {path}: a {self.name} file can contain any program; trust=true runs it")
 
 
 def need(name: str, packages: Iterable[str]) -> None:
-    """Refuse a format whose packages are not there.
+    """Refuse a format whose packages are not installed.
 
     Raises:
-        InputError: says how to install them.
+        InputError: names the command that installs them.
     """
     try:
         for package in packages:
@@ -67,12 +67,12 @@ def need(name: str, packages: Iterable[str]) -> None:
 
 
 def example(facts: StudentFacts) -> Tensor:
-    """Return images to trace a network with, ``(2, 3, S, S)``; of one, a tracer could take the batch for a constant."""
+    """Return images ``(2, 3, S, S)`` for tracing; with a single image a tracer could make the batch size constant."""
     return torch.zeros(2, 3, facts.image_size, facts.image_size)
 
 
 def metadata(facts: StudentFacts) -> dict[str, str]:
-    """Return what a file says of itself, for those who have nothing but it."""
+    """Return the metadata in an exported file: input, output, normalization and class names."""
     return {
         "made_by": "stkd-lightning",
         "input": f"images (batch, 3, {facts.image_size}, {facts.image_size}), float32; RGB in [0, 1], minus mean, "

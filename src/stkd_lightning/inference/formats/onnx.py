@@ -1,4 +1,4 @@
-"""ONNX, by torch's exporter on ``torch.export``; run again by onnxruntime."""
+"""ONNX, written by torch's exporter and run by onnxruntime."""
 
 import logging
 from importlib import import_module
@@ -14,7 +14,7 @@ from stkd_lightning.utilities.errors import InputError, reason
 
 
 class ONNX(Format):
-    """One file, weights included; input ``images``, output ``logits``; ``metadata`` in its ``metadata_props``."""
+    """A single file with the weights; input ``images``, output ``logits``; ``metadata`` in its ``metadata_props``."""
 
     name = "onnx"
     file = "model.onnx"
@@ -25,8 +25,8 @@ class ONNX(Format):
     )
 
     def write(self, student: Student, path: Path) -> None:
-        """Write it."""
-        for library in ("onnxscript", "onnx_ir"):  # which tell of each node that they simplify
+        """Write the student as ONNX."""
+        for library in ("onnxscript", "onnx_ir"):  # they log every simplified node
             logging.getLogger(library).setLevel(logging.WARNING)
         program = torch.onnx.export(
             student,
@@ -38,12 +38,12 @@ class ONNX(Format):
             dynamic_shapes=({0: torch.export.Dim("batch")},),
         )
         if program is None:
-            raise RuntimeError("torch.onnx.export gave no program")
+            raise RuntimeError("torch.onnx.export returned no program")
         program.model.metadata_props.update(metadata(student.facts))
         program.save(path, external_data=False)
 
     def read(self, path: Path, facts: StudentFacts) -> nn.Module:
-        """Return a session; it knows no more operators than onnxruntime's own."""
+        """Return a session of onnxruntime, without custom operators."""
         return Session(path)
 
 
@@ -52,7 +52,7 @@ class Session(nn.Module):
 
     Args:
         path: of the file.
-        threads: that it computes on; ``None``: as many as torch.
+        threads: number of threads; ``None``: as many as torch.
 
     Raises:
         InputError: onnxruntime is not installed or cannot read the file.
@@ -68,7 +68,7 @@ class Session(nn.Module):
         options.log_severity_level = 3
         try:
             self.session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # onnxruntime raises types of its own
+        except Exception as error:  # onnxruntime has its own exception types
             raise InputError(f"export {path}: damaged or not an ONNX file ({reason(error)})") from error
 
     def forward(self, images: Tensor) -> Tensor:

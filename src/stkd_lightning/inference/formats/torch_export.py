@@ -24,13 +24,13 @@ class TorchExport(Format):
     )
 
     def write(self, student: Student, path: Path) -> None:
-        """Write it."""
+        """Write the student as a ``torch.export`` archive."""
         sizes = ({0: torch.export.Dim("batch")},)
         program = torch.export.export(student, (example(student.facts),), dynamic_shapes=sizes)
         torch.export.save(program, path, extra_files={INSIDE: json.dumps(metadata(student.facts))})
 
     def read(self, path: Path, facts: StudentFacts) -> nn.Module:
-        """Load it; its archive may hold pickles, which is why it needs trust."""
+        """Load the archive; it may contain pickles, therefore it needs trust."""
         try:
             return torch.export.load(path).module()
         except Exception as error:  # torch raises many types for a damaged file

@@ -1,4 +1,4 @@
-"""TorchScript, by tracing: for programs in C++ that link libtorch, and old versions of torch."""
+"""TorchScript, by tracing: for C++ programs with libtorch, and for old versions of torch."""
 
 import json
 import warnings
@@ -24,15 +24,15 @@ class TorchScript(Format):
     )
 
     def write(self, student: Student, path: Path) -> None:
-        """Write it, once the trace and the network agree."""
+        """Trace the student, compare the trace with the network, and write it."""
         with warnings.catch_warnings():
-            # torch advises torch.export instead; what a trace made constant is found by the comparison that follows.
+            # torch recommends torch.export; constants that a wrong trace contains are found by the comparison.
             warnings.simplefilter("ignore")
             traced = torch.jit.trace(student, example(student.facts), check_trace=True)
             torch.jit.save(traced, str(path), _extra_files={INSIDE: json.dumps(metadata(student.facts))})
 
     def read(self, path: Path, facts: StudentFacts) -> nn.Module:
-        """Load it to the CPU; what it computes is its maker's, which is why it needs trust."""
+        """Load the archive to the CPU; it can contain any program, therefore it needs trust."""
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
