@@ -215,7 +215,7 @@ def test_a_damaged_run_is_named(name: str, content: str, tmp_path: Path, monkeyp
     monkeypatch.chdir(tmp_path)
     written(run("kd", 0, 0.5), tmp_path / "one")
     (tmp_path / "one" / name).write_text(content)
-    with pytest.raises(InputError, match=rf"runs: \S*one/{name} is not what a finished run writes .*leave \S*one out"):
+    with pytest.raises(InputError, match=rf"runs: \S*one/{name}: damaged .*remove \S*one from runs"):
         find_runs([tmp_path])
     assert not (tmp_path / "pwned").exists()
 
@@ -225,5 +225,5 @@ def test_where_there_is_no_run(tmp_path: Path) -> None:
         find_runs([tmp_path / "nowhere"])
     (tmp_path / "begun" / "checkpoints").mkdir(parents=True)
     (tmp_path / "begun" / "config.yaml").write_text("seed: 0\n")
-    with pytest.raises(InputError, match=r"no finished run .* 1 are not finished: resume=auto goes on with them"):
+    with pytest.raises(InputError, match=r"no finished run .* 1 unfinished: continue with resume=auto"):
         find_runs([tmp_path])

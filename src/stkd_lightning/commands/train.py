@@ -31,7 +31,7 @@ def train(settings: DictConfig) -> float:
         settings: checked and read-only; ``run_dir`` receives all files of the run.
 
     Returns:
-        The last student's score on validation data, or on test data without validation data; sweepers optimize it.
+        The last student's score on validation data, or on test data if there are none; sweepers optimize it.
 
     Raises:
         InputError: a mistake that the user can correct.

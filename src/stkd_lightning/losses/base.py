@@ -1,4 +1,4 @@
-"""What every loss is: a module from two outputs and a mixed label to named, weighted scalar terms."""
+"""Base class of all losses: modules that map two outputs and a mixed label to named, weighted scalar terms."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,22 +19,22 @@ Pure = Callable[Concatenate[Tensor, Tensor, P], Tensor]
 
 @dataclass(frozen=True)
 class Features:
-    """Module paths whose outputs a loss reads, for each network, for example ``("layer3",)``."""
+    """Module paths in each network whose outputs a loss reads, for example ``("layer3",)``."""
 
     student: tuple[str, ...] = ()
     teacher: tuple[str, ...] = ()
 
 
 class Loss(nn.Module):
-    """Base of the losses; a user's own loss may be any module with this ``forward``.
+    """Base class of the losses; a user's loss can be any module with this ``forward``.
 
     Attributes:
-        needs_teacher: false where the teacher's output is never read, so that none has to be trained or run.
-        reads_features: whether inner outputs of the networks are read beside the logits.
-        features: which; known at the latest when the loss is prepared.
+        needs_teacher: whether the loss reads the teacher's output; if false, no teacher is trained or run.
+        reads_features: whether the loss reads inner outputs of the networks in addition to the logits.
+        features: module paths of these outputs; final after ``prepare``.
         mixable: whether the loss is defined on virtual samples.
-        smallest_batch: samples over all ranks that it needs.
-        smallest_classes: classes of a row of logits that it needs.
+        smallest_batch: smallest number of samples over all ranks.
+        smallest_classes: smallest number of classes in a row of logits.
     """
 
     needs_teacher: bool = True
@@ -45,10 +45,10 @@ class Loss(nn.Module):
     smallest_classes: int = 1
 
     def prepare(self, student: NetworkInspector, teacher: NetworkInspector) -> None:
-        """Fit the loss to the networks: choose what it reads of them and build its own parameters.
+        """Fit the loss to the networks: choose the layers to read, and build the loss's parameters.
 
         Raises:
-            InputError: a feature that is not there.
+            InputError: a layer does not exist.
         """
         student.shapes(self.features.student)
         teacher.shapes(self.features.teacher)
@@ -65,7 +65,7 @@ class Loss(nn.Module):
 
 
 def full_precision(function: Pure[P]) -> Pure[P]:
-    """Have a function of ``(student, teacher, ...)`` compute in float32 or better, also under autocast."""
+    """Decorate a function of ``(student, teacher, ...)``: it computes in float32 or better, also under autocast."""
 
     @wraps(function)
     def run(student: Tensor, teacher: Tensor, *args: P.args, **kwargs: P.kwargs) -> Tensor:
@@ -76,10 +76,10 @@ def full_precision(function: Pure[P]) -> Pure[P]:
 
 
 def check_logits(student: Tensor, teacher: Tensor) -> None:
-    """Refuse logits that broadcasting would hide.
+    """Refuse logits of different shapes, which broadcasting would hide.
 
     Raises:
-        ValueError: not two equal ``(B, K)`` shapes.
+        ValueError: the shapes are not equal, or not ``(B, K)``.
     """
     if student.ndim != 2 or student.shape != teacher.shape:
         raise ValueError(
@@ -91,7 +91,7 @@ def require_teacher(teacher: ModelOutput | None, loss: nn.Module) -> ModelOutput
     """Return the teacher's output.
 
     Raises:
-        ValueError: there is none.
+        ValueError: there is no teacher.
     """
     if teacher is None:
         raise ValueError(f"{type(loss).__name__} needs a teacher: pass one to DistillationModule")
@@ -101,11 +101,11 @@ def require_teacher(teacher: ModelOutput | None, loss: nn.Module) -> ModelOutput
 def paired_rows(
     student: ModelOutput, teacher: ModelOutput | None, target: MixedTarget, loss: nn.Module
 ) -> tuple[Rows, Tensor]:
-    """Return the rows of both networks' logits, and those of the teacher by themselves, ``(N, K)``.
+    """Return the rows of both networks' logits, and the teacher's rows as a tensor ``(N, K)``.
 
     Raises:
-        ValueError: there is no teacher, or logits of other positions than the labels'.
+        ValueError: there is no teacher, or the logits have other positions than the labels.
     """
-    taught = require_teacher(teacher, loss).logits
-    rows = target.rows(student.logits, taught)
-    return rows, taught if rows.teacher is None else rows.teacher
+    logits = require_teacher(teacher, loss).logits
+    rows = target.rows(student.logits, logits)
+    return rows, logits if rows.teacher is None else rows.teacher

@@ -1,4 +1,4 @@
-"""The hard-label criterion on mixed labels: mixup training, Zhang et al. 2018 (arXiv:1710.09412), Sec. 2."""
+"""Cross-entropy with mixed labels: mixup training, Zhang et al. 2018 (arXiv:1710.09412), Sec. 2."""
 
 import torch
 from torch import Tensor
@@ -15,7 +15,7 @@ def mixed_cross_entropy(student: Tensor, target: MixedTarget, *, mean: Mean = to
     Args:
         student: logits ``(B, K)``.
         target: mixed labels ``(B, k)`` with weights that sum to 1.
-        mean: over the samples ``(B,)``; a task whose rows can be ignored gives that of its rows.
+        mean: mean over the samples ``(B,)``; a task that ignores some rows passes a mean over its valid rows.
 
     Returns:
         Scalar, nats per example.
@@ -29,12 +29,12 @@ def mixed_cross_entropy(student: Tensor, target: MixedTarget, *, mean: Mean = to
         tensor(1.3863)
     """
     log_probability = F.log_softmax(at_least_float32(student), dim=1)
-    picked = log_probability.gather(1, target.labels)
-    return -mean((target.weights.to(picked.dtype) * picked).sum(1))
+    label_log_probability = log_probability.gather(1, target.labels)
+    return -mean((target.weights.to(label_log_probability.dtype) * label_log_probability).sum(1))
 
 
 class CrossEntropyLoss(Loss):
-    """Cross-entropy with the (mixed) label alone; term ``cross_entropy``."""
+    """Cross-entropy with the mixed label, without a teacher; term ``cross_entropy``."""
 
     needs_teacher = False
 
@@ -45,6 +45,6 @@ class CrossEntropyLoss(Loss):
         target: MixedTarget,
         context: StepContext | None = None,
     ) -> Terms:
-        """Return ``{"cross_entropy"}`` of the rows of logits; the teacher is not read."""
+        """Return ``{"cross_entropy"}`` of the rows of logits; ``teacher`` is not read."""
         rows = target.rows(student.logits)
         return {"cross_entropy": mixed_cross_entropy(rows.student, rows.target, mean=rows.mean)}

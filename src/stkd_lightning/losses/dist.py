@@ -20,16 +20,16 @@ def inter_class(student: Tensor, teacher: Tensor, *, temperature: float = 4.0, m
         student: logits ``(B, K)``; carries the gradient.
         teacher: logits ``(B, K)``; treated as a constant.
         temperature: T > 0 of the softmaxes.
-        mean: over the samples ``(B,)``; a task whose rows can be ignored gives that of its rows.
+        mean: mean over the samples ``(B,)``; a task that ignores some rows passes a mean over its valid rows.
 
     Returns:
         Scalar in ``T**2 [0, 2]``.
 
     Raises:
-        ValueError: not two equal ``(B, K)`` shapes.
+        ValueError: the shapes are not equal, or not ``(B, K)``.
     """
-    own, other = _probabilities(student, teacher, temperature)
-    return temperature**2 * mean(1 - _correlation(own, other))
+    student, teacher = _probabilities(student, teacher, temperature)
+    return temperature**2 * mean(1 - _correlation(student, teacher))
 
 
 @full_precision
@@ -40,19 +40,19 @@ def intra_class(student: Tensor, teacher: Tensor, *, temperature: float = 4.0, v
         student: logits ``(B, K)``; carries the gradient.
         teacher: logits ``(B, K)``; treated as a constant.
         temperature: T > 0 of the softmaxes.
-        valid: ``(B,)`` bool, the samples that count; ``None``: all.
+        valid: bool ``(B,)``; the samples to use; ``None``: all samples.
 
     Returns:
         Scalar in ``T**2 [0, 2]``.
 
     Raises:
-        InputError: a batch of one.
-        ValueError: not two equal ``(B, K)`` shapes.
+        InputError: the batch has one sample.
+        ValueError: the shapes are not equal, or not ``(B, K)``.
     """
     check_pairs(student, teacher)
     probabilities = _probabilities(student, teacher, temperature)
-    own, other = probabilities if valid is None else (_neutral(p, valid) for p in probabilities)
-    return temperature**2 * (1 - _correlation(own.T, other.T)).mean()
+    student, teacher = probabilities if valid is None else (_neutralized(p, valid) for p in probabilities)
+    return temperature**2 * (1 - _correlation(student.T, teacher.T)).mean()
 
 
 def _probabilities(student: Tensor, teacher: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
@@ -60,21 +60,21 @@ def _probabilities(student: Tensor, teacher: Tensor, temperature: float) -> tupl
     return F.softmax(student / temperature, dim=1), F.softmax(teacher.detach() / temperature, dim=1)
 
 
-def _neutral(probabilities: Tensor, valid: Tensor) -> Tensor:
-    """Replace rows that are not valid by the mean of the others, which leaves the correlations of the others."""
-    kept = probabilities * valid[:, None]
-    return torch.where(valid[:, None], probabilities, kept.sum(0) / valid.sum().clamp(min=1))
+def _neutralized(probabilities: Tensor, valid: Tensor) -> Tensor:
+    """Replace invalid rows by the mean of the valid rows, which does not change the correlations of the valid rows."""
+    valid_rows = probabilities * valid[:, None]
+    return torch.where(valid[:, None], probabilities, valid_rows.sum(0) / valid.sum().clamp(min=1))
 
 
 def _correlation(left: Tensor, right: Tensor) -> Tensor:
-    """Return Pearson's correlation of each row of the one with that of the other."""
+    """Return Pearson's correlation between corresponding rows, ``(B,)``."""
     return (unit_deviations(left) * unit_deviations(right)).sum(1)
 
 
 class DISTLoss(Loss):
     """Weighted ``inter_class`` and, over the global batch, ``intra_class``; terms ``dist_inter`` and ``dist_intra``.
 
-    In the paper beside cross-entropy of weight 1, with weights 2 and 2, and T = 4 on CIFAR-100.
+    The paper adds cross-entropy of weight 1; on CIFAR-100 it uses weights 2 and 2, and T = 4.
 
     Args:
         inter_weight: >= 0.
@@ -82,11 +82,11 @@ class DISTLoss(Loss):
         temperature: T > 0.
 
     Raises:
-        InputError: an argument outside its range.
+        InputError: an argument is outside its range.
     """
 
     smallest_batch = 2
-    smallest_classes = 3  # of two, the correlation of a sample's probabilities is 1 or -1
+    smallest_classes = 3  # with two classes, the correlation of a sample's probabilities is 1 or -1
 
     def __init__(self, *, inter_weight: float = 2.0, intra_weight: float = 2.0, temperature: float = 4.0) -> None:
         super().__init__()
@@ -102,8 +102,10 @@ class DISTLoss(Loss):
         context: StepContext | None = None,
     ) -> Terms:
         """Return both weighted terms of the rows of logits."""
-        rows, taught = paired_rows(student, teacher, target, self)
-        inter = inter_class(rows.student, taught, temperature=self.temperature, mean=rows.mean)
+        rows, teacher_rows = paired_rows(student, teacher, target, self)
+        inter = inter_class(rows.student, teacher_rows, temperature=self.temperature, mean=rows.mean)
         valid = None if rows.valid is None else gather(rows.valid)
-        intra = intra_class(global_batch(rows.student), global_batch(taught), temperature=self.temperature, valid=valid)
+        intra = intra_class(
+            global_batch(rows.student), global_batch(teacher_rows), temperature=self.temperature, valid=valid
+        )
         return {"dist_inter": self.inter_weight * inter, "dist_intra": self.intra_weight * intra}

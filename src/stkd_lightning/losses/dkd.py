@@ -22,23 +22,24 @@ def decoupled(
 ) -> Tensor:
     """``T**2 (target_weight * TCKD + incorrect_weight * NCKD)`` (Eq. 7).
 
-    TCKD is the divergence between {the target class, all others together}, NCKD that among the others, renormalized:
-    STKD's split with a weight for each part. Of a mixed label each correct class stands by itself in the first.
+    TCKD is the divergence between the target class and all others together; NCKD is the divergence among the others,
+    renormalized. It is STKD's split with a weight for each part. With a mixed label, TCKD keeps each correct class
+    separate.
 
     Args:
         student: logits ``(B, K)``; carries the gradient.
         teacher: logits ``(B, K)``; treated as a constant.
-        correct: ``(B, K)`` bool, the classes with weight in the label.
+        correct: bool ``(B, K)``; the classes with positive weight in the label.
         temperature: T > 0.
         target_weight: alpha >= 0.
         incorrect_weight: beta >= 0.
-        mean: over the samples ``(B,)``; a task whose rows can be ignored gives that of its rows.
+        mean: mean over the samples ``(B,)``; a task that ignores some rows passes a mean over its valid rows.
 
     Returns:
         Scalar, T**2 * nats per example, averaged over the batch.
 
     Raises:
-        ValueError: shapes that differ.
+        ValueError: the shapes differ.
     """
     check_logits(student, teacher)
     if correct.shape != student.shape:
@@ -48,11 +49,11 @@ def decoupled(
 
 
 class DKDLoss(Loss):
-    """``decoupled``, warmed up; term ``dkd``.
+    """``decoupled`` with a linear warm-up; term ``dkd``.
 
-    In the literature beside cross-entropy of weight 1. There the weight of the incorrect classes depends on the pair:
-    8 for resnet32x4 to resnet8x4, 6 for vgg13 to vgg8 and wrn_40_2 to wrn_16_2, 2 for resnet56 to resnet20 and
-    resnet110 to resnet32.
+    The literature adds cross-entropy of weight 1. Its weight of the incorrect classes depends on the pair: 8 for
+    resnet32x4 to resnet8x4, 6 for vgg13 to vgg8 and wrn_40_2 to wrn_16_2, 2 for resnet56 to resnet20 and resnet110 to
+    resnet32.
 
     Args:
         temperature: T > 0.
@@ -61,7 +62,7 @@ class DKDLoss(Loss):
         warmup: share in [0, 1] of the run over which the term grows linearly; 20 of 240 epochs in the literature.
 
     Raises:
-        InputError: an argument outside its range.
+        InputError: an argument is outside its range.
     """
 
     smallest_classes = 3
@@ -87,11 +88,11 @@ class DKDLoss(Loss):
         target: MixedTarget,
         context: StepContext | None = None,
     ) -> Terms:
-        """Return ``{"dkd"}`` of the rows of logits; without a context the warm-up is over."""
-        rows, taught = paired_rows(student, teacher, target, self)
+        """Return ``{"dkd"}`` of the rows of logits; without a context there is no warm-up."""
+        rows, teacher_rows = paired_rows(student, teacher, target, self)
         value = decoupled(
             rows.student,
-            taught,
+            teacher_rows,
             rows.target.correct(rows.student.shape[1]),
             temperature=self.temperature,
             target_weight=self.target_weight,

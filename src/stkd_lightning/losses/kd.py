@@ -18,13 +18,13 @@ def softened_kl(student: Tensor, teacher: Tensor, *, temperature: float = 4.0, m
         student: logits ``(B, K)``; carries the gradient.
         teacher: logits ``(B, K)``; treated as a constant.
         temperature: T > 0, dimensionless.
-        mean: over the samples ``(B,)``; a task whose rows can be ignored gives that of its rows.
+        mean: mean over the samples ``(B,)``; a task that ignores some rows passes a mean over its valid rows.
 
     Returns:
         Scalar, T**2 * nats per example: summed over classes, averaged over the batch.
 
     Raises:
-        ValueError: not two equal ``(B, K)`` shapes.
+        ValueError: the shapes are not equal, or not ``(B, K)``.
 
     Example:
         >>> import torch
@@ -48,7 +48,7 @@ class KDLoss(Loss):
         temperature: T > 0.
 
     Raises:
-        InputError: an argument outside its range.
+        InputError: an argument is outside its range.
 
     Example:
         >>> import torch
@@ -72,8 +72,8 @@ class KDLoss(Loss):
         context: StepContext | None = None,
     ) -> Terms:
         """Return both weighted terms of the rows of logits."""
-        rows, taught = paired_rows(student, teacher, target, self)
-        kl = softened_kl(rows.student, taught, temperature=self.temperature, mean=rows.mean)
+        rows, teacher_rows = paired_rows(student, teacher, target, self)
+        kl = softened_kl(rows.student, teacher_rows, temperature=self.temperature, mean=rows.mean)
         return {
             "cross_entropy": (1 - self.alpha) * mixed_cross_entropy(rows.student, rows.target, mean=rows.mean),
             "kd": self.alpha * kl,

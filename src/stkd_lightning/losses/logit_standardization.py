@@ -14,20 +14,20 @@ from stkd_lightning.utilities import validation
 def standardized_kl(student: Tensor, teacher: Tensor, *, temperature: float = 2.0, mean: Mean = torch.mean) -> Tensor:
     """``softened_kl`` between standardized logits: ``(z - mean) / std`` over the classes of each sample.
 
-    The standard deviation is the paper's, of the population; the authors' code divides by K - 1. A sample whose logits
-    are all equal stays 0.
+    The standard deviation is the population's, as in the paper; the authors' code divides by K - 1. If all logits of a
+    sample are equal, the standardized logits are 0.
 
     Args:
         student: logits ``(B, K)``; carries the gradient.
         teacher: logits ``(B, K)``; treated as a constant.
         temperature: T > 0, in units of the standard deviation.
-        mean: over the samples ``(B,)``; a task whose rows can be ignored gives that of its rows.
+        mean: mean over the samples ``(B,)``; a task that ignores some rows passes a mean over its valid rows.
 
     Returns:
         Scalar, T**2 * nats per example.
 
     Raises:
-        ValueError: not two equal ``(B, K)`` shapes.
+        ValueError: the shapes are not equal, or not ``(B, K)``.
     """
     return softened_kl(_standardized(student), _standardized(teacher), temperature=temperature, mean=mean)
 
@@ -40,16 +40,16 @@ def _standardized(logits: Tensor) -> Tensor:
 class LogitStandardizationLoss(Loss):
     """``standardized_kl``; term ``logit_standardization``.
 
-    In the paper beside cross-entropy of weight 0.1, with weight 9 and T = 2 on CIFAR-100.
+    The paper adds cross-entropy of weight 0.1; on CIFAR-100 it uses weight 9 and T = 2.
 
     Args:
         temperature: T > 0.
 
     Raises:
-        InputError: an argument outside its range.
+        InputError: an argument is outside its range.
     """
 
-    smallest_classes = 3  # of two, standardized logits are 1 and -1 whatever they were
+    smallest_classes = 3  # with two classes, standardized logits are always 1 and -1
 
     def __init__(self, *, temperature: float = 2.0) -> None:
         super().__init__()
@@ -63,6 +63,6 @@ class LogitStandardizationLoss(Loss):
         context: StepContext | None = None,
     ) -> Terms:
         """Return ``{"logit_standardization"}`` of the rows of logits."""
-        rows, taught = paired_rows(student, teacher, target, self)
-        value = standardized_kl(rows.student, taught, temperature=self.temperature, mean=rows.mean)
+        rows, teacher_rows = paired_rows(student, teacher, target, self)
+        value = standardized_kl(rows.student, teacher_rows, temperature=self.temperature, mean=rows.mean)
         return {"logit_standardization": value}

@@ -1,10 +1,10 @@
 """Similarity Transfer for Knowledge Distillation: Zhao et al. 2021 (arXiv:2103.10047).
 
-Stated in the paper's abstract: virtual samples by mixup; a loss on the mixed labels and on the similarities of
-the incorrect classes; similar distributions of teacher and student on the virtual sample. Our reading, because
-the abstract gives no equation: the objective of ``STKDLoss`` and the split of its divergence at the mixed label.
-Its settings are ours, chosen on validation images: alpha and temperature as in KD, the exact divergence, and light
-mixing, by Beta(0.2, 0.2); ``conf/loss/stkd.yaml`` says by which tables.
+The paper's abstract states: virtual samples by mixup; a loss on the mixed labels and on the similarities of the
+incorrect classes; similar distributions of teacher and student on the virtual sample. The abstract gives no equation,
+so the objective of ``STKDLoss`` and the split of its divergence at the mixed label are our interpretation. Its settings
+were chosen on validation images: alpha and temperature as in KD, the exact divergence, and light mixing by
+Beta(0.2, 0.2); ``conf/loss/stkd.yaml`` names the tables.
 """
 
 from typing import Literal
@@ -33,25 +33,25 @@ def similarity_transfer(
 ) -> Tensor:
     """``T**2 * KL(teacher || student)``, split at the set of correct classes.
 
-    With p, q the softmaxes of teacher and student at temperature T, S the correct classes, c and d the mass that
-    p and q give to the others, and hats for distributions renormalized over the others::
+    p and q are the softmaxes of teacher and student at temperature T, S is the set of correct classes, c and d are the
+    masses that p and q give to the incorrect classes, and hats are distributions renormalized over these classes::
 
         KL = sum_{j in S} p_j log(p_j / q_j) + c log(c / d) + c * KL(p_hat || q_hat)
 
     Args:
         student: logits ``(B, K)``; carries the gradient.
         teacher: logits ``(B, K)``; treated as a constant.
-        correct: ``(B, K)`` bool, the classes with weight in the mixed label. Where they are all classes, the
-            two terms of the others are 0 with finite gradients.
+        correct: bool ``(B, K)``; the classes with positive weight in the mixed label. If all classes are correct, the
+            two terms of the incorrect classes are 0 with finite gradients.
         temperature: T > 0.
-        incorrect_weight: replaces the last factor c; ``None`` keeps it, which is the exact divergence.
-        mean: over the samples ``(B,)``; a task whose rows can be ignored gives that of its rows.
+        incorrect_weight: replaces the last factor c; ``None`` keeps c, which gives the exact divergence.
+        mean: mean over the samples ``(B,)``; a task that ignores some rows passes a mean over its valid rows.
 
     Returns:
         Scalar, T**2 * nats per example, averaged over the batch.
 
     Raises:
-        ValueError: shapes that differ.
+        ValueError: the shapes differ.
 
     Example:
         >>> import torch
@@ -80,50 +80,50 @@ def divergence_parts(
     Args:
         student: logits ``(B, K)``.
         teacher: logits ``(B, K)``; treated as a constant.
-        correct: ``(B, K)`` bool.
+        correct: bool ``(B, K)``; the classes with positive weight in the mixed label.
         temperature: T > 0.
 
     Returns:
-        Each ``(B,)``: the divergence between {each correct class, all others together}, that among the others
-        renormalized, and the teacher's mass of the others, by which the second is weighted in their sum, the whole
-        divergence.
+        Three tensors ``(B,)``: the divergence between each correct class and all incorrect classes together; the
+        divergence among the incorrect classes, renormalized; the teacher's mass of the incorrect classes. The whole
+        divergence is the first plus the third times the second.
     """
     log_student = F.log_softmax(at_least_float32(student) / temperature, dim=1)
     log_teacher = F.log_softmax(at_least_float32(teacher.detach()) / temperature, dim=1)
     difference = log_teacher - log_student
 
     incorrect = ~correct
-    some = incorrect.any(1)
-    # A row without incorrect classes sums over all of them instead, so that no infinity enters its gradient.
-    others = incorrect | ~some[:, None]
-    log_mass_student = log_student.masked_fill(~others, -torch.inf).logsumexp(1)
-    log_mass_teacher = log_teacher.masked_fill(~others, -torch.inf).logsumexp(1)
+    has_incorrect = incorrect.any(1)
+    # A row without incorrect classes sums over all classes, so that its gradient stays finite.
+    summed = incorrect | ~has_incorrect[:, None]
+    log_mass_student = log_student.masked_fill(~summed, -torch.inf).logsumexp(1)
+    log_mass_teacher = log_teacher.masked_fill(~summed, -torch.inf).logsumexp(1)
     mass_difference = log_mass_teacher - log_mass_student
 
     among_correct = (log_teacher.exp() * difference).masked_fill(~correct, 0).sum(1)
     mass = log_mass_teacher.exp()
-    renormalized = (log_teacher - log_mass_teacher[:, None]).masked_fill(~others, -torch.inf).exp()
+    renormalized = (log_teacher - log_mass_teacher[:, None]).masked_fill(~summed, -torch.inf).exp()
     within = (renormalized * (difference - mass_difference[:, None])).sum(1)
 
     zero = torch.zeros_like(within)
-    between = torch.where(some, mass * mass_difference, zero)
-    return among_correct + between, torch.where(some, within, zero), torch.where(some, mass, zero)
+    between = torch.where(has_incorrect, mass * mass_difference, zero)
+    return among_correct + between, torch.where(has_incorrect, within, zero), torch.where(has_incorrect, mass, zero)
 
 
 class STKDLoss(Loss):
     """``(1 - alpha) CE(mixed y, p_s) + alpha T**2 KL(p_t || p_s)`` on virtual samples.
 
-    Terms ``cross_entropy`` (left out with ``hard_label="none"``) and ``similarity``.
+    Terms ``cross_entropy`` (not with ``hard_label="none"``) and ``similarity``.
 
     Args:
         alpha: share of the similarity term, in [0, 1].
         temperature: T > 0.
-        incorrect_weight: weight >= 0 of the similarity among the incorrect classes by itself; ``None``: the exact
-            divergence, in which that weight is the mass the teacher gives to them.
-        hard_label: ``"mixed"``, or ``"none"`` for the teacher's similarities alone.
+        incorrect_weight: weight >= 0 of the similarity among the incorrect classes; ``None``: the teacher's mass of
+            these classes, which gives the exact divergence.
+        hard_label: ``"mixed"``, or ``"none"`` for the similarity term only.
 
     Raises:
-        InputError: an argument outside its range.
+        InputError: an argument is outside its range.
 
     Example:
         >>> import torch
@@ -149,7 +149,7 @@ class STKDLoss(Loss):
         if hard_label not in ("mixed", "none"):
             raise unknown("loss.hard_label", str(hard_label), ["mixed", "none"])
         self.hard_label = hard_label
-        self.smallest_classes = 1 if self.incorrect_weight is None else 3  # no similarity among fewer than two others
+        self.smallest_classes = 1 if self.incorrect_weight is None else 3  # two incorrect classes to compare
 
     def forward(
         self,
@@ -159,10 +159,10 @@ class STKDLoss(Loss):
         context: StepContext | None = None,
     ) -> Terms:
         """Return the weighted terms of the rows of logits."""
-        rows, taught = paired_rows(student, teacher, target, self)
+        rows, teacher_rows = paired_rows(student, teacher, target, self)
         similarity = similarity_transfer(
             rows.student,
-            taught,
+            teacher_rows,
             rows.target.correct(rows.student.shape[1]),
             temperature=self.temperature,
             incorrect_weight=self.incorrect_weight,

@@ -1,4 +1,4 @@
-"""Finished runs, read from their folders."""
+"""Read finished runs from their folders."""
 
 import csv
 import json
@@ -17,12 +17,12 @@ from stkd_lightning.utilities.errors import InputError
 
 SUMMARY, CONFIG, METRICS = "summary.json", "config.yaml", "metrics.csv"
 
-Network = tuple[str, int, int]  # name, parameters, and operations for an image; a method may add some of both
+Network = tuple[str, int, int]  # name, parameters, FLOPs of one image; a method may add to both numbers
 Latency = Mapping[Network, float]  # milliseconds for one image
 
 
 def network_key(network: NetworkSummary) -> Network:
-    """Return the name and the cost of a network."""
+    """Return a network's key: its name and its cost."""
     return network.network, network.parameters, network.flops
 
 
@@ -31,9 +31,9 @@ class Run:
     """A finished run.
 
     Attributes:
-        summary: its ``summary.json``.
-        config: its ``config.yaml``; empty where that is missing.
-        folder: that it lies in; ``None`` without one.
+        summary: content of ``summary.json``.
+        config: content of ``config.yaml``; empty if there is no such file.
+        folder: folder of the run; ``None`` for a run without files.
     """
 
     summary: RunSummary
@@ -42,12 +42,12 @@ class Run:
 
     @property
     def seed(self) -> int:
-        """Its seed."""
+        """The seed of the run."""
         return self.summary.seed
 
     @property
     def method(self) -> str:
-        """The name of its loss."""
+        """The name of the method."""
         return self.summary.loss
 
     @property
@@ -57,10 +57,10 @@ class Run:
 
     @cached_property
     def teacher(self) -> str:
-        """The name of the teacher that it had, or would have had."""
+        """The name of the teacher; without one, the name of the teacher in the settings."""
         network = self.config.get("teacher", {}).get("network", {})
-        seen = self.summary.teacher and self.summary.teacher.network
-        return str(seen or network.get("name") or network.get("_target_", "").rpartition(".")[2])
+        name = self.summary.teacher and self.summary.teacher.network
+        return str(name or network.get("name") or network.get("_target_", "").rpartition(".")[2])
 
     @property
     def student(self) -> str:
@@ -69,18 +69,18 @@ class Run:
 
     @cached_property
     def group(self) -> "Group":
-        """What runs have in common that are compared with each other."""
+        """The data and networks of the run; only runs of one group are compared."""
         return Group(self.data, str(self.summary.data.digest or ""), self.teacher, self.student)
 
     @cached_property
     def options(self) -> dict[str, str]:
-        """What shapes its result beside method and seed, but for rounding; by dotted name, as text."""
+        """The options that change the result, as text by dotted name; without method, seed and ``compile``."""
         options = {k: _text(v) for k, v in result_options(self.config).items() if k not in SEEDS and k != "compile"}
         checkpoint = self.config.get("teacher", {}).get("checkpoint")
         return options | ({"teacher.checkpoint": str(checkpoint)} if checkpoint else {})
 
     def score(self, figures: Figures) -> float:
-        """Return the figure that students are selected and compared by, for example the accuracy."""
+        """Return the metric by which students are selected and compared, for example the accuracy."""
         return figures[self.summary.score.name]
 
     @property
@@ -90,19 +90,19 @@ class Run:
 
     @cached_property
     def overrides(self) -> dict[str, str]:
-        """The options it was started with."""
+        """The overrides of the command that started the run."""
         return dict(o.lstrip("+~").split("=", 1) for o in self.summary.overrides if "=" in o)
 
     @property
     def diagnostics(self) -> Diagnostics | None:
-        """What was seen of its student, if that was written and can be read; read anew each time, since it is large."""
+        """The diagnostics of the student; ``None`` if they cannot be read. They are large, so they are not cached."""
         try:
             return read_diagnostics(self.folder / FILE) if self.folder else None
         except InputError:
             return None
 
     def metrics(self) -> list[dict[str, float]]:
-        """Read its ``metrics.csv``: a row for each time that something was logged, without empty cells."""
+        """Read ``metrics.csv``: one dictionary for each row, without empty cells."""
         path = self.folder and self.folder / METRICS
         if path is None or not path.is_file():
             return []
@@ -112,7 +112,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Group:
-    """Data, teacher and student, by name; the data also by digest, since two folders may have one name."""
+    """The names of data, teacher and student, and the digest of the data, as two data sets may have the same name."""
 
     data: str
     digest: str
@@ -124,16 +124,16 @@ class Group:
 
 
 def _text(value: Any) -> str:
-    """Return an option's value so that equal numbers are equal texts."""
+    """Return an option's value as text; equal numbers give equal texts."""
     number = isinstance(value, int | float) and not isinstance(value, bool)
     return f"{value:.12g}" if number else str(value)
 
 
 def read_run(folder: Path) -> Run:
-    """Read a finished run's folder.
+    """Read a finished run from its folder.
 
     Raises:
-        InputError: a file that is damaged; names it.
+        InputError: a file is damaged; names the file.
     """
     path = folder / SUMMARY
     try:
@@ -145,39 +145,40 @@ def read_run(folder: Path) -> Run:
         path = folder / METRICS
         run.metrics()
     except (OSError, ValueError, LookupError, TypeError, AttributeError, yaml.YAMLError, csv.Error) as error:
-        raise InputError(f"runs: {path} is not what a finished run writes ({error}); leave {folder} out") from error
+        raise InputError(f"runs: {path}: damaged ({error}); remove {folder} from runs") from error
     return run
 
 
 @dataclass(frozen=True)
-class Found:
-    """What lies below some folders: finished runs, and the folders of others that were begun."""
+class SearchResult:
+    """Finished runs, and the folders of unfinished runs."""
 
     runs: list[Run]
     unfinished: list[Path]
 
 
-def find_runs(folders: Iterable[Path]) -> Found:
-    """Find runs in folders and at any depth below them, in the order of their names, numbers by their value.
+def find_runs(folders: Iterable[Path]) -> SearchResult:
+    """Find runs in folders and at any depth below them, sorted by path, with numbers by their value.
 
     Raises:
-        InputError: a folder that is not there, none with a finished run, or a damaged file.
+        InputError: a folder does not exist, there is no finished run, or a file is damaged.
     """
-    found = Found([], [])
+    result = SearchResult([], [])
     for folder in folders:
         if not folder.is_dir():
-            raise InputError(f"runs: {folder}: no such folder")
-        for path in sorted(folder.rglob(CONFIG), key=_place):
+            raise InputError(f"runs={folder}: no such folder")
+        for path in sorted(folder.rglob(CONFIG), key=_sort_key):
             if (path.parent / SUMMARY).is_file():
-                if path.parent not in [run.folder for run in found.runs]:
-                    found.runs.append(read_run(path.parent))
-            elif (path.parent / "checkpoints").is_dir() and path.parent not in found.unfinished:
-                found.unfinished.append(path.parent)
-    if not found.runs:
-        begun = f"; {len(found.unfinished)} are not finished: resume=auto goes on with them" * bool(found.unfinished)
-        raise InputError(f"runs: no finished run (a folder with {SUMMARY}) in {', '.join(map(str, folders))}{begun}")
-    return found
+                if path.parent not in [run.folder for run in result.runs]:
+                    result.runs.append(read_run(path.parent))
+            elif (path.parent / "checkpoints").is_dir() and path.parent not in result.unfinished:
+                result.unfinished.append(path.parent)
+    if not result.runs:
+        unfinished = len(result.unfinished)
+        hint = f"; {unfinished} unfinished: continue with resume=auto" if unfinished else ""
+        raise InputError(f"runs: no finished run (a folder with {SUMMARY}) in {', '.join(map(str, folders))}{hint}")
+    return result
 
 
-def _place(path: Path) -> list[tuple[int, str]]:
+def _sort_key(path: Path) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in path.parts]

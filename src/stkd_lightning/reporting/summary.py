@@ -1,4 +1,4 @@
-"""The end of a run: ``summary.json`` for programs, a table for people."""
+"""Summary of a finished run: ``summary.json`` and the table on the terminal."""
 
 import dataclasses
 import platform
@@ -20,18 +20,18 @@ Figures = dict[str, float]
 
 @dataclass(frozen=True)
 class NetworkSummary:
-    """A network of a run and its figures.
+    """A network of a run and its metrics.
 
     Attributes:
-        network: its name.
-        parameters: their number.
+        network: name of the network.
+        parameters: number of parameters.
         flops: floating-point operations for one input.
-        test: figures on the test data of the ``last`` and, of a student, of the ``selected`` weights.
-        validation: of a student: figures of the last weights on the validation data; empty where there are none.
-        selected_epoch: of a student: epoch, counted from 0, of the selected weights.
-        source: of a teacher: where its weights come from, for people.
-        digest: of a teacher: of its weights.
-        key: of a baseline: under which it is cached.
+        test: metrics on the test data: of the ``last`` weights and, for a student, of the ``selected`` weights.
+        validation: for a student: metrics of the last weights on the validation data; empty without such data.
+        selected_epoch: for a student: epoch of the selected weights, counted from 0.
+        source: for a teacher: description of the source of its weights.
+        digest: for a teacher: digest of its weights.
+        key: for a baseline: its cache key.
     """
 
     network: str
@@ -45,18 +45,18 @@ class NetworkSummary:
     key: str | None = None
 
     def to_plain(self) -> dict[str, Any]:
-        """Return plain containers, without what this network does not have."""
+        """Return plain containers, without fields that are ``None``."""
         return {name: value for name, value in dataclasses.asdict(self).items() if value is not None}
 
     @classmethod
     def from_plain(cls, content: Mapping[str, Any]) -> "NetworkSummary":
-        """Read what ``to_plain`` gave, also of older versions.
+        """Read the result of ``to_plain``, also from older versions.
 
         Raises:
-            KeyError, TypeError, ValueError, AttributeError: something else.
+            KeyError, TypeError, ValueError, AttributeError: the content has another form.
         """
-        known = {field.name for field in dataclasses.fields(cls)}
-        values = {name: value for name, value in content.items() if name in known}
+        names = {field.name for field in dataclasses.fields(cls)}
+        values = {name: value for name, value in content.items() if name in names}
         values["network"], values["test"] = str(content["network"]), _figures_by_name(content["test"])
         values["parameters"], values["flops"] = int(content.get("parameters", 0)), int(content.get("flops", 0))
         if "validation" in values:
@@ -66,22 +66,22 @@ class NetworkSummary:
 
 @dataclass(frozen=True)
 class RunSummary:
-    """What a finished run leaves in ``summary.json``.
+    """The content of a finished run's ``summary.json``.
 
     Attributes:
-        seed: of the run.
+        seed: seed of the run.
         loss: name of the method.
-        overrides: options that the run was started with.
-        data: that the networks were trained on.
+        overrides: overrides of the command.
+        data: description of the training data.
         student: the distilled network.
-        images_per_second: of training.
-        seconds: of training, without validation.
-        versions: of Python and packages.
-        hardware: of the machine.
-        teacher: ``None`` where the run had none.
-        teacher_checkpoint: its file; ``None`` for a network that came with weights.
-        baseline: the student trained without a teacher, where that was asked for.
-        score: the metric that selects.
+        images_per_second: speed of training.
+        seconds: duration of training, without validation.
+        versions: versions of Python and packages.
+        hardware: processors of the machine.
+        teacher: the teacher; ``None`` if the run had none.
+        teacher_checkpoint: file of the teacher's weights; ``None`` for a pretrained network of a library.
+        baseline: the student trained without a teacher; ``None`` if the run had none.
+        score: the metric by which students are selected.
     """
 
     seed: int
@@ -100,17 +100,17 @@ class RunSummary:
 
     @property
     def result(self) -> float:
-        """The last student's score on validation data, else on test data, for sweepers that optimize."""
+        """The last student's score on validation data, or on test data if there are none; sweepers optimize it."""
         return (self.student.validation or self.student.test["last"])[self.score.name]
 
     @property
     def networks(self) -> dict[str, NetworkSummary]:
-        """The networks of the run by their label in tables: ``teacher``, ``alone``, and the method's name."""
+        """The networks of the run by their labels in tables: ``teacher``, ``alone`` and the method's name."""
         networks = {"teacher": self.teacher, "alone": self.baseline, self.loss: self.student}
         return {label: network for label, network in networks.items() if network is not None}
 
     def to_plain(self) -> dict[str, Any]:
-        """Return plain containers for ``summary.json``; a score is written where it is not the accuracy."""
+        """Return plain containers for ``summary.json``; the score is written only if it is not the accuracy."""
         names = ("seed", "loss", "images_per_second", "seconds", "versions", "hardware")
         plain = {name: getattr(self, name) for name in names}
         plain |= {"overrides": list(self.overrides), "data": self.data.to_plain(), "student": self.student.to_plain()}
@@ -125,13 +125,13 @@ class RunSummary:
 
     @classmethod
     def from_plain(cls, content: Mapping[str, Any]) -> "RunSummary":
-        """Read what ``to_plain`` gave, also of older versions.
+        """Read the result of ``to_plain``, also from older versions.
 
         Raises:
-            KeyError, TypeError, ValueError, AttributeError: something else.
+            KeyError, TypeError, ValueError, AttributeError: the content has another form.
         """
-        known = {field.name for field in dataclasses.fields(cls)}
-        values = {name: value for name, value in content.items() if name in known}
+        names = {field.name for field in dataclasses.fields(cls)}
+        values = {name: value for name, value in content.items() if name in names}
         values["seed"], values["loss"] = int(content["seed"]), str(content["loss"])
         values["overrides"] = tuple(map(str, content["overrides"]))
         values["data"] = DataDescription.from_plain(content["data"])
@@ -152,7 +152,7 @@ def _figures_by_name(content: Mapping[str, Any]) -> dict[str, Figures]:
 
 
 def environment() -> dict[str, Any]:
-    """Return versions and hardware, which a figure depends on."""
+    """Return the versions and the hardware, on which results depend."""
     names = ("stkd-lightning", "torch", "torchvision", "lightning", "torchmetrics", "hydra-core", "numpy")
     cuda = torch.cuda.is_available()
     return {
@@ -168,7 +168,7 @@ def environment() -> dict[str, Any]:
 def _version(name: str) -> str | None:
     try:
         return version(name)
-    except PackageNotFoundError:  # run from a checkout
+    except PackageNotFoundError:  # not installed, for example run from a clone
         return None
 
 
@@ -179,18 +179,18 @@ def _cpu() -> str:
 
 
 def table(summary: RunSummary, task: Task) -> Table:
-    """Lay out teacher, baseline and student; the figures of the test images in the task's columns."""
-    shown = Table(
+    """Return the table of teacher, baseline and student with their test metrics in the task's columns."""
+    table = Table(
         box=box.SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
         title=f"{summary.data.name}, test images, % (last and selected student), seed {summary.seed}",
         title_justify="left",
     )
-    shown.add_column()
-    shown.add_column("network")
+    table.add_column()
+    table.add_column("network")
     for title in ("params", "MFLOPs", *(column.title for column in task.columns)):
-        shown.add_column(title, justify="right")
+        table.add_column(title, justify="right")
     for label, network in summary.networks.items():
         cost = f"{network.parameters:,}", f"{network.flops / 1e6:,.1f}"
-        shown.add_row(label, network.network, *cost, *(column.text(network.test) for column in task.columns))
-    return shown
+        table.add_row(label, network.network, *cost, *(column.text(network.test) for column in task.columns))
+    return table
