@@ -82,7 +82,10 @@ class ForkServer:
         request = {"module": module, "arguments": arguments, "cwd": str(cwd), "environment": dict(environment)}
         with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as errors:
             socket.send_fds(self._connection, [json.dumps(request).encode()], [out.fileno(), errors.fileno()])
-            pid = int(self._connection.recv(LONGEST_REQUEST))
+            answer = self._connection.recv(LONGEST_REQUEST)
+            if not answer:
+                raise RuntimeError("the fork server has ended: it holds one thread only with OMP_NUM_THREADS=1")
+            pid = int(answer)
             self._connection.settimeout(timeout)
             try:
                 code = int(self._connection.recv(LONGEST_REQUEST))

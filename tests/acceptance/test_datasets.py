@@ -39,7 +39,7 @@ def test_own_images_with_networks_of_other_libraries(command: Command, real_data
             (tmp_path / "photos" / split / name).mkdir(parents=True)
             own = splits[split].images[splits[split].labels == label][:40]
             for i, image in enumerate(own):
-                Image.fromarray(image.transpose(1, 2, 0)).resize((40 + i, 50)).save(
+                Image.fromarray(image.permute(1, 2, 0).numpy()).resize((40 + i, 50)).save(
                     tmp_path / "photos" / split / name / f"{i}.jpg"
                 )
     done = command(

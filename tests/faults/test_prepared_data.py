@@ -149,7 +149,7 @@ def test_changed_under_a_run(change: Callable[[Path], object], words: str, name:
     keep = (arrays.folder / name).open("rb")  # another file cannot take its inode
     change(arrays.folder / name)
     with pytest.raises(
-        RunError, match=f"prepared data {arrays.folder / name}: {words}.*; delete {arrays.folder}, which"
+        RunError, match=f"prepared data {arrays.folder / name}: {words}.*; delete {arrays.folder}; a resumed run"
     ):
         arrays.check_unchanged()
     keep.close()

@@ -69,7 +69,9 @@ def build_network(
     if seed is not None:
         seeded(seed)
     facts = read_checkpoint(checkpoint).get(KEY, {}) if checkpoint is not None else {}
-    network: nn.Module = instantiate(without_start(config) if facts else config)
+    # Hydra resolves in place, also nodes of read-only settings that an interpolation leads to; so a copy is resolved.
+    node = cast(DictConfig, OmegaConf.create(OmegaConf.to_container(config, resolve=True)))
+    network: nn.Module = instantiate(without_start(node) if facts else node)
     spec = declared(network)
     if checkpoint is not None:
         load_weights(network, checkpoint)
