@@ -52,7 +52,7 @@ def other_commands() -> list[str]:
 def test_other_commands_compose(words: str) -> None:
     name, *overrides = shlex.split(words)
     with composing():
-        composed(name, overrides)
+        assert composed(name, overrides).hydra.job.config_name == name
 
 
 def test_there_are_other_commands() -> None:

@@ -53,4 +53,5 @@ def test_claimed_needs_no_file_system_with_locks(
         raise error
 
     monkeypatch.setattr(FileLock, "acquire", acquire)
-    claim(tmp_path / "run")
+    claim(tmp_path / "run")  # raises nothing
+    assert (tmp_path / "run").is_dir()
