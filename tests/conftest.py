@@ -27,6 +27,15 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(autouse=True)
+def environment() -> Iterator[None]:
+    """Restore the environment after each test: a command that runs in this process changes what later ones read."""
+    before = dict(os.environ)
+    yield
+    os.environ.clear()
+    os.environ.update(before)
+
+
 @pytest.fixture(scope="session")
 def real_data() -> Path:
     """The folder of the official data sets, named by ``STKD_DATA``."""

@@ -39,6 +39,7 @@ def test_jobs_side_by_side(launcher: list[str], command: Command, tmp_path: Path
     assert (tmp_path / "second" / "0" / "summary.json").is_file()
 
 
+@pytest.mark.slow
 def test_jobs_of_several_ranks(fresh_command: Command, tmp_path: Path) -> None:
     ranks = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2"]
     done = fresh_command("train", *SWEEP, *JOBLIB, *ranks, "loss.alpha=0.5,0.9", "hydra.sweep.dir=sweep")

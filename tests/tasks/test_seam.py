@@ -68,7 +68,8 @@ def test_resumed_training_of_pixels_is_bit_identical(tmp_path: Path) -> None:
 
 @pytest.fixture
 def settings(tmp_path: Path) -> list[str]:
-    """Write the data set's configuration beside the runs."""
+    """Write the data set's configuration beside the runs, and let commands import its modules from there."""
+    (tmp_path / "tests").symlink_to(ROOT / "tests")
     (tmp_path / "conf" / "dataset").mkdir(parents=True)
     (tmp_path / "conf" / "dataset" / "pixels.yaml").write_text(
         "_target_: tests.tasks.pixels.PixelsDataModule\ndata_dir: data\nbatch_size: 16\nvalidation_fraction: 0\n"
@@ -78,29 +79,28 @@ def settings(tmp_path: Path) -> list[str]:
 
 
 def test_commands_train_evaluate_and_report_pixels(command: Command, settings: list[str], tmp_path: Path) -> None:
-    path = {"PYTHONPATH": f"{ROOT / 'src'}:{ROOT}"}
     for loss in ("kd", "stkd"):
         for _ in range(2 if loss == "stkd" else 1):  # the second run reads the teacher's logits that the first wrote
             done = command("train", *settings, f"loss={loss}", f"hydra.run.dir=runs/{loss}", "resume=false",
-                           "teacher.replay=true", "baseline=true", cwd=tmp_path, **path)  # fmt: skip
+                           "teacher.replay=true", "baseline=true", cwd=tmp_path)  # fmt: skip
             assert done.returncode == 0, done.stderr
             assert "pixels  selected" in done.stdout
         assert (loss != "stkd") or "are read from" in done.stdout
     summary = json.loads((tmp_path / "runs" / "stkd" / "summary.json").read_text())
     assert summary["score"] == {"name": "pixel_accuracy", "higher": True, "unit": "%"}
-    measured = command("evaluate", "checkpoint=runs/stkd/checkpoints/last.ckpt", "trust=true", cwd=tmp_path, **path)
+    measured = command("evaluate", "checkpoint=runs/stkd/checkpoints/last.ckpt", "trust=true", cwd=tmp_path)
     assert measured.returncode == 0, measured.stderr
     figure = summary["student"]["test"]["last"]["pixel_accuracy"]
     assert f"test/pixel_accuracy: {figure:.4f}" in measured.stdout
-    reported = command("report", "runs=runs", "output=page", "latency=false", cwd=tmp_path, **path)
+    reported = command("report", "runs=runs", "output=page", "latency=false", cwd=tmp_path)
     assert reported.returncode == 0, reported.stderr
     page = (tmp_path / "page" / "report.html").read_text()
     assert "pixel_accuracy" in page
 
 
-def test_two_ranks_train_pixels(command: Command, settings: list[str], tmp_path: Path) -> None:
-    done = command("train", *settings, "loss=stkd", "trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2",
-                   "hydra.run.dir=run", cwd=tmp_path, PYTHONPATH=f"{ROOT / 'src'}:{ROOT}")  # fmt: skip
+def test_two_ranks_train_pixels(fresh_command: Command, settings: list[str], tmp_path: Path) -> None:
+    done = fresh_command("train", *settings, "loss=stkd", "trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2",
+                   "hydra.run.dir=run", cwd=tmp_path)  # fmt: skip
     assert done.returncode == 0, done.stderr
     test = json.loads((tmp_path / "run" / "summary.json").read_text())["student"]["test"]["last"]
     assert 0.3 < test["pixel_accuracy"] <= 1
