@@ -4,7 +4,9 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
+from stkd_lightning.models import create_model
 from stkd_lightning.utilities.paths import conf_dir
 from tests.conftest import Command
 
@@ -73,3 +75,14 @@ def test_all_methods_together_on_cifar100(
     header = (tmp_path / "run" / "metrics.csv").read_text().splitlines()[0].split(",")
     terms_of = {"dist": ["dist_inter", "dist_intra"]}
     assert {f"train/{t}" for m in methods for t in terms_of.get(m, [m])} <= set(header)
+
+
+def test_layer_that_is_missing_is_refused_before_a_baseline(command: Command, tmp_path: Path) -> None:
+    """A loaded teacher is inspected with its weights; a baseline would train for hours before."""
+    torch.save(create_model("resnet8", num_classes=10).state_dict(), tmp_path / "teacher.pth")
+    done = command("train", "experiment=quickstart", "loss=sp", "loss.losses.sp.teacher_layers=layer9",
+                   "teacher=resnet8", "teacher.checkpoint=teacher.pth", "teacher.min_accuracy=0", "baseline=true",
+                   "logger=csv", "cache_dir=cache", cwd=tmp_path)  # fmt: skip
+    assert done.returncode == 2, done.stderr
+    assert "layer9" in done.stderr
+    assert "baseline" not in done.stdout

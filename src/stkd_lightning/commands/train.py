@@ -12,13 +12,14 @@ from omegaconf import DictConfig, OmegaConf
 from stkd_lightning.callbacks import Checkpoints, Provenance, Seeding, Throughput
 from stkd_lightning.callbacks.checkpoint_folder import claimed
 from stkd_lightning.commands.diagnose import write_diagnostics
-from stkd_lightning.commands.training.fit import Fitted, fit_and_test, quiet, try_settings
+from stkd_lightning.commands.training.fit import fit_and_test, quiet, try_settings
 from stkd_lightning.commands.training.loss_checks import check_loss
+from stkd_lightning.commands.training.pretrain import announcement
 from stkd_lightning.commands.training.resume import find_earlier
-from stkd_lightning.commands.training.stages import RunPlan, build_module, plan_run, summarize
+from stkd_lightning.commands.training.stages import RunPlan, build_module, find_baseline, plan_run, summarize
 from stkd_lightning.distillation.module import DistillationModule
 from stkd_lightning.reporting.loggers.finish import abandon, finish, log_configuration
-from stkd_lightning.reporting.summary import table
+from stkd_lightning.reporting.summary import RunSummary, table
 from stkd_lightning.utilities.console import print_rank_zero
 from stkd_lightning.utilities.files import write_json, write_text
 from stkd_lightning.utilities.rank import process_rank
@@ -51,7 +52,10 @@ def _train(settings: DictConfig) -> float:
         print_rank_zero(f"{settings.run_dir}: this run is already finished; nothing to do")
         return earlier.summary.result
     plan = plan_run(settings, earlier, ranks)
-    module = build_module(plan)
+    module = build_module(plan)  # refuses what does not fit before a baseline is trained
+    baseline = find_baseline(plan)
+    mode = {"precision": plan.settings.precision, "compile": plan.settings.compile}
+    print_rank_zero(announcement("student", plan.settings.student, plan.data, plan.settings.trainer, **mode))
     try:
         trainer = _trainer(plan)
         fitted = fit_and_test(module, plan.data, trainer, earlier.checkpoint if earlier else None)
@@ -59,7 +63,9 @@ def _train(settings: DictConfig) -> float:
         abandon()
         raise
     if trainer.is_global_zero:
-        return _publish(plan, module, trainer, fitted)
+        summary = summarize(plan, baseline, fitted)
+        _publish(plan, module, trainer, summary)
+        return summary.result
     return (fitted.validation or fitted.test["last"])[plan.data.task.score.name]
 
 
@@ -86,14 +92,12 @@ def _trainer(plan: RunPlan) -> L.Trainer:
     return instantiate(settings.trainer, callbacks=callbacks, logger=loggers, default_root_dir=str(run_dir))
 
 
-def _publish(plan: RunPlan, module: DistillationModule, trainer: L.Trainer, fitted: Fitted) -> float:
-    """Write and print the results of a finished run, and return its score."""
+def _publish(plan: RunPlan, module: DistillationModule, trainer: L.Trainer, summary: RunSummary) -> None:
+    """Write and print the results of a finished run."""
     run_dir, task = Path(plan.settings.run_dir), plan.data.task
-    summary = summarize(plan, fitted)
     write_json(run_dir / "summary.json", summary.to_plain())
     print_rank_zero(table(summary, task))
     if task.has_pictures:
         write_diagnostics(module, plan.data, run_dir, trainer.strategy.root_device)
     print_rank_zero(f"{run_dir}: summary.json, config.yaml, metrics.csv, checkpoints/")
     finish(trainer.loggers, summary, run_dir)
-    return summary.result

@@ -19,7 +19,6 @@ from stkd_lightning.commands.training.pretrain import (
     TRAINED,
     PretrainedNetwork,
     Recipe,
-    announcement,
     get_or_train,
     plain,
 )
@@ -33,7 +32,6 @@ from stkd_lightning.inference.student_info import name_of
 from stkd_lightning.models.build import build_network, example_of, input_facts
 from stkd_lightning.models.cost import flops, parameters
 from stkd_lightning.reporting.summary import NetworkSummary, RunSummary, environment
-from stkd_lightning.utilities.console import print_rank_zero
 from stkd_lightning.utilities.paths import cache_root
 from stkd_lightning.utilities.random import seeded
 from stkd_lightning.utilities.rank import process_rank
@@ -50,9 +48,7 @@ class RunPlan:
         student: the network to train.
         loss: the loss; the module fits it to the networks.
         teacher: the teacher; ``None`` if there is none.
-        needs_teacher: whether the loss reads the teacher's output.
         replay: folder of the teacher's stored logits; ``None`` if they are not stored.
-        baseline: the student trained without a teacher; ``None`` if the settings ask for none.
         origin: provenance for the student's checkpoints.
         earlier: the run to resume; ``None`` for a new run.
     """
@@ -62,9 +58,7 @@ class RunPlan:
     student: nn.Module
     loss: nn.Module
     teacher: teachers.Teacher | None
-    needs_teacher: bool
     replay: Path | None
-    baseline: PretrainedNetwork | None
     origin: StudentProvenance
     earlier: EarlierRun | None
 
@@ -112,12 +106,9 @@ def plan_run(settings: DictConfig, earlier: EarlierRun | None, ranks: int) -> Ru
     replay = None
     if teacher and needs_teacher and settings.teacher.replay:
         replay = replay_folder(settings, data, teacher.network, ranks=ranks, batches=steps)
-    baseline = None
-    if settings.baseline:
-        baseline = get_or_train(baseline_recipe(settings), data, cache_root(settings.cache_dir) / TRAINED)
     settings = name_dashboards(settings, earlier)
     origin = StudentProvenance(redacted(plain(settings)), description, input_facts(student, data), digest)
-    return RunPlan(settings, data, student, loss, teacher, needs_teacher, replay, baseline, origin, earlier)
+    return RunPlan(settings, data, student, loss, teacher, replay, origin, earlier)
 
 
 def _resolve_auto(
@@ -196,12 +187,18 @@ def build_module(plan: RunPlan) -> DistillationModule:
         example=example_of(data),
     )
     print_features(plan.loss)
-    mode = {"precision": settings.precision, "compile": settings.compile}
-    print_rank_zero(announcement("student", settings.student, data, settings.trainer, **mode))
     return module
 
 
-def summarize(plan: RunPlan, fitted: Fitted) -> RunSummary:
+def find_baseline(plan: RunPlan) -> PretrainedNetwork | None:
+    """Find the baseline in the cache, or train it; ``None`` if none is wanted."""
+    settings = plan.settings
+    if not settings.baseline:
+        return None
+    return get_or_train(baseline_recipe(settings), plan.data, cache_root(settings.cache_dir) / TRAINED)
+
+
+def summarize(plan: RunPlan, baseline: PretrainedNetwork | None, fitted: Fitted) -> RunSummary:
     """Return the summary of a finished run."""
     settings, data, teacher = plan.settings, plan.data, plan.teacher
     return RunSummary(
@@ -220,7 +217,7 @@ def summarize(plan: RunPlan, fitted: Fitted) -> RunSummary:
         **environment(),
         teacher=None if teacher is None else _teacher_summary(plan, teacher, fitted),
         teacher_checkpoint=teacher.checkpoint if teacher else None,
-        baseline=None if plan.baseline is None else _baseline_summary(plan, plan.baseline),
+        baseline=None if baseline is None else _baseline_summary(plan, baseline),
         score=data.task.score,
     )
 
