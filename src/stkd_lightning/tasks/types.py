@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import NamedTuple
 
 import torch
@@ -142,18 +143,19 @@ class Rows:
     valid: Tensor | None = None
     scale: float = 1.0
 
+    @cached_property
+    def _valid_per_rank(self) -> Tensor:
+        """Mean over ranks of the number of valid rows; the ranks exchange it once for all terms of a loss."""
+        assert self.valid is not None
+        return gather(self.valid.sum()[None]).sum().clamp(min=1) / world()[1]
+
     def mean(self, values: Tensor) -> Tensor:
         """Average values ``(N,)`` over the valid rows, and scale the mean.
 
         Over several ranks the sum is divided by the valid rows of the global batch, so that the mean over ranks, as DDP
         takes it, is that of one process with the whole batch.
         """
-        if self.valid is None:
-            mean = values.mean()
-        else:
-            count = self.valid.sum()
-            everyone = gather(count[None]).sum() if world()[1] > 1 else count
-            mean = world()[1] * values.where(self.valid, 0).sum() / everyone.clamp(min=1)
+        mean = values.mean() if self.valid is None else values.where(self.valid, 0).sum() / self._valid_per_rank
         return mean if self.scale == 1 else self.scale * mean
 
 
