@@ -177,7 +177,7 @@ class TrainLoader:
     def __iter__(self) -> Iterator[Batch]:
         rank, ranks = world()
         if self.batch_size % ranks:
-            raise InputError(f"dataset.batch_size={self.batch_size}: {ranks} ranks cannot share it equally")
+            raise InputError(f"dataset.batch_size={self.batch_size}: must be a multiple of the {ranks} ranks")
         if self._check is not None:
             self._check()
         order = self.indices[self.order(generator(self.seed, "order", self.epoch))]
