@@ -1,5 +1,7 @@
 """Two processes see what one would at the same global batch."""
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -47,3 +49,16 @@ def test_ranks_mix_over_the_global_batch(case: int, ranks: list[Any]) -> None:
     for whole, left, right in zip(expected_batches, left_batches, right_batches, strict=True):
         for expected, a, b in zip(whole, left, right, strict=True):
             assert torch.equal(expected, torch.cat([a, b]))
+
+
+def test_process_group_is_destroyed_before_the_interpreter_ends(tmp_path: Path) -> None:
+    program = (
+        "import atexit\nimport torch.distributed as dist\n"
+        "from stkd_lightning.utilities.distributed import leave_at_exit\n"
+        "atexit.register(lambda: print('group:', dist.is_initialized()))\n"  # the last that runs
+        f"dist.init_process_group('gloo', init_method='file://{tmp_path / 'store'}', rank=0, world_size=1)\n"
+        "leave_at_exit()\nleave_at_exit()\nprint('group:', dist.is_initialized())\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["group:", "True", "group:", "False"]

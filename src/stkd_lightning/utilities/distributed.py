@@ -1,5 +1,7 @@
 """Communication among ranks, for losses and mixing."""
 
+import atexit
+from functools import cache
 from typing import Any
 
 import torch
@@ -84,3 +86,18 @@ def barrier() -> None:
     """Wait for all ranks."""
     if world()[1] > 1:
         dist.barrier()
+
+
+@cache
+def leave_at_exit() -> None:
+    """Destroy the process group when this process exits, as Lightning does for NCCL only.
+
+    Gloo's threads that are still running while the interpreter is torn down abort a finished rank
+    (pytorch/pytorch issue 190489), and its launcher then reports a failed run.
+    """
+    atexit.register(_leave)
+
+
+def _leave() -> None:
+    if dist.is_available() and dist.is_initialized():
+        dist.destroy_process_group()

@@ -19,6 +19,7 @@ from stkd_lightning.distillation.module import DistillationModule
 from stkd_lightning.models.weights import read_checkpoint
 from stkd_lightning.utilities import signals
 from stkd_lightning.utilities.console import print_rank_zero
+from stkd_lightning.utilities.distributed import leave_at_exit
 from stkd_lightning.utilities.errors import InputError, RunError
 from stkd_lightning.utilities.files import BEFORE, BEST
 
@@ -82,6 +83,7 @@ def fit_and_test(
     checkpoints = next(c for c in callbacks if isinstance(c, Checkpoints))
     throughput = next(c for c in callbacks if isinstance(c, Throughput))
     try:
+        leave_at_exit()
         with watch_ranks(trainer):
             with signals.deferred():
                 trainer.fit(module, data, ckpt_path=checkpoint)
