@@ -28,6 +28,8 @@ from stkd_lightning.utilities.errors import InputError, RunError
 from stkd_lightning.utilities.paths import cache_root, conf_dir
 from stkd_lightning.utilities.rank import process_rank
 from stkd_lightning.utilities.redaction import redacted
+from stkd_lightning.utilities.streams import keep_output
+from stkd_lightning.utilities.text import printable
 
 EXIT_FAILURE = 1
 EXIT_MISTAKE = 2
@@ -44,6 +46,7 @@ def command(config_name: str, job: str) -> None:
     existing: set[Path] = set()
     folders: list[Path] = []
     can_resume = config_name == "train"
+    keep_output()
     hide_in_logs()
     hide_shared_files()
     try:
@@ -59,31 +62,26 @@ def command(config_name: str, job: str) -> None:
         )()
         if errors:
             raise errors[0]
-        if not folders:
-            sys.stdout.flush()  # raises BrokenPipeError here, and not when Python ends
     except signals.Interrupted as interrupt:
         if process_rank() == 0:
             text = _interruption(interrupt, folders) if can_resume else f"interrupted by {interrupt.received.name}"
-            print(text, file=sys.stderr)
+            print(printable(text), file=sys.stderr)
         sys.exit(interrupt.exit_code)
     except Exception as error:
-        if isinstance(error, BrokenPipeError) and not folders:  # the reader closed the pipe: `--help | head`
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            sys.exit(EXIT_FAILURE)
         failure = _failure(error)
         if failure is not None:
             hint = _resume_hint(folders) if can_resume and _is_temporary(error) else ""
-            print(f"error: {redacted(failure)}{hint}", file=sys.stderr)
+            print(printable(f"error: {redacted(failure)}{hint}"), file=sys.stderr)
             sys.exit(EXIT_FAILURE)
         mistake = _mistake(error)
         if mistake is None:
             rank = f"[rank{process_rank()}]: " if "MASTER_ADDR" in os.environ else ""
             text = textwrap.indent("".join(traceback.format_exception(error)), rank, lambda line: True)
-            print(redacted(text), end="", file=sys.stderr)
+            print(*map(printable, redacted(text).split("\n")), sep="\n", end="", file=sys.stderr)
             sys.exit(EXIT_FAILURE)
         _remove_empty(folders, existing)
         if folders or os.environ.get("LOCAL_RANK", "0") == "0":  # all ranks find the same mistake in a configuration
-            print(f"error: {redacted(mistake)}", file=sys.stderr)
+            print(printable(f"error: {redacted(mistake)}"), file=sys.stderr)
         else:
             # A launcher ends all ranks when one exits: wait until the first rank has reported.
             with suppress(signals.Interrupted):
@@ -132,6 +130,7 @@ def _job(program: str, job: str, errors: list[Exception], folders: list[Path]) -
     """
 
     def run(config: DictConfig) -> Any:
+        keep_output()  # a launcher may have started this process
         folder = Path(HydraConfig.get().runtime.output_dir)
         folders.append(folder)
         if _needs_new_process(config):
