@@ -7,7 +7,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from stkd_lightning.models.checkpoint_file import intact
-from stkd_lightning.utilities.console import print_rank_zero
+from stkd_lightning.utilities.console import warn
 from stkd_lightning.utilities.errors import InputError
 from stkd_lightning.utilities.files import BEFORE, BEST, LAST
 from stkd_lightning.utilities.rank import process_rank
@@ -60,7 +60,7 @@ def newest_whole(folder: Path) -> Path | None:
         if first:
             aside = path.with_suffix(".damaged")
             path.replace(aside)
-            print_rank_zero(f"[yellow]warning: checkpoint {path} is damaged; it is now {aside.name}[/yellow]")
+            warn(f"checkpoint {path} is damaged; it is now {aside.name}")
     return None
 
 

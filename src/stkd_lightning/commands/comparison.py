@@ -33,7 +33,7 @@ class Comparison(Callback):
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Print the table and write the report; an error is only a warning, as the report can be written later."""
         from stkd_lightning.reporting.comparison import table
-        from stkd_lightning.utilities.console import print_rank_zero
+        from stkd_lightning.utilities.console import print_rank_zero, warn
 
         runs, rows = self._compare(config)
         if not runs:
@@ -43,8 +43,6 @@ class Comparison(Callback):
         print_rank_zero(f"{folder}: comparison.md, comparison.json, and a folder for each run")
         if not self.report:
             return
-        from rich.markup import escape
-
         from stkd_lightning.commands.report import FILES, write_report
         from stkd_lightning.utilities.errors import reason
 
@@ -53,7 +51,7 @@ class Comparison(Callback):
             print_rank_zero(f"{folder}: {FILES}")
         except Exception as error:  # figures, a network or a disk can raise anything
             retry = f"python -m stkd_lightning.report runs={folder}"
-            print_rank_zero(f"[yellow]warning: no report ({escape(reason(error))}); retry with: {retry}[/yellow]")
+            warn(f"no report ({reason(error)}); retry with: {retry}")
 
     def _compare(self, config: DictConfig) -> tuple[list[Any], list[Any]]:
         from stkd_lightning.reporting.comparison import compare, markdown

@@ -5,7 +5,6 @@ from typing import cast
 
 import torch
 from omegaconf import OmegaConf
-from rich.markup import escape
 from torch import Tensor, nn
 
 from stkd_lightning.commands.local_data import load_local_data
@@ -20,7 +19,7 @@ from stkd_lightning.reporting.diagnose import diagnose
 from stkd_lightning.reporting.diagnostics import FILE
 from stkd_lightning.reporting.run import Run
 from stkd_lightning.teacher.frozen import FrozenTeacher
-from stkd_lightning.utilities.console import print_rank_zero
+from stkd_lightning.utilities.console import warn
 from stkd_lightning.utilities.errors import InputError, reason
 
 IMAGES = 2048  # largest number of images for diagnostics
@@ -39,7 +38,7 @@ def write_diagnostics(module: DistillationModule, data: ArrayDataModule, run_dir
         module.load_state_dict(read_checkpoint(checkpoint_file(run_dir))["state_dict"])
         write(module.student, module.teacher, data, run_dir / FILE, device)
     except Exception as error:  # a network, a disk or a device can raise anything
-        print_rank_zero(f"[yellow]warning: {run_dir / FILE}: not written ({escape(reason(error))})[/yellow]")
+        warn(f"{run_dir / FILE}: not written ({reason(error)})")
 
 
 def diagnose_run(run: Run, teacher: Run | None, *, trust: bool, cache_dir: str | None = None) -> None:

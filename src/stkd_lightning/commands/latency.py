@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 from omegaconf import OmegaConf
-from rich.markup import escape
 from torch import Tensor, nn
 
 from stkd_lightning.inference.student_info import checked
@@ -14,7 +13,7 @@ from stkd_lightning.inference.trust import check_trusted
 from stkd_lightning.models.build import build_network, without_start
 from stkd_lightning.reporting.latency import latencies
 from stkd_lightning.reporting.run import Latency, Network, Run, network_key
-from stkd_lightning.utilities.console import print_rank_zero
+from stkd_lightning.utilities.console import warn
 from stkd_lightning.utilities.errors import reason
 
 
@@ -41,7 +40,7 @@ def measure(runs: Sequence[Run], *, trust: bool) -> Latency:
             size, module = _build(node, options, run, trust=trust)
             by_size.setdefault(size, {})[name] = module.to(device)
         except Exception as error:  # a configuration can raise anything
-            print_rank_zero(f"[yellow]warning: {network[0]}: time not measured ({escape(reason(error))})[/yellow]")
+            warn(f"{network[0]}: time not measured ({reason(error)})")
     for size, networks in by_size.items():
         seconds = _latencies(networks, torch.zeros(1, 3, size, size, device=device))
         milliseconds |= {names[name]: 1000 * value for name, value in seconds.items()}
@@ -52,9 +51,7 @@ def _latencies(networks: dict[str, nn.Module], image: Tensor) -> dict[str, float
     try:
         return latencies(networks, image)
     except Exception as error:  # a device or a network can raise anything
-        print_rank_zero(
-            f"[yellow]warning: times for inputs {tuple(image.shape)} not measured ({escape(reason(error))})[/yellow]"
-        )
+        warn(f"times for inputs {tuple(image.shape)} not measured ({reason(error)})")
         return {}
 
 

@@ -2,7 +2,6 @@
 
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import torch
 from omegaconf import DictConfig
@@ -102,8 +101,8 @@ def _first_table(first: list[Prediction], total: int) -> Table:
     for prediction in first:
         runners_up = zip(prediction.classes[1:3], prediction.probabilities[1:3], strict=True)
         following = ", ".join(f"{runner_up} {p:.3f}" for runner_up, p in runners_up)
-        image, name = _escape(prediction.path), _escape(prediction.classes[0])
-        table.add_row(image, name, f"{prediction.probabilities[0]:.3f}", _escape(following))
+        image, name = str(prediction.path), prediction.classes[0]
+        table.add_row(image, name, f"{prediction.probabilities[0]:.3f}", following)
     return table
 
 
@@ -114,14 +113,9 @@ def _class_table(counts: Counter[str]) -> Table:
     table.add_column("class", overflow="fold")
     table.add_column("images", justify="right")
     for name, number in counts.most_common(SHOWN):
-        table.add_row(_escape(name), f"{number:,}")
+        table.add_row(name, f"{number:,}")
     return table
 
 
 def _table(title: str) -> Table:
     return Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), title=title, title_justify="left")
-
-
-def _escape(value: Any) -> str:
-    """Return text that the console does not read as markup."""
-    return str(value).replace("[", "\\[")

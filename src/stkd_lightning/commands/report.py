@@ -4,11 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from omegaconf import DictConfig, ListConfig
-from rich.markup import escape
 
 from stkd_lightning.commands.config.checks import check_writable
 from stkd_lightning.reporting.run import Run, find_runs
-from stkd_lightning.utilities.console import print_rank_zero
+from stkd_lightning.utilities.console import print_rank_zero, warn
 from stkd_lightning.utilities.errors import reason
 from stkd_lightning.utilities.files import write_text
 
@@ -97,5 +96,4 @@ def complete_diagnostics(runs: Sequence[Run], *, trust: bool, cache_dir: str | N
             try:
                 diagnose_run(run, teacher, trust=trust, cache_dir=cache_dir)
             except Exception as error:  # a configuration, a network or data can raise anything
-                cause = escape(reason(error))
-                print_rank_zero(f"[yellow]warning: {run.folder}: some figures are missing ({cause})[/yellow]")
+                warn(f"{run.folder}: some figures are missing ({reason(error)})")

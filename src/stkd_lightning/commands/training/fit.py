@@ -18,7 +18,7 @@ from stkd_lightning.commands.training.rank_watchdog import watch_ranks
 from stkd_lightning.distillation.module import DistillationModule
 from stkd_lightning.models.weights import read_checkpoint
 from stkd_lightning.utilities import signals
-from stkd_lightning.utilities.console import print_rank_zero
+from stkd_lightning.utilities.console import warn
 from stkd_lightning.utilities.distributed import leave_at_exit
 from stkd_lightning.utilities.errors import InputError, RunError
 from stkd_lightning.utilities.files import BEFORE, BEST
@@ -119,9 +119,7 @@ def _selected(checkpoints: Checkpoints, trainer: L.Trainer) -> dict[str, Any] | 
         cause = f"{BEST} is of step {content['global_step']}, not {checkpoints.best_step}"
     except InputError as error:
         cause = str(error)
-    print_rank_zero(
-        f"[yellow]warning: the selected student is lost ({cause}); the last student is used instead[/yellow]"
-    )
+    warn(f"the selected student is lost ({cause}); the last student is used instead")
     return None
 
 

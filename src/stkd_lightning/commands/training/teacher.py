@@ -15,7 +15,7 @@ from stkd_lightning.inference.student_info import name_of
 from stkd_lightning.models.build import build_network
 from stkd_lightning.models.input_adapter import AdaptedInput
 from stkd_lightning.teacher.frozen import FrozenTeacher, check_accuracy, score
-from stkd_lightning.utilities.console import print_rank_zero
+from stkd_lightning.utilities.console import print_rank_zero, warn
 from stkd_lightning.utilities.errors import InputError
 from stkd_lightning.utilities.paths import key_of, remembered
 
@@ -104,4 +104,4 @@ def _check(
     except InputError as error:
         if refuse:
             raise
-        print_rank_zero(f"[yellow]warning: {error}[/yellow]")
+        warn(str(error))

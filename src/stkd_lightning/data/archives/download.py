@@ -17,6 +17,7 @@ from tqdm import tqdm
 from stkd_lightning.data.archives.extract import CHUNK, MACHINE, Limits
 from stkd_lightning.utilities.errors import InputError, reason
 from stkd_lightning.utilities.redaction import redacted
+from stkd_lightning.utilities.text import printable
 
 ATTEMPTS = 5
 
@@ -99,7 +100,7 @@ def _resume(url: str, part: Path, most: int) -> None:
                 initial=size,
                 unit="B",
                 unit_scale=True,
-                desc=part.stem,
+                desc=printable(part.stem),
                 disable=None,
             ) as bar,
         ):

@@ -18,6 +18,7 @@ from typing import IO, Any, NamedTuple
 from tqdm import tqdm
 
 from stkd_lightning.utilities.errors import InputError, reason
+from stkd_lightning.utilities.text import printable
 
 CHUNK = 1 << 20
 TRAILER = 16 << 20  # bytes that may follow the end of a tar, which is padded to whole blocks
@@ -163,7 +164,7 @@ def extract(archive: Path, folder: Path, limits: Limits | None = None) -> None:
         partial.mkdir(parents=True)
         target = _Target(archive, partial.resolve(), limits or Limits())
         with closing(_zip(archive) if zipfile.is_zipfile(archive) else _tar(archive)) as members:
-            for member in tqdm(members, desc=f"unpack {archive.name}", unit="file", disable=None):
+            for member in tqdm(members, desc=f"unpack {printable(archive.name)}", unit="file", disable=None):
                 target.add(member)
         if not target.members:
             raise tarfile.ReadError("it is empty")

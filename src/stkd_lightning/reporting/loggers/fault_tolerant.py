@@ -8,9 +8,8 @@ from typing import Any
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
-from rich.markup import escape
 
-from stkd_lightning.utilities.console import print_rank_zero
+from stkd_lightning.utilities.console import warn
 from stkd_lightning.utilities.errors import reason
 from stkd_lightning.utilities.redaction import redacted
 
@@ -40,7 +39,7 @@ class FaultTolerant(Logger):
     def warn(self, text: str) -> None:
         """Print a warning, unless there was one."""
         if not self._warned:
-            print_rank_zero(f"[yellow]warning: {self.label}: {escape(redacted(text))}[/yellow]")
+            warn(f"{self.label}: {redacted(text)}")
         self._warned = True
 
     @property

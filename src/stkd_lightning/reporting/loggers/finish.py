@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lightning.pytorch.loggers import CSVLogger, Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
-from rich.markup import escape
 
 from stkd_lightning.reporting.loggers.fault_tolerant import error_text
 from stkd_lightning.reporting.loggers.metrics_csv import MetricsFile
@@ -16,7 +15,7 @@ from stkd_lightning.reporting.loggers.timeouts import call_with_timeout
 from stkd_lightning.reporting.loggers.wandb import FINISH, sync_command
 from stkd_lightning.reporting.loggers.wandb_run import keep_student, log_results
 from stkd_lightning.reporting.summary import RunSummary
-from stkd_lightning.utilities.console import print_rank_zero
+from stkd_lightning.utilities.console import print_rank_zero, warn
 from stkd_lightning.utilities.redaction import redacted
 
 if TYPE_CHECKING:
@@ -130,4 +129,4 @@ def _fault(call: Callable[..., Any], *arguments: Any) -> str | None:
 
 def _warn(name: str, fault: str | None) -> None:
     if fault:
-        print_rank_zero(f"[yellow]warning: {name}: {escape(redacted(fault))}[/yellow]")
+        warn(f"{name}: {redacted(fault)}")
