@@ -1,4 +1,3 @@
-import math
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -7,12 +6,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional as F
 
-from stkd_lightning.reporting.diagnose import WEIGHTS, diagnose, reliability, similarity
+from stkd_lightning.reporting.diagnose import WEIGHTS, diagnose, similarity
 from stkd_lightning.reporting.diagnostics import Diagnostics, read_diagnostics
 from stkd_lightning.tasks.types import Batch
 from stkd_lightning.utilities.errors import InputError
@@ -33,22 +30,6 @@ def linear(seed: int) -> torch.nn.Module:
 
 def look(student: torch.nn.Module, teacher: torch.nn.Module | None) -> Diagnostics:
     return diagnose(student, teacher, images(), num_classes=4, device=CPU, mean=[0.0] * 3, std=[1.0] * 3)
-
-
-@settings(max_examples=30, deadline=None)
-@given(st.integers(1, 40), st.integers(2, 6), st.integers(1, 20), st.integers(0, 9))
-def test_reliability_counts_each_image_once(n: int, classes: int, bins: int, seed: int) -> None:
-    random = torch.Generator().manual_seed(seed)
-    logits, labels = 3 * torch.randn(n, classes, generator=random), torch.randint(classes, (n,), generator=random)
-    counts, confidence, accuracy = reliability(logits, labels, bins)
-    expected: list[list[tuple[float, bool]]] = [[] for _ in range(bins)]
-    for row, label in zip(logits.softmax(1).tolist(), labels.tolist(), strict=True):
-        sure = max(row)
-        expected[min(bins - 1, max(0, math.ceil(sure * bins) - 1))].append((sure, row.index(sure) == label))
-    assert counts.tolist() == [len(own) for own in expected]
-    for own, sure, right in zip(expected, confidence.tolist(), accuracy.tolist(), strict=True):
-        assert sure == pytest.approx(sum(s for s, _ in own) / max(1, len(own)), abs=1e-5)
-        assert right == pytest.approx(sum(r for _, r in own) / max(1, len(own)), abs=1e-5)
 
 
 def test_similarity_is_the_mean_distribution_of_each_class() -> None:

@@ -14,12 +14,12 @@ from torch.nn import functional as F
 
 from stkd_lightning.losses.stkd import divergence_parts
 from stkd_lightning.reporting.diagnostics import TEMPERATURE, Array, Diagnostics
+from stkd_lightning.tasks.calibration import confidence_sums, reliability
 from stkd_lightning.tasks.types import Batch
 
 Network = Callable[[Tensor], Tensor]
 
 WEIGHTS = np.linspace(0.5, 1.0, 6)  # of the first of two samples; exchanging the samples covers weights below 0.5
-BINS = 15  # of the confidence
 PAIRS = 512  # virtual samples
 GALLERY = 8  # virtual samples in the gallery
 SIDE = 96  # largest side of an image in the gallery, in pixels
@@ -69,8 +69,8 @@ def diagnose(
     empty = torch.zeros(0)
     return Diagnostics(
         images=np.asarray(len(labels)),
-        student_calibration=_numpy(reliability(student_logits, labels)),
-        teacher_calibration=_numpy(reliability(teacher_logits, labels) if len(teacher_logits) else empty),
+        student_calibration=_numpy(_calibration(student_logits, labels)),
+        teacher_calibration=_numpy(_calibration(teacher_logits, labels) if len(teacher_logits) else empty),
         student_similarity=_numpy(similarity(student_logits, labels, num_classes)),
         teacher_similarity=_numpy(similarity(teacher_logits, labels, num_classes) if len(teacher_logits) else empty),
         weights=WEIGHTS[: len(WEIGHTS) if pairs else 0],
@@ -89,22 +89,8 @@ def _joined(parts: list[Tensor], dim: int = 0) -> Tensor:
     return torch.cat(parts, dim) if parts else torch.zeros(0)
 
 
-def reliability(logits: Tensor, labels: Tensor, bins: int = BINS) -> Tensor:
-    """Return a reliability diagram: Guo et al. 2017, Sec. 2 (arXiv:1706.04599).
-
-    Args:
-        logits: ``(N, K)``.
-        labels: ``(N,)``.
-        bins: number of bins of equal width over [0, 1].
-
-    Returns:
-        ``(3, bins)``: number of images, mean confidence, accuracy; the latter two are 0 in empty bins.
-    """
-    confidence, predicted = logits.softmax(1).max(1)
-    index = (confidence * bins).ceil().long().sub(1).clamp(0, bins - 1)
-    values = torch.stack([torch.ones_like(confidence), confidence, (predicted == labels).to(confidence.dtype)])
-    sums = values.new_zeros(3, bins).index_add(1, index, values)
-    return torch.cat([sums[:1], sums[1:] / sums[:1].clamp(min=1)])
+def _calibration(logits: Tensor, labels: Tensor) -> Tensor:
+    return reliability(confidence_sums(logits, labels))
 
 
 def similarity(logits: Tensor, labels: Tensor, num_classes: int, temperature: float = TEMPERATURE) -> Tensor:

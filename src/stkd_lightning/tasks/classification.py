@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torchmetrics import MeanMetric, Metric
-from torchmetrics.classification import BinaryCalibrationError
 
 from stkd_lightning.tasks.base import Column, Metrics, Task
+from stkd_lightning.tasks.calibration import CalibrationError
 from stkd_lightning.utilities.dtypes import at_least_float32
 
 
@@ -29,7 +29,7 @@ class ClassificationMetrics(Metrics):
         means = ("accuracy", "top5", "cross_entropy", "agreement", "teacher_kl", "teacher_accuracy")
         # torchmetrics' own checks of the values would have the host wait for the device at each update.
         self.means = nn.ModuleDict({name: MeanMetric(nan_strategy="disable") for name in means})
-        self.calibration = BinaryCalibrationError(n_bins=15, validate_args=False)
+        self.calibration = CalibrationError()
 
     def update(self, student: Tensor, labels: Tensor, teacher: Tensor | None = None) -> None:
         """Add a batch.
@@ -41,16 +41,12 @@ class ClassificationMetrics(Metrics):
         """
         student = at_least_float32(student)
         log_student = F.log_softmax(student, dim=1)
-        confidence, first = log_student.max(1)
-        correct = first == labels
+        first = student.argmax(1)
         top5 = student.topk(min(5, student.shape[1]), dim=1).indices
-        self._add("accuracy", correct.float())
+        self._add("accuracy", (first == labels).float())
         self._add("top5", (top5 == labels[:, None]).any(1).float())
         self._add("cross_entropy", F.nll_loss(log_student, labels, reduction="none"))
-        # A class's confidence against its correctness is what the binary metric bins; it needs no class count.
-        if confidence.is_cuda:  # a GPU adds up a bin in any order; a float64 sum is the same in any, once rounded
-            confidence = confidence.double()
-        self.calibration.update(confidence.exp().clamp(0, 1), correct.long())
+        self.calibration.update(student, labels)
         if teacher is not None:
             log_teacher = F.log_softmax(at_least_float32(teacher), dim=1)
             self._add("agreement", (teacher.argmax(1) == first).float())
@@ -65,7 +61,8 @@ class ClassificationMetrics(Metrics):
         of_teacher = ("agreement", "teacher_kl", "teacher_accuracy")
         names = [name for name in self.means if with_teacher or name not in of_teacher]
         values = {name: cast(MeanMetric, self.means[name]).compute() for name in names}
-        values["calibration_error"] = self.calibration.compute()
+        undefined = values["cross_entropy"].isnan()  # as after logits of NaN, whose confidence has no bin
+        values["calibration_error"] = self.calibration.compute().masked_fill(undefined, torch.nan)
         return {name: value.to(torch.float32) for name, value in values.items()}
 
     def reset(self) -> None:
