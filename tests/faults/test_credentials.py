@@ -13,6 +13,10 @@ OPTIONS = [
     f"+pair.hub={{user: me, access_token: {SECRET}}}",
     f"+pair.db_password={SECRET}",
     f"+logger.wandb.settings.api_key={KEY}",
+    f"+pair.first.pwd=x {SECRET}",
+    f"+pair.mine={{api_key: {SECRET}\\, {SECRET}, tokens: 77}}",
+    "+pair.note=see ${pair.db_password}",
+    "hydra.output_subdir=.hydra",
 ]
 
 
@@ -35,6 +39,9 @@ def test_a_multirun_keeps_credentials_to_itself(command: Command, tmp_path: Path
     assert "+pair.db_password=***" in done.stdout  # Hydra's own line
     assert "https://***@example.org/x?part=1&X-Amz-Signature=***" in (tmp_path / "runs/0/config.yaml").read_text()
     assert "+pair.db_password=***" in (tmp_path / "runs/0/summary.json").read_text()
+    assert ",+pair.mine={api_key:***,tokens:77}," in (tmp_path / "runs/multirun.yaml").read_text()
+    assert "see ***" in (tmp_path / "runs/0/config.yaml").read_text()
+    assert (tmp_path / "runs/0/.hydra/overrides.yaml").is_file()
     assert (tmp_path / "runs/0/checkpoints/last.ckpt").is_file()
     assert list((tmp_path / "runs/0/wandb").rglob("*.wandb"))
     assert list(found(tmp_path, done)) == []

@@ -19,6 +19,8 @@ SECRETS = st.from_regex(r"[A-Za-z0-9%_.~-]{3,20}[A-Za-z]", fullmatch=True)
     [
         ("https://user:pa@ss@host/x.tar.gz", "https://***@host/x.tar.gz"),
         ("https://ghp_1@host/x@2/y", "https://***@host/x@2/y"),
+        ("https://me:a/b#c?d@host/x", "https://***@host/x"),
+        ("https://me:a@b/c@host:80/x", "https://***@host:80/x"),
         ("https://h/x?part=1&X-Amz-Signature=ab&n=2", "https://h/x?part=1&X-Amz-Signature=***&n=2"),
         ("https://h/x?token=123: broken", "https://h/x?token=***: broken"),
         ("https://h/x?sig=a%2Bb%3D; get it with: curl", "https://h/x?sig=***; get it with: curl"),
@@ -30,6 +32,8 @@ SECRETS = st.from_regex(r"[A-Za-z0-9%_.~-]{3,20}[A-Za-z]", fullmatch=True)
         ("a.password='it\\'s mine' loss=kd", "a.password=*** loss=kd"),
         ("a.password='unfinished", "a.password=***"),
         ("a.password=x,'y z',w loss=kd", "a.password=*** loss=kd"),
+        ("a.password=two\\ words loss=kd", "a.password=*** loss=kd"),
+        ("+a={api_key:a\\,b,n:1}", "+a={api_key:***,n:1}"),
         ("+a.b={user: me, password: two words, n: 1}", "+a.b={user: me, password: ***, n: 1}"),
         ("{'api_key': 'a b', \"x\": 2}", "{'api_key': ***, \"x\": 2}"),
         ("a.credentials={x: {y: 1}, z: 2}", "a.credentials=***"),
@@ -43,14 +47,52 @@ def test_text(given_text: str, expected: str) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["password", "a.db_password.x", "apiKey", "WANDB_API_KEY", "hf-token", "AWS_SECRET_ACCESS_KEY", "Credentials"],
+    [
+        "password",
+        "a.db_password.x",
+        "apiKey",
+        "WANDB_API_KEY",
+        "hf-token",
+        "AWS_SECRET_ACCESS_KEY",
+        "Credentials",
+        "pwd",
+        "MYSQL_PWD",
+        "db.pass",
+        "jwt",
+        "auth",
+        "bearer",
+        "private_key",
+        "tokens",
+        "ssh_key",
+        "PGPASSWORD",
+        "dbpassword2",
+    ],
 )
 def test_names_of_credentials(name: str) -> None:
     assert is_secret(name)
 
 
 @pytest.mark.parametrize(
-    "name", ["tokenizer", "token_mixing.dim", "max_tokens", "key", "keys", "student.name", "secretary", "monkey", "", 3]
+    "name",
+    [
+        "tokenizer",
+        "token_mixing.dim",
+        "max_tokens",
+        "num_tokens",
+        "class_token",
+        "pad_token",
+        "key",
+        "keys",
+        "author",
+        "student.name",
+        "secretary",
+        "monkey",
+        "bypass",
+        "compass",
+        "passes",
+        "",
+        3,
+    ],
 )
 def test_other_names(name: object) -> None:
     assert not is_secret(name)
@@ -60,6 +102,7 @@ def test_other_names(name: object) -> None:
     "text",
     [
         "student.name=resnet8", "+student.class_token=true", "dataset.password=null", "tokenizer=bpe", "num_token=16",
+        "tokens=77", "x={tokens: 77, use_auth: true}", "http://host.org:8080/x@2", "http://localhost:5000/x@2",
         "https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz", "ssh host:path", "user@host.org",
         "file:///data/x@2", "option 'token': unknown; all: token, password", "https://h/x?page=2&sort=key",
     ],
@@ -87,8 +130,29 @@ def test_an_option_in_a_list_is_hidden_to_its_end() -> None:
     assert redacted(["++a.password=two words, and=more", "loss=kd"]) == ["++a.password=***", "loss=kd"]
 
 
+@pytest.mark.parametrize(
+    ("option", "expected"),
+    [
+        ("+a={api_key: x\\, y, b: [1, {pwd: 'p, q'}]}", "+a={api_key:***,b:[1,{pwd:***}]}"),
+        ("+a={x: 1},{jwt: b}", "+a={x:1},{jwt:***}"),
+        ("+a={api_key: x, y z", "+a={api_key:***"),  # not in Hydra's syntax
+        ("+a={x: 1, y: [b]}", "+a={x: 1, y: [b]}"),
+    ],
+)
+def test_an_option_is_read_by_hydras_parser(option: str, expected: str) -> None:
+    assert redacted([option]) == [expected]
+    assert redacted([expected]) == [expected]
+
+
 def test_long_text_takes_no_time() -> None:
-    for text in ("a" * 200_000, "password" * 20_000, "a=" * 50_000, "://" * 50_000, ", " * 50_000):
+    for text in (
+        "a" * 200_000,
+        "password" * 20_000,
+        "a=" * 50_000,
+        "://" * 50_000,
+        ", " * 50_000,
+        "://:" * 50_000 + " @",
+    ):
         assert redacted(text) == text
 
 

@@ -12,6 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from stkd_lightning.commands.config.command_checks import check_export, check_predict, check_report
 from stkd_lightning.commands.config.compose import options
+from stkd_lightning.commands.config.credentials import check_folder_names
 from stkd_lightning.utilities import validation
 from stkd_lightning.utilities.choices import PRECISIONS, SAMPLERS
 from stkd_lightning.utilities.errors import InputError, reason, unknown
@@ -110,6 +111,8 @@ def _check(config: DictConfig) -> None:
         _check_trainer(config.trainer, config.dataset.get("batch_size"))
         if "hydra" in config:
             _check_shared_folder(config)
+    if "hydra" in config:
+        check_folder_names(config, sweep=_is_sweep(config))
     for folder in output_folders(config):
         validation.path("output folder", str(folder))
         check_writable(folder)

@@ -21,6 +21,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from stkd_lightning.utilities.errors import InputError, unknown
 from stkd_lightning.utilities.paths import conf_dir
+from stkd_lightning.utilities.redaction import redacted
 
 # Exceptions that Hydra raises for unexpected values.
 UNREADABLE = (
@@ -121,15 +122,17 @@ def _choices(group: str, prefix: str = "") -> list[str]:
 def _unknown_option(error: Exception, config_name: str, overrides: list[str], search_path: list[str]) -> InputError:
     """Return the error for an option that does not exist; for any other mistake Hydra's message in one line."""
     message = " ".join(" ".join(str(e) for e in (error, error.__cause__) if e).split())[:1000]
+    for override, shown in zip(overrides, redacted(overrides), strict=True):
+        message = message.replace(override, shown)
     match = re.search(r"Could not override '([^']+)'", message)
     rest = [o for o in overrides if not match or re.split(r"[=@]", o, maxsplit=1)[0] != match.group(1)]
     if not match or len(rest) == len(overrides):
-        return InputError(f"{' '.join(overrides)}: {message}")
+        return InputError(f"{' '.join(redacted(overrides))}: {message}")
     name = match.group(1)
     try:
         known = [o for o in options(compose(config_name, [*rest, *search_path])) if not o.endswith("_target_")]
     except UNREADABLE:  # another override is wrong too
-        return InputError(f"{' '.join(overrides)}: {message}")
+        return InputError(f"{' '.join(redacted(overrides))}: {message}")
     known += [g for g in _groups() if g not in known]
     parent = name
     while parent and parent not in known:
@@ -176,7 +179,7 @@ def jobs(
             [*(f"{k}={v}" for k, v in swept.items()), *overrides]
         )
     except UNREADABLE as error:
-        raise InputError(f"{' '.join(overrides)}: {str(error).splitlines()[0]}") from error
+        raise InputError(f"{' '.join(redacted(overrides))}: {str(error).splitlines()[0]}") from error
     values: list[list[str]] = []
     for override in parsed:
         if not override.is_sweep_override():

@@ -9,6 +9,7 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from stkd_lightning.commands.config.credentials import without_credentials
 from stkd_lightning.utilities.files import write_text
 from stkd_lightning.utilities.redaction import redacted
 
@@ -54,12 +55,16 @@ def hide_in_logs() -> None:
 
 
 class Redaction(Callback):
-    """Rewrites ``multirun.yaml`` without credentials when a job of a multirun starts; Hydra has just written it."""
+    """Rewrites Hydra's files without credentials when a job starts; Hydra has just written them."""
 
     def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Rewrite the file at the first job; later jobs find nothing to change."""
-        path = Path(config.hydra.sweep.dir) / "multirun.yaml"
-        if config.hydra.mode == RunMode.MULTIRUN and path.is_file():
+        """Rewrite ``multirun.yaml`` at the first job of a multirun, and each job's files in ``hydra.output_subdir``."""
+        hydra = config.hydra
+        paths = [Path(hydra.sweep.dir) / "multirun.yaml"] if hydra.mode == RunMode.MULTIRUN else []
+        if hydra.output_subdir is not None:
+            folder = Path(hydra.runtime.output_dir) / hydra.output_subdir
+            paths += [folder / name for name in ("config.yaml", "hydra.yaml", "overrides.yaml")]
+        for path in filter(Path.is_file, paths):
             content = OmegaConf.to_container(OmegaConf.load(path))
-            if (shown := redacted(content)) != content:
+            if (shown := without_credentials(content)) != content:
                 write_text(path, OmegaConf.to_yaml(OmegaConf.create(shown)))

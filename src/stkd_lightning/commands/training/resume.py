@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from stkd_lightning.callbacks.checkpoint_folder import newest_whole
 from stkd_lightning.commands.config.compose import with_values
-from stkd_lightning.commands.training.pretrain import plain
+from stkd_lightning.commands.config.credentials import public
 from stkd_lightning.data.description import DataDescription
 from stkd_lightning.inference.provenance import StudentProvenance
 from stkd_lightning.inference.student_info import name_of
@@ -95,8 +95,8 @@ def find_earlier(settings: DictConfig) -> EarlierRun | None:
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise InputError(f"{summary_path}: damaged ({reason(error)}); delete it and run again") from error
     earlier = EarlierRun(checkpoint, origin, summary)
-    current = plain(earlier.resolve_auto(with_values(settings, counts)))
-    _check_settings(origin.config, redacted(current), checkpoint)
+    current = public(earlier.resolve_auto(with_values(settings, counts)))
+    _check_settings(origin.config, current, checkpoint)
     return earlier
 
 

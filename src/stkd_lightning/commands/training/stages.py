@@ -11,6 +11,7 @@ from torch import nn
 
 from stkd_lightning.callbacks.checkpoint_folder import clear_run
 from stkd_lightning.commands.config.compose import with_values
+from stkd_lightning.commands.config.credentials import public
 from stkd_lightning.commands.training import teacher as teachers
 from stkd_lightning.commands.training.fit import Fitted
 from stkd_lightning.commands.training.loss_checks import check_classes, print_features, try_features
@@ -107,7 +108,7 @@ def plan_run(settings: DictConfig, earlier: EarlierRun | None, ranks: int) -> Ru
     if teacher and needs_teacher and settings.teacher.replay:
         replay = replay_folder(settings, data, teacher.network, ranks=ranks, batches=steps)
     settings = name_dashboards(settings, earlier)
-    origin = StudentProvenance(redacted(plain(settings)), description, input_facts(student, data), digest)
+    origin = StudentProvenance(public(settings), description, input_facts(student, data), digest)
     return RunPlan(settings, data, student, loss, teacher, replay, origin, earlier)
 
 
