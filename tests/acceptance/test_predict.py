@@ -12,6 +12,8 @@ from stkd_lightning.commands.config.compose import composed, composing
 from stkd_lightning.commands.predict import predict
 from stkd_lightning.inference.export_folder import write_facts
 from stkd_lightning.inference.formats import ONNX
+from stkd_lightning.inference.predict import Prediction
+from stkd_lightning.inference.prediction_file import prediction_file
 from stkd_lightning.utilities.errors import InputError
 from stkd_lightning.utilities.files import atomic_folder
 from tests.conftest import Command
@@ -71,6 +73,15 @@ def test_a_folder_with_broken_images(command: Command, photos: Path, tmp_path: P
             float(by_image[row["image"]]["probability_1"]), abs=1e-5
         )
         assert len(row["classes"]) == 5
+
+
+def test_a_table_of_predictions_holds_no_formulas(tmp_path: Path) -> None:
+    results = [Prediction(Path("=1.png"), ("@a", "-1"), (0.75, 0.25)), InputError("-x.png: cannot be read")]
+    with prediction_file(tmp_path / "all.csv", 2) as write:
+        for result in results:
+            write(Path("=1.png"), result)
+    rows = (tmp_path / "all.csv").read_text().splitlines()[1:]
+    assert rows == ["'=1.png,,'@a,0.750000,-1,0.250000", "'=1.png,'-x.png: cannot be read,,,,"]
 
 
 MISTAKES = [

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 from huggingface_hub import ModelCard
@@ -51,3 +52,22 @@ def test_what_is_not_known_is_not_said() -> None:
     assert 'snapshot_download("YOU/student")' in text
     assert "onnxruntime.InferenceSession" in text
     assert "trust=True" in card(facts, TorchScript(), COMPARISON, None)
+
+
+def test_names_are_no_markup(tmp_path: Path) -> None:
+    """A hostile name stays one cell, one line and one value of the header."""
+    facts = load_student(checkpoint(tmp_path / "run")[0]).facts
+    evil = "<script>\n---\n# ${oc.env:HOME} | [a](b)"
+    about = {
+        **facts.about,
+        "name": evil,
+        "method": evil,
+        "data": {"name": evil, "digest": None},
+        "objective": {"a": evil},
+    }
+    text = card(replace(facts, about=about, class_names=(evil, "b")), Safetensors(), COMPARISON, None)
+    assert ModelCard(text).data.datasets == [evil]
+    body = text.split("\n---\n", 1)[1]
+    for words in ("<script>", "\n---", "[a](b)"):
+        assert words not in body.replace(r"\<", "").replace(r"\[", ""), words
+    assert r"\<script\>\\n---" in body

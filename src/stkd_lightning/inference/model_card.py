@@ -1,14 +1,17 @@
 """The model card: the ``README.md`` of an export, in the format of the Hugging Face hub."""
 
+import re
 from typing import Any
 
-from omegaconf import OmegaConf
+import yaml
 
 from stkd_lightning.inference.formats.base import Format
 from stkd_lightning.inference.student_info import StudentFacts
+from stkd_lightning.utilities.text import markdown
 
 METRICS = {"accuracy": "accuracy", "top5": "top-5 accuracy", "calibration_error": "calibration error"}
 SHOWN_CLASSES = 20
+SHOWN_CHARACTERS = 100  # of a class name
 
 
 def card(facts: StudentFacts, export_format: Format, comparison: dict[str, Any], repository: str | None) -> str:
@@ -21,11 +24,11 @@ def card(facts: StudentFacts, export_format: Format, comparison: dict[str, Any],
         repository: name on the hub, if it is known.
     """
     parts = [
-        f"---\n# license: (yours to choose)\n{OmegaConf.to_yaml(OmegaConf.create(header(facts)))}---\n",
-        f"# {_title(facts)}\n",
+        f"---\n# license: (yours to choose)\n{yaml.safe_dump(header(facts), sort_keys=False, allow_unicode=True)}---\n",
+        f"# {markdown(_title(facts))}\n",
         f"{_origin(facts)}\n",
         f"## Figures\n\n{_figures(facts)}\n",
-        f"## Use\n\n{_use(export_format, repository or f'YOU/{_name(facts)}')}\n",
+        f"## Use\n\n{_use(export_format, repository or _example(facts))}\n",
         f"## Images\n\n{_images(facts)}\n",
         f"## Training\n\n{_training(facts)}\n",
         f"## Limits\n\n{_limits(facts, export_format, comparison)}",
@@ -63,6 +66,11 @@ def _name(facts: StudentFacts) -> str:
     return str(facts.about.get("name") or "student")
 
 
+def _example(facts: StudentFacts) -> str:
+    """Return a name for a repository, for code in the card."""
+    return f"YOU/{_name(facts) if re.fullmatch(r'[A-Za-z0-9._-]+', _name(facts)) else 'student'}"
+
+
 def _data(facts: StudentFacts) -> str:
     return str((facts.about.get("data") or {}).get("name") or "unknown")
 
@@ -74,7 +82,7 @@ def _title(facts: StudentFacts) -> str:
 def _origin(facts: StudentFacts) -> str:
     teacher = facts.about.get("teacher")
     how = (
-        f"distilled from {teacher.get('name')} by {facts.about.get('method')}"
+        f"distilled from {markdown(str(teacher.get('name')))} by {markdown(str(facts.about.get('method')))}"
         if teacher
         else "trained without a teacher"
     )
@@ -90,7 +98,7 @@ def _figures(facts: StudentFacts) -> str:
     selected = {"selected": "the student with the best validation accuracy", "last": "the student of the last epoch"}
     which = selected.get(str(facts.about.get("selection")), "a student")
     seed = f", seed {facts.about['seed']}" if "seed" in facts.about else ""
-    shown = f"{_data(facts)}{f' (n = {count:,})' if count else ''}"
+    shown = f"{markdown(_data(facts))}{f' (n = {count:,})' if count else ''}"
     lines = [
         f"Test images of {shown}, one run{seed}; {which}. They were not used for training or selection.\n",
         "| | parameters | MFLOPs | top-1, % | top-5, % | calibration error |",
@@ -124,7 +132,7 @@ def _images(facts: StudentFacts) -> str:
     def rounded(values: tuple[float, ...]) -> list[float]:
         return [round(value, 6) for value in values]
 
-    names = ", ".join(facts.class_names[:SHOWN_CLASSES])
+    names = markdown(", ".join(name[:SHOWN_CHARACTERS] for name in facts.class_names[:SHOWN_CLASSES]))
     rest = f" and {facts.num_classes - SHOWN_CLASSES} more" if facts.num_classes > SHOWN_CLASSES else ""
     return (
         f"RGB, resized to cover {facts.image_size}x{facts.image_size} and cropped centrally, in [0, 1], then "
@@ -144,7 +152,7 @@ def _training(facts: StudentFacts) -> str:
         "Seed": about.get("seed"),
         "Data": about.get("data", {}).get("digest") and f"{_data(facts)}, digest {about['data']['digest']}",
     }
-    return "\n".join(f"- {name}: {value}" for name, value in rows.items() if value not in (None, ""))
+    return "\n".join(f"- {name}: {markdown(str(value))}" for name, value in rows.items() if value not in (None, ""))
 
 
 def _settings(node: Any, prefix: str = "") -> str:
@@ -163,10 +171,11 @@ def _settings(node: Any, prefix: str = "") -> str:
 
 def _limits(facts: StudentFacts, export_format: Format, comparison: dict[str, Any]) -> str:
     return (
-        f"- It was evaluated only on {_data(facts)}; on other kinds of images its accuracy is unknown, and it predicts "
-        "one of its classes for any image.\n"
+        f"- It was evaluated only on {markdown(_data(facts))}; on other kinds of images its accuracy is unknown, and "
+        "it predicts one of its classes for any image.\n"
         "- It learns the mistakes of its teacher and of its training images, and may prefer some classes.\n"
         "- The figures come from a single run; another seed gives other figures.\n"
-        f"- `{export_format.file}` computes in float32 and was compared with the checkpoint on {comparison['images']}: "
+        f"- `{export_format.file}` computes in float32 and was compared with the checkpoint on "
+        f"{markdown(comparison['images'])}: "
         f"logits differ by {comparison['largest_difference']:.1e} at most.\n"
     )

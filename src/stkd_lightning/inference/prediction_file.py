@@ -10,6 +10,7 @@ from typing import TextIO
 from stkd_lightning.inference.predict import Prediction
 from stkd_lightning.utilities.errors import InputError
 from stkd_lightning.utilities.files import atomic_file
+from stkd_lightning.utilities.text import csv_cell
 
 Write = Callable[[Path, Prediction | InputError], None]
 
@@ -19,7 +20,8 @@ def prediction_file(path: Path | None, top: int) -> Iterator[Write]:
     """Yield a function that writes a row: an image, and its prediction or the error that it could not be read.
 
     Args:
-        path: ``.json``: a list of objects; otherwise CSV with a header; ``None``: nothing is written.
+        path: ``.json``: a list of objects; otherwise CSV with a header, in which a name that a spreadsheet would
+            compute begins with an apostrophe; ``None``: nothing is written.
         top: number of classes of a prediction.
     """
     if path is None:
@@ -42,10 +44,10 @@ def _csv(file: TextIO, top: int) -> Iterator[Write]:
 
     def write(image: Path, result: Prediction | InputError) -> None:
         if isinstance(result, InputError):
-            rows.writerow([image, result, *[""] * (2 * top)])
+            rows.writerow([csv_cell(image), csv_cell(result), *[""] * (2 * top)])
         else:
             pairs = zip(result.classes, result.probabilities, strict=True)
-            rows.writerow([image, "", *(cell for name, p in pairs for cell in (name, f"{p:.6f}"))])
+            rows.writerow([csv_cell(image), "", *(cell for name, p in pairs for cell in (csv_cell(name), f"{p:.6f}"))])
 
     yield write
 

@@ -9,6 +9,7 @@ from rich.table import Table
 from stkd_lightning.reporting.grouping import Setting, settings
 from stkd_lightning.reporting.run import Group, Network, Run
 from stkd_lightning.reporting.statistics import Spread
+from stkd_lightning.utilities import text
 
 
 @dataclass(frozen=True)
@@ -126,4 +127,5 @@ def markdown(rows: Sequence[Row], reference: str) -> str:
     """Return the same table as Markdown."""
     first, *others = _lines(rows, reference)
     rule = ["---"] * (len(first) - 5) + ["---:"] * 5
+    first, *others = (tuple(map(text.markdown, line)) for line in (first, *others))
     return "".join(f"| {' | '.join(line)} |\n" for line in (first, rule, *others))
