@@ -186,7 +186,20 @@ def test_the_page_is_one_file_and_escapes_what_it_is_told(runs: list[Run]) -> No
     assert "<b>" not in text
     assert not re.findall(r'(?:src|href)="(?!#)(?!data:)[^"]+', text)
     assert "default-src 'none'" in text
-    assert "&lt;script&gt;" not in report_markdown(make_report(runs, "kd", {}))
+    (drawn,) = make_report(hostile, "kd", {}).overview
+    assert "<script>" not in svg(drawn.figure)
+
+
+def test_names_are_neither_markup_nor_formulas() -> None:
+    hostile = [run("=1+1", 0, 0.5, data="@SUM(A1)", student="<img src=x>|**b**"), run("-3", 0, 0.4, loss__a="\x1b[31m")]
+    report = make_report(hostile, "[kd](http://x)", {})
+    lines = list(csv.DictReader(io.StringIO(report_csv(report))))
+    assert [(line["method"], line["data"]) for line in lines] == [("'=1+1", "'@SUM(A1)"), ("-3", "digits")]
+    assert lines[0]["reference"] == "[kd](http://x)"
+    text = report_markdown(report)
+    assert r"\<img src=x\>\|\*\*b\*\*" in text
+    assert "\x1b" not in text + report_csv(report) + page(report)
+    assert "[kd](" not in text
 
 
 def test_runs_are_found_at_any_depth_in_order_of_their_numbers(runs: list[Run], tmp_path: Path) -> None:
@@ -215,8 +228,15 @@ def test_a_damaged_run_is_named(name: str, content: str, tmp_path: Path, monkeyp
     monkeypatch.chdir(tmp_path)
     written(run("kd", 0, 0.5), tmp_path / "one")
     (tmp_path / "one" / name).write_text(content)
-    with pytest.raises(InputError, match=rf"runs: \S*one/{name}: damaged .*remove \S*one from runs"):
+    with pytest.raises(InputError, match=rf"no finished run .*; 1 cannot be read: \S*one/{name}: damaged \("):
         find_runs([tmp_path])
+    written(run("kd", 1, 0.5), tmp_path / "other")
+    found = find_runs([tmp_path])
+    assert [run.seed for run in found.runs] == [1]
+    assert len(found.damaged) == 1
+    report = make_report(found.runs, "kd", {}, damaged=found.damaged)
+    for text in (page(report), report_markdown(report)):
+        assert f"one/{name}: damaged" in text
     assert not (tmp_path / "pwned").exists()
 
 

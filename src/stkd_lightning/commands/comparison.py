@@ -55,13 +55,13 @@ class Comparison(Callback):
 
     def _compare(self, config: DictConfig) -> tuple[list[Any], list[Any]]:
         from stkd_lightning.reporting.comparison import compare, markdown
-        from stkd_lightning.reporting.run import read_run
+        from stkd_lightning.reporting.run import read_runs
 
         folder = Path(config.hydra.sweep.dir)
         since = 0.0 if config.get("resume") == "auto" else self.start  # a resumed sweep includes its earlier runs
         files = [p for p in folder.glob("*/summary.json") if p.stat().st_mtime >= since]
         files.sort(key=lambda path: (len(path.parent.name), path.parent.name))
-        runs = [read_run(path.parent) for path in files]
+        runs = read_runs(path.parent for path in files).runs
         rows = compare(runs, self.reference)
         if rows:
             write_json(folder / "comparison.json", {"reference": self.reference, "rows": [asdict(row) for row in rows]})

@@ -21,12 +21,14 @@ def report(config: DictConfig) -> None:
         config: the checked configuration.
 
     Raises:
-        InputError: a folder does not exist, contains no finished run or a damaged file, or cannot be written.
+        InputError: a folder does not exist, contains no finished run that can be read, or cannot be written.
     """
     folders = [Path(str(f)) for f in (config.runs if isinstance(config.runs, ListConfig) else [config.runs])]
     search = find_runs(folders)
     output = folders[0] if config.output is None else Path(str(config.output))
     check_writable(output)
+    for line in search.damaged:
+        warn(f"{line}; the report leaves this run out")
     write_report(
         search.runs,
         output,
@@ -35,6 +37,7 @@ def report(config: DictConfig) -> None:
         complete=config.complete,
         latency=config.latency,
         unfinished=search.unfinished,
+        damaged=search.damaged,
         cache_dir=config.cache_dir,
     )
     print_rank_zero(f"{output}: {FILES}")
@@ -49,6 +52,7 @@ def write_report(
     complete: bool = True,
     latency: bool = True,
     unfinished: Sequence[Path] = (),
+    damaged: Sequence[str] = (),
     cache_dir: str | None = None,
 ) -> None:
     """Write the three files of a report.
@@ -61,6 +65,7 @@ def write_report(
         complete: write missing diagnostics, if the data are on this machine.
         latency: measure the time of each network for one image.
         unfinished: folders of unfinished runs, which the report lists.
+        damaged: a line for each run that cannot be read, which the report lists.
         cache_dir: folder of prepared data; ``None``: the default folder.
     """
     from stkd_lightning.commands.latency import measure
@@ -69,7 +74,7 @@ def write_report(
 
     if complete:
         complete_diagnostics(runs, trust=trust, cache_dir=cache_dir)
-    report = make_report(runs, reference, measure(runs, trust=trust) if latency else {}, unfinished)
+    report = make_report(runs, reference, measure(runs, trust=trust) if latency else {}, unfinished, damaged)
     output.mkdir(parents=True, exist_ok=True)
     write_text(output / "report.csv", report_csv(report))
     write_text(output / "report.md", report_markdown(report))

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from stkd_lightning.data.module import ArrayDataModule
+from stkd_lightning.utilities.plain import Count, checked
 
 
 @dataclass(frozen=True)
@@ -22,12 +23,12 @@ class DataDescription:
     """
 
     name: str
-    num_classes: int
+    num_classes: Count
     class_names: tuple[str, ...]
     digest: str
     mean: tuple[float, ...]
     std: tuple[float, ...]
-    image_size: int | tuple[int, int]
+    image_size: Count | tuple[Count, Count]
 
     @classmethod
     def of(cls, data: ArrayDataModule) -> "DataDescription":
@@ -41,11 +42,9 @@ class DataDescription:
         """Read what ``to_plain`` gave.
 
         Raises:
-            AttributeError, TypeError: something else.
+            InputError: something else; names the field.
         """
-        values = {field.name: content.get(field.name) for field in fields(cls)}
-        values["class_names"] = [str(name) for name in content.get("class_names") or ()]
-        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})  # type: ignore[arg-type]
+        return checked(cls, content, {field.name: None for field in fields(cls)} | {"class_names": ()})
 
     def to_plain(self) -> dict[str, Any]:
         """Return plain containers, for JSON and checkpoints."""

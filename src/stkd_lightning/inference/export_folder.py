@@ -1,7 +1,6 @@
 """The folder of an export: a format's file, ``student.json`` and ``README.md``."""
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from stkd_lightning.inference.student_info import StudentFacts, checked
 from stkd_lightning.utilities.errors import InputError, reason, unknown
 from stkd_lightning.utilities.files import write_json
 from stkd_lightning.utilities.paths import conf_dir
+from stkd_lightning.utilities.untrusted import read_json
 
 MARK = "stkd_lightning_export"
 LAYOUT = 1
@@ -48,7 +48,7 @@ def load_export(folder: Path, *, trust: bool) -> Student:
         InputError: a missing or damaged file, or a file that needs ``trust``.
     """
     try:
-        content: Any = json.loads((folder / INSIDE).read_text())
+        content: Any = read_json(folder / INSIDE)
         version, name, fields = content[MARK], content["format"], dict(content["student"])
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise InputError(f"export {folder}: {INSIDE} is not that of an export ({reason(error)})") from error
@@ -87,7 +87,7 @@ def check_replaceable(output: Path) -> None:
         return  # other obstacles were found by the check of the configuration
     names = sorted(path.name for path in output.iterdir())
     try:
-        content = json.loads((output / INSIDE).read_text())
+        content = read_json(output / INSIDE)
         exported = set(content["files"]) if MARK in content else set()
     except (OSError, ValueError, LookupError, TypeError):
         exported = set()

@@ -1,5 +1,6 @@
 """The origin of a student in its checkpoint, written and read in one place."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,8 @@ from stkd_lightning.data.description import DataDescription
 from stkd_lightning.models.checkpoint_file import KEY
 from stkd_lightning.models.weights import read_checkpoint
 from stkd_lightning.utilities.errors import InputError
+from stkd_lightning.utilities.plain import checked
+from stkd_lightning.utilities.untrusted import check_plain
 
 
 @dataclass(frozen=True)
@@ -44,15 +47,15 @@ class StudentProvenance:
             InputError: not a checkpoint of this project, or a damaged one.
         """
         content: Any = read_checkpoint(path).get(KEY)
-        try:
-            config = dict(content["config"])
-            config |= {part: dict(config[part]) for part in ("student", "dataset")}
-            if config.get("distilled"):
-                config["distilled"] = dict(config["distilled"])
-            data = DataDescription.from_plain(content["data"])
-            teacher, expected = content.get("teacher"), dict(content.get("input", {}))
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        if not isinstance(content, Mapping) or "config" not in content:
             raise InputError(
                 f"checkpoint {path}: has no record of its network and data; it was not written by stkd-lightning"
-            ) from error
-        return cls(config, data, expected, teacher)
+            )
+        try:
+            origin = checked(cls, check_plain(content, "it"), {"input": {}})
+            parts = [origin.config.get("student"), origin.config.get("dataset"), origin.config.get("distilled") or {}]
+            if not all(isinstance(part, dict) for part in parts):
+                raise InputError("config: student and dataset must be mappings")
+        except InputError as error:
+            raise InputError(f"checkpoint {path}: its record of network and data is damaged ({error})") from error
+        return origin

@@ -1,20 +1,16 @@
 """Facts about a student, without its weights: its network, the images that it expects, and its origin."""
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig
-
-from stkd_lightning.data.description import DataDescription
+from stkd_lightning.inference.about import about_checkpoint, check_about
 from stkd_lightning.inference.provenance import StudentProvenance
 from stkd_lightning.tasks.base import Task
 from stkd_lightning.tasks.classification import Classification
 from stkd_lightning.utilities.errors import InputError
-from stkd_lightning.utilities.files import BEST, LAST
 
 LARGEST = 4096  # pixels of a side; a larger size in an untrusted file could fill the memory
 
@@ -65,7 +61,7 @@ def of_checkpoint(path: Path) -> StudentFacts:
         "network": origin.network,
         "input": origin.input,
         "class_names": data.class_names,
-        "about": _about(origin, path),
+        "about": about_checkpoint(origin, path),
         **{"mean": data.mean, "std": data.std, "image_size": data.image_size},
     }
     return checked(facts, f"checkpoint {path}")
@@ -107,7 +103,7 @@ def checked(facts: Mapping[str, Any], place: str) -> StudentFacts:
         mean=tuple(map(float, facts["mean"])),
         std=tuple(map(float, facts["std"])),
         image_size=facts["image_size"],
-        about=dict(about),
+        about=check_about(about, place),
     )
 
 
@@ -125,58 +121,3 @@ def _number(value: Any) -> bool:
 
 def _side(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= LARGEST
-
-
-def _about(origin: StudentProvenance, path: Path) -> dict[str, Any]:
-    """Return the origin of a checkpoint, without paths of the machine that wrote it."""
-    config, data = origin.config, origin.data
-    summary = _summary(path, data)
-    chosen = "last" if path.name == LAST else "selected" if path.name == BEST else None
-    about = {
-        "name": name_of(config["student"]),
-        "data": {"name": data.name, "digest": data.digest},
-        "method": config.get("method"),
-        "objective": config.get("loss"),
-        "mixup": config.get("mixup"),
-        "seed": config.get("seed"),
-        "epochs": _node(config.get("trainer")).get("max_epochs"),
-        "batch_size": config["dataset"].get("batch_size"),
-        "selection": chosen,
-        "student": _figures(summary.get("student"), chosen) if chosen else None,
-        "alone": _figures(summary.get("baseline"), chosen or "last"),
-    }
-    if origin.teacher:  # digest of the teacher that the loss used
-        network = _node(_node(config.get("teacher")).get("network"))
-        about["teacher"] = {"name": name_of(network), **(_figures(summary.get("teacher"), "last") or {})}
-    return {name: value for name, value in about.items() if value is not None}
-
-
-def name_of(network: Mapping[str, Any] | DictConfig) -> str:
-    """Return the name of a network: its ``name``, otherwise its class."""
-    return str(network.get("name") or str(network.get("_target_", "")).rpartition(".")[2])
-
-
-def _summary(path: Path, data: DataDescription) -> dict[str, Any]:
-    """Return the summary of a checkpoint's run; an empty one if it is missing or belongs to other data."""
-    candidates = [folder / "summary.json" for folder in (path.parent, path.parent.parent)]
-    try:
-        summary = json.loads(next(file for file in candidates if file.is_file()).read_text())
-        found = DataDescription.from_plain(summary["data"])
-        same = (found.digest, found.class_names) == (data.digest, data.class_names)
-        return dict(summary) if same else {}
-    except (StopIteration, OSError, ValueError, LookupError, TypeError, AttributeError):
-        return {}
-
-
-def _figures(row: Any, chosen: str) -> dict[str, Any] | None:
-    """Return a network's size and its figures on the test images."""
-    if not isinstance(row, dict):
-        return None
-    tests = _node(row.get("test"))
-    test = _node(tests.get(chosen) or tests.get("last"))
-    size = {name: row[name] for name in ("parameters", "flops") if _number(row.get(name))}
-    return {**size, "test": {name: value for name, value in test.items() if _number(value)}}
-
-
-def _node(value: Any) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}

@@ -13,15 +13,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from stkd_lightning.losses.stkd import divergence_parts
-from stkd_lightning.reporting.diagnostics import TEMPERATURE, Array, Diagnostics
+from stkd_lightning.reporting.diagnostics import GALLERY, TEMPERATURE, WEIGHTS, Array, Diagnostics
 from stkd_lightning.tasks.calibration import confidence_sums, reliability
 from stkd_lightning.tasks.types import Batch
 
 Network = Callable[[Tensor], Tensor]
 
-WEIGHTS = np.linspace(0.5, 1.0, 6)  # of the first of two samples; exchanging the samples covers weights below 0.5
 PAIRS = 512  # virtual samples
-GALLERY = 8  # virtual samples in the gallery
 SIDE = 96  # largest side of an image in the gallery, in pixels
 
 

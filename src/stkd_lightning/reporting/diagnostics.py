@@ -1,6 +1,7 @@
 """``diagnostics.npz``: measurements of a student beyond its accuracy."""
 
 import io
+import zipfile
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -8,11 +9,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from stkd_lightning.tasks.calibration import BINS
 from stkd_lightning.utilities.errors import InputError, reason
 from stkd_lightning.utilities.files import write_bytes
+from stkd_lightning.utilities.untrusted import MIB, read_bytes
 
 Array = NDArray[Any]
 FILE = "diagnostics.npz"  # in a run's folder
+LIMIT = 256 * MIB  # bytes of the arrays
+LARGEST, EPSILON = 1e12, 1e-3  # largest figure; rounding errors of a sum of shares
+SIDE = 4096  # pixels of a side of an image in the gallery
+WEIGHTS = np.linspace(0.5, 1.0, 6)  # of the first of two mixed samples; exchanging them covers weights below 0.5
+GALLERY = 8  # virtual samples in the gallery
 TEMPERATURE = 4.0  # of the compared distributions, independent of the method's own temperature
 
 
@@ -56,6 +64,11 @@ class Diagnostics:
     teacher_shown: Array
 
     @property
+    def num_classes(self) -> int:
+        """The number of classes."""
+        return len(self.student_similarity)
+
+    @property
     def has_teacher(self) -> bool:
         """True if the student was compared with a teacher."""
         return bool(self.divergence.size)
@@ -74,7 +87,11 @@ def read_diagnostics(path: Path) -> Diagnostics:
         InputError: the file is damaged or has another format.
     """
     try:
-        with np.load(path, allow_pickle=False) as content:
+        file = io.BytesIO(read_bytes(path, LIMIT))
+        with zipfile.ZipFile(file) as archive:
+            if sum(member.file_size for member in archive.infolist()) > LIMIT:
+                raise ValueError(f"its arrays have more than {LIMIT // MIB} MiB")
+        with np.load(file, allow_pickle=False) as content:
             diagnostics = Diagnostics(**{field.name: content[field.name] for field in fields(Diagnostics)})
         _check(diagnostics)
     except Exception as error:  # numpy and zlib raise many types for a damaged file
@@ -83,15 +100,22 @@ def read_diagnostics(path: Path) -> Diagnostics:
 
 
 def _check(diagnostics: Diagnostics) -> None:
-    """Refuse arrays whose shapes do not fit each other.
+    """Refuse arrays that do not fit each other, and values that cannot be drawn.
 
     Raises:
-        ValueError: a shape is wrong; the message names the array.
+        ValueError: names the array.
     """
-    classes, weights = len(diagnostics.student_similarity), len(diagnostics.weights)
+    for name, array in vars(diagnostics).items():
+        low, high = (0, 1) if name.endswith(("similarity", "_shown")) else (-LARGEST, LARGEST)
+        numbers = array.dtype.kind in "iuf"
+        if not numbers or (array.size and not (low <= array.min() and array.max() <= high + EPSILON)):
+            raise ValueError(f"{name} must hold numbers in [{low:g}, {high:g}]")
+    classes, weights = diagnostics.num_classes, len(diagnostics.weights)
     shown, has_teacher = len(diagnostics.shown), diagnostics.has_teacher
     shapes = {
-        "student_calibration": (3, *diagnostics.student_calibration.shape[1:2]),
+        "images": (),
+        "weights": WEIGHTS.shape if has_teacher else (0,),
+        "student_calibration": (3, BINS),
         "student_similarity": (classes, classes),
         "teacher_similarity": (classes, classes) if has_teacher else (0,),
         "teacher_calibration": diagnostics.student_calibration.shape if has_teacher else (0,),
@@ -107,7 +131,10 @@ def _check(diagnostics: Diagnostics) -> None:
         if getattr(diagnostics, name).shape != shape:
             raise ValueError(f"{name} has shape {getattr(diagnostics, name).shape}, not {shape}")
     labels = diagnostics.shown_labels
-    if shown and (diagnostics.shown.ndim != 5 or labels.dtype.kind != "i"):
-        raise ValueError("shown needs 5 dimensions, and shown_labels needs integers")
+    pictures = diagnostics.shown
+    if shown and (pictures.ndim != 5 or pictures.dtype != np.uint8 or labels.dtype.kind != "i"):
+        raise ValueError("shown needs uint8 in 5 dimensions, and shown_labels needs integers")
+    if shown > GALLERY or (shown and (pictures.shape[1:3] != (3, 3) or max(pictures.shape[3:]) > SIDE)):
+        raise ValueError(f"shown has shape {pictures.shape}, not at most ({GALLERY}, 3, 3, {SIDE}, {SIDE})")
     if shown and (labels.min() < 0 or labels.max() >= classes):
         raise ValueError(f"shown_labels must be in [0, {classes})")

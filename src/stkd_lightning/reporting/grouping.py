@@ -4,10 +4,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from stkd_lightning.reporting.run import Group, Run
+from stkd_lightning.utilities.text import printable
 
 # Options that belong to a method: methods with different values are still compared.
 METHOD_OPTIONS = ("loss.", "mixup.", "distilled")
 NOT_IN_LABELS = {"dataset", "experiment", "logger", "loss", "student", "teacher"}  # shown elsewhere, or no setting
+LABEL = 500  # characters of a label
 MOST = 4  # options in a label if the user set none of those that differ
 
 
@@ -30,7 +32,8 @@ class Setting:
     @property
     def label(self) -> str:
         """The method and the options that distinguish the setting."""
-        return ", ".join([self.method, *(f"{name}={value}" for name, value in self.options.items())])
+        text = ", ".join([self.method, *(f"{name}={value}" for name, value in self.options.items())])
+        return printable(text if len(text) <= LABEL else f"{text[:LABEL]}...")
 
     def find_reference(self, others: "Iterable[Setting]", reference: str) -> "Setting | None":
         """Return the setting of the reference method to compare with; ``None`` if there is none, or more than one.

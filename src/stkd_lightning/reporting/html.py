@@ -11,6 +11,7 @@ from stkd_lightning.reporting.comparison import Row
 from stkd_lightning.reporting.figures import Picture, svg
 from stkd_lightning.reporting.report import NOTE, Report
 from stkd_lightning.reporting.statistics import Spread
+from stkd_lightning.utilities.text import printable
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class Cell:
 def page(report: Report) -> str:
     """Return a report as HTML."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters["as_svg"] = _as_svg
+    environment.filters |= {"as_svg": _as_svg, "printable": printable}
     template = environment.from_string(Path(__file__).with_name("page.html").read_text())
     several = len({row.group for row in report.rows}) > 1
     return template.render(
@@ -85,8 +86,9 @@ def _machines(report: Report) -> list[str]:
     lines: dict[str, None] = {}
     for run in report.runs:
         versions, hardware = run.summary.versions, run.summary.hardware
-        devices = ", ".join(hardware.get("gpus") or [str(hardware.get("cpu", ""))])
+        gpus = hardware.get("gpus")
+        devices = ", ".join(gpus) if isinstance(gpus, list) and gpus else str(hardware.get("cpu", ""))
         packages = ("stkd-lightning", "torch", "lightning")
         known = ", ".join(f"{name} {versions[name]}" for name in packages if versions.get(name))
-        lines[f"{devices}: {known}"] = None
+        lines[printable(f"{devices}: {known}"[:1000])] = None
     return list(lines)

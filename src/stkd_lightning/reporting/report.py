@@ -12,6 +12,7 @@ from stkd_lightning.reporting.grouping import Setting, settings
 from stkd_lightning.reporting.recommendation import Recommendation, recommend
 from stkd_lightning.reporting.run import Group, Latency, Run
 from stkd_lightning.reporting.statistics import Spread
+from stkd_lightning.utilities import text
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ class Report:
         runs: all runs.
         repeated: number of runs that a later run of the same setting and seed replaces.
         unfinished: folders of unfinished runs.
+        damaged: a line for each run that cannot be read.
     """
 
     rows: list[Row]
@@ -46,6 +48,7 @@ class Report:
     runs: Sequence[Run]
     repeated: int
     unfinished: Sequence[Path]
+    damaged: Sequence[str]
 
     @property
     def recommendations(self) -> list[Recommendation]:
@@ -53,7 +56,13 @@ class Report:
         return [s.recommendation for s in self.sections if s.recommendation]
 
 
-def make_report(runs: Sequence[Run], reference: str, latency: Latency, unfinished: Sequence[Path] = ()) -> Report:
+def make_report(
+    runs: Sequence[Run],
+    reference: str,
+    latency: Latency,
+    unfinished: Sequence[Path] = (),
+    damaged: Sequence[str] = (),
+) -> Report:
     """Compare runs and draw their figures.
 
     Args:
@@ -61,6 +70,7 @@ def make_report(runs: Sequence[Run], reference: str, latency: Latency, unfinishe
         reference: name of the method to compare with.
         latency: milliseconds for one image, by network; empty if not measured.
         unfinished: folders of unfinished runs.
+        damaged: a line for each run that cannot be read.
     """
     every_setting = settings(runs)
     rows = compare(runs, reference)
@@ -81,6 +91,7 @@ def make_report(runs: Sequence[Run], reference: str, latency: Latency, unfinishe
         list(runs),
         len(runs) - sum(len(s.runs) for s in every_setting),
         unfinished,
+        damaged,
     )
 
 
@@ -96,11 +107,14 @@ def _best_of_data(every_setting: Sequence[Setting], name: str, digest: str) -> l
 def report_markdown(report: Report) -> str:
     """Return a report's recommendations and table as Markdown."""
     answers = [
-        " ".join([f"**{best.group}**: {best.answer}", *best.cautions, f"Run folder: `{best.run.folder}`"]) + "\n"
+        f"**{text.markdown(str(best.group))}**: {text.markdown(' '.join([best.answer, *best.cautions]))} "
+        f"Run folder: {text.markdown_code(str(best.run.folder))}\n"
         for best in report.recommendations
     ]
-    table = markdown(report.rows, report.reference)
-    return "\n".join(["# Distillation report\n", *answers, table, NOTE.format(reference=report.reference) + "\n"])
+    damaged = "".join(f"- {text.markdown(line)}\n" for line in report.damaged)
+    left_out = [f"Left out, because a file cannot be read:\n\n{damaged}"] * bool(damaged)
+    note = NOTE.format(reference=text.markdown(report.reference)) + "\n"
+    return "\n".join(["# Distillation report\n", *answers, markdown(report.rows, report.reference), note, *left_out])
 
 
 NOTE = (
@@ -112,12 +126,16 @@ NOTE = (
 
 def report_csv(report: Report) -> str:
     """Return a report's table as CSV, one line for each setting: shares in [0, 1], milliseconds for one image."""
-    text = io.StringIO()
-    lines = [_line(row, report) for row in report.rows]
-    writer = csv.DictWriter(text, list(lines[0]), lineterminator="\n")
+    content = io.StringIO()
+    lines = [{name: _cell(value) for name, value in _line(row, report).items()} for row in report.rows]
+    writer = csv.DictWriter(content, list(lines[0]), lineterminator="\n")
     writer.writeheader()
     writer.writerows(lines)
-    return text.getvalue()
+    return content.getvalue()
+
+
+def _cell(value: object) -> object:
+    return text.csv_cell(text.printable(value) if isinstance(value, str) else value)
 
 
 def _line(row: Row, report: Report) -> dict[str, object]:

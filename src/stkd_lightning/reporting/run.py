@@ -1,21 +1,26 @@
 """Read finished runs from their folders."""
 
 import csv
-import json
-from collections.abc import Iterable, Mapping
+import io
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from stkd_lightning.reporting.diagnostics import FILE, Diagnostics, read_diagnostics
 from stkd_lightning.reporting.run_options import SEEDS, result_options
 from stkd_lightning.reporting.summary import Figures, NetworkSummary, RunSummary
-from stkd_lightning.utilities.errors import InputError
+from stkd_lightning.utilities.errors import InputError, reason
+from stkd_lightning.utilities.text import printable
+from stkd_lightning.utilities.untrusted import MIB, read_bytes, read_json, read_yaml
 
 SUMMARY, CONFIG, METRICS = "summary.json", "config.yaml", "metrics.csv"
+LARGEST = 1e12  # of a figure; larger ones cannot be drawn
+COLUMNS, EPOCHS, EPOCH = 1000, 20_000, 10_000_000  # most columns, most epochs and largest epoch of metrics.csv
+NAME = 200  # characters of a name
 
 Network = tuple[str, int, int]  # name, parameters, FLOPs of one image; a method may add to both numbers
 Latency = Mapping[Network, float]  # milliseconds for one image
@@ -48,24 +53,24 @@ class Run:
     @property
     def method(self) -> str:
         """The name of the method."""
-        return self.summary.loss
+        return _name(self.summary.loss)
 
     @property
     def data(self) -> str:
         """The data set's name."""
-        return str(self.summary.data.name)
+        return _name(str(self.summary.data.name))
 
     @cached_property
     def teacher(self) -> str:
         """The name of the teacher; without one, the name of the teacher in the settings."""
         network = self.config.get("teacher", {}).get("network", {})
         name = self.summary.teacher and self.summary.teacher.network
-        return str(name or network.get("name") or network.get("_target_", "").rpartition(".")[2])
+        return _name(str(name or network.get("name") or network.get("_target_", "").rpartition(".")[2]))
 
     @property
     def student(self) -> str:
         """The student's name."""
-        return self.summary.student.network
+        return _name(self.summary.student.network)
 
     @cached_property
     def group(self) -> "Group":
@@ -97,17 +102,16 @@ class Run:
     def diagnostics(self) -> Diagnostics | None:
         """The diagnostics of the student; ``None`` if they cannot be read. They are large, so they are not cached."""
         try:
-            return read_diagnostics(self.folder / FILE) if self.folder else None
+            found = read_diagnostics(self.folder / FILE) if self.folder else None
         except InputError:
             return None
+        return found if found and found.num_classes == len(self.summary.data.class_names) else None
 
-    def metrics(self) -> list[dict[str, float]]:
-        """Read ``metrics.csv``: one dictionary for each row, without empty cells."""
+    @cached_property
+    def validation(self) -> dict[str, dict[int, float]]:
+        """The validation figures of ``metrics.csv``: by column, the last value of each epoch, counted from 1."""
         path = self.folder and self.folder / METRICS
-        if path is None or not path.is_file():
-            return []
-        with path.open(newline="") as file:
-            return [{k: float(v) for k, v in row.items() if v} for row in csv.DictReader(file)]
+        return _validation(path) if path and os.path.lexists(path) else {}
 
 
 @dataclass(frozen=True)
@@ -129,6 +133,61 @@ def _text(value: Any) -> str:
     return f"{value:.12g}" if number else str(value)
 
 
+def _name(text: str) -> str:
+    """Return a name as tables and figures show it."""
+    return printable(text[:NAME])
+
+
+def _validation(path: Path) -> dict[str, dict[int, float]]:
+    """Read the columns ``val/...`` of a metrics file.
+
+    Raises:
+        InputError, ValueError, LookupError, csv.Error: the file cannot be read, or has another form.
+    """
+    with io.TextIOWrapper(io.BytesIO(read_bytes(path, 64 * MIB)), "utf-8", newline="") as text:
+        rows = csv.reader(text)
+        names = next(rows, [])
+        if len(names) > COLUMNS:
+            raise ValueError(f"more than {COLUMNS} columns")
+        columns: dict[str, dict[int, float]] = {name: {} for name in names if name.startswith("val/")}
+        for row in rows:
+            for name, cell in zip(names, row, strict=False):
+                if cell and name in columns and abs(value := float(cell)) <= LARGEST:  # NaN is left out
+                    columns[name][_epoch(row[names.index("epoch")])] = value
+            if len(row) > len(names) or any(len(values) > EPOCHS for values in columns.values()):
+                raise ValueError(f"row {rows.line_num} has too many cells, or there are more than {EPOCHS:,} epochs")
+    return columns
+
+
+def _epoch(cell: str) -> int:
+    """Return the epoch of a row, counted from 1.
+
+    Raises:
+        ValueError: not a whole number in a range that can be drawn.
+    """
+    if not 0 <= float(cell) <= EPOCH:
+        raise ValueError(f"epoch {cell[:20]}")
+    return int(float(cell)) + 1
+
+
+def _check_figures(summary: RunSummary) -> None:
+    """Refuse scores that cannot be compared or drawn.
+
+    Raises:
+        KeyError: a run has no score of its last or selected student, or of its teacher.
+        ValueError: a score or a calibration error is not finite, or not a share where it must be one.
+    """
+    name = summary.score.name
+    students = summary.student.test["last"], summary.student.test["selected"], summary.student.validation
+    teacher = summary.teacher.test["last"] if summary.teacher else None
+    low, high = (0.0, 1.0) if summary.score.unit == "%" else (-LARGEST, LARGEST)
+    for figures in filter(None, [*students, teacher]):
+        if not low <= figures[name] <= high:
+            raise ValueError(f"{name} must be in [{low:g}, {high:g}], not {figures[name]}")
+        if not 0 <= figures.get("calibration_error", 0) <= 1:
+            raise ValueError(f"calibration_error must be in [0, 1], not {figures['calibration_error']}")
+
+
 def read_run(folder: Path) -> Run:
     """Read a finished run from its folder.
 
@@ -137,47 +196,70 @@ def read_run(folder: Path) -> Run:
     """
     path = folder / SUMMARY
     try:
-        run = Run(RunSummary.from_plain(json.loads(path.read_text())), {}, folder)
-        hash((run.group, run.test_score, *run.overrides))
+        run = Run(RunSummary.from_plain(read_json(path)), {}, folder)
+        _check_figures(run.summary)
         path = folder / CONFIG
-        run = replace(run, config=yaml.safe_load(path.read_text()) if path.is_file() else {})
-        hash(run.group), len(run.options)
+        run = replace(run, config=read_yaml(path) if os.path.lexists(path) else {})
+        hash(run.group), len(run.options), len(run.overrides)
         path = folder / METRICS
-        run.metrics()
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, yaml.YAMLError, csv.Error) as error:
-        raise InputError(f"runs: {path}: damaged ({error}); remove {folder} from runs") from error
+        len(run.validation)
+    except (ValueError, LookupError, TypeError, AttributeError, csv.Error) as error:  # InputError is a ValueError
+        words = reason(error).removeprefix(f"{path}: ")
+        raise InputError(f"{path}: damaged ({words})") from error
     return run
 
 
 @dataclass(frozen=True)
 class SearchResult:
-    """Finished runs, and the folders of unfinished runs."""
+    """Finished runs, the folders of unfinished runs, and a line for each run that cannot be read."""
 
     runs: list[Run]
     unfinished: list[Path]
+    damaged: list[str]
+
+
+def read_runs(folders: Iterable[Path]) -> SearchResult:
+    """Read runs from their folders, each once; damaged and unfinished ones are listed."""
+    result = SearchResult([], [], [])
+    for folder in dict.fromkeys(folders):
+        if os.path.lexists(folder / SUMMARY):
+            try:
+                result.runs.append(read_run(folder))
+            except InputError as error:
+                result.damaged.append(printable(str(error)))
+        elif _is_folder(folder / "checkpoints"):
+            result.unfinished.append(folder)
+    return result
 
 
 def find_runs(folders: Iterable[Path]) -> SearchResult:
     """Find runs in folders and at any depth below them, sorted by path, with numbers by their value.
 
     Raises:
-        InputError: a folder does not exist, there is no finished run, or a file is damaged.
+        InputError: a folder does not exist, or there is no finished run that can be read.
     """
-    result = SearchResult([], [])
+    folders = list(folders)
     for folder in folders:
         if not folder.is_dir():
             raise InputError(f"runs={folder}: no such folder")
-        for path in sorted(folder.rglob(CONFIG), key=_sort_key):
-            if (path.parent / SUMMARY).is_file():
-                if path.parent not in [run.folder for run in result.runs]:
-                    result.runs.append(read_run(path.parent))
-            elif (path.parent / "checkpoints").is_dir() and path.parent not in result.unfinished:
-                result.unfinished.append(path.parent)
+    result = read_runs(path for folder in folders for path in _run_folders(folder))
     if not result.runs:
-        unfinished = len(result.unfinished)
+        unfinished, damaged = len(result.unfinished), len(result.damaged)
         hint = f"; {unfinished} unfinished: continue with resume=auto" if unfinished else ""
+        hint += f"; {damaged} cannot be read: {'; '.join(result.damaged[:3])}" if damaged else ""
         raise InputError(f"runs: no finished run (a folder with {SUMMARY}) in {', '.join(map(str, folders))}{hint}")
     return result
+
+
+def _run_folders(folder: Path) -> Iterator[Path]:
+    """Yield the folders with a configuration; links to folders are not followed, so that a loop ends."""
+    yield from (path.parent for path in sorted(folder.rglob(CONFIG), key=_sort_key))
+
+
+def _is_folder(path: Path) -> bool:
+    with suppress(OSError):
+        return path.is_dir()
+    return False
 
 
 def _sort_key(path: Path) -> list[tuple[int, str]]:

@@ -14,6 +14,7 @@ from rich.table import Table
 
 from stkd_lightning.data.description import DataDescription
 from stkd_lightning.tasks.base import Score, Task
+from stkd_lightning.utilities.plain import Count, checked
 
 Figures = dict[str, float]
 
@@ -35,11 +36,11 @@ class NetworkSummary:
     """
 
     network: str
-    parameters: int
-    flops: int
+    parameters: Count
+    flops: Count
     test: dict[str, Figures]
     validation: Figures | None = None
-    selected_epoch: int | None = None
+    selected_epoch: Count | None = None
     source: str | None = None
     digest: str | None = None
     key: str | None = None
@@ -53,15 +54,9 @@ class NetworkSummary:
         """Read the result of ``to_plain``, also from older versions.
 
         Raises:
-            KeyError, TypeError, ValueError, AttributeError: the content has another form.
+            InputError: the content has another form; names the field.
         """
-        names = {field.name for field in dataclasses.fields(cls)}
-        values = {name: value for name, value in content.items() if name in names}
-        values["network"], values["test"] = str(content["network"]), _figures_by_name(content["test"])
-        values["parameters"], values["flops"] = int(content.get("parameters", 0)), int(content.get("flops", 0))
-        if "validation" in values:
-            values["validation"] = _figures(values["validation"])
-        return cls(**values)
+        return checked(cls, content, {"parameters": 0, "flops": 0})
 
 
 @dataclass(frozen=True)
@@ -84,15 +79,15 @@ class RunSummary:
         score: the metric by which students are selected.
     """
 
-    seed: int
+    seed: Count
     loss: str
     overrides: tuple[str, ...]
     data: DataDescription
     student: NetworkSummary
     images_per_second: float = 0.0
     seconds: float = 0.0
-    versions: dict[str, Any] = dataclasses.field(default_factory=dict)
-    hardware: dict[str, Any] = dataclasses.field(default_factory=dict)
+    versions: dict[str, str | None] = dataclasses.field(default_factory=dict)
+    hardware: dict[str, str | int | list[str]] = dataclasses.field(default_factory=dict)
     teacher: NetworkSummary | None = None
     teacher_checkpoint: str | None = None
     baseline: NetworkSummary | None = None
@@ -128,27 +123,9 @@ class RunSummary:
         """Read the result of ``to_plain``, also from older versions.
 
         Raises:
-            KeyError, TypeError, ValueError, AttributeError: the content has another form.
+            InputError: the content has another form; names the field.
         """
-        names = {field.name for field in dataclasses.fields(cls)}
-        values = {name: value for name, value in content.items() if name in names}
-        values["seed"], values["loss"] = int(content["seed"]), str(content["loss"])
-        values["overrides"] = tuple(map(str, content["overrides"]))
-        values["data"] = DataDescription.from_plain(content["data"])
-        for name in ("student", "teacher", "baseline"):
-            if name in content:
-                values[name] = NetworkSummary.from_plain(content[name])
-        if "score" in content:
-            values["score"] = Score(**content["score"])
-        return cls(**values)
-
-
-def _figures(content: Mapping[str, Any]) -> Figures:
-    return {str(name): float(value) for name, value in content.items()}
-
-
-def _figures_by_name(content: Mapping[str, Any]) -> dict[str, Figures]:
-    return {str(name): _figures(figures) for name, figures in content.items()}
+        return checked(cls, content)
 
 
 def environment() -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """Resume a run from its newest checkpoint, only with the same settings, data and teacher."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,13 +12,14 @@ from stkd_lightning.callbacks.checkpoint_folder import newest_whole
 from stkd_lightning.commands.config.compose import with_values
 from stkd_lightning.commands.config.credentials import public
 from stkd_lightning.data.description import DataDescription
+from stkd_lightning.inference.about import name_of
 from stkd_lightning.inference.provenance import StudentProvenance
-from stkd_lightning.inference.student_info import name_of
 from stkd_lightning.reporting.loggers.run_names import run_name, run_names, sweep_name
 from stkd_lightning.reporting.run_options import result_options
 from stkd_lightning.reporting.summary import RunSummary
 from stkd_lightning.utilities.errors import InputError, reason
 from stkd_lightning.utilities.redaction import redacted
+from stkd_lightning.utilities.untrusted import read_json
 
 
 @dataclass(frozen=True)
@@ -91,8 +91,8 @@ def find_earlier(settings: DictConfig) -> EarlierRun | None:
         raise InputError(f"checkpoint {checkpoint}: does not belong to a run of this project; {NEW_RUN}") from error
     summary_path = run_dir / "summary.json"
     try:
-        summary = RunSummary.from_plain(json.loads(summary_path.read_text())) if summary_path.is_file() else None
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        summary = RunSummary.from_plain(read_json(summary_path)) if summary_path.is_file() else None
+    except InputError as error:
         raise InputError(f"{summary_path}: damaged ({reason(error)}); delete it and run again") from error
     earlier = EarlierRun(checkpoint, origin, summary)
     current = public(earlier.resolve_auto(with_values(settings, counts)))

@@ -28,8 +28,8 @@ from stkd_lightning.commands.training.resume import EarlierRun, name_dashboards
 from stkd_lightning.data.description import DataDescription
 from stkd_lightning.data.module import ArrayDataModule
 from stkd_lightning.distillation.module import DistillationModule
+from stkd_lightning.inference.about import name_of
 from stkd_lightning.inference.provenance import StudentProvenance
-from stkd_lightning.inference.student_info import name_of
 from stkd_lightning.models.build import build_network, example_of, input_facts
 from stkd_lightning.models.cost import flops, parameters
 from stkd_lightning.reporting.summary import NetworkSummary, RunSummary, environment

@@ -11,7 +11,7 @@ from stkd_lightning.commands.training.fit import Fitted
 from stkd_lightning.commands.training.precision import best_dtype, device_type
 from stkd_lightning.commands.training.pretrain import TRAINED, Recipe, find, get_or_train
 from stkd_lightning.data.module import ArrayDataModule
-from stkd_lightning.inference.student_info import name_of
+from stkd_lightning.inference.about import name_of
 from stkd_lightning.models.build import build_network
 from stkd_lightning.models.input_adapter import AdaptedInput
 from stkd_lightning.teacher.frozen import FrozenTeacher, check_accuracy, score

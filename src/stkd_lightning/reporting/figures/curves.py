@@ -7,7 +7,6 @@ import numpy as np
 from stkd_lightning.reporting.figures.picture import Picture
 from stkd_lightning.reporting.figures.style import legend, new_figure, styles
 from stkd_lightning.reporting.grouping import Setting
-from stkd_lightning.reporting.run import Run
 
 AGREEMENT = {"val/agreement": "same top class as the teacher, %"}
 
@@ -21,7 +20,7 @@ def curves(settings: Sequence[Setting]) -> Picture | None:
     score = settings[0].runs[0].summary.score.name
     titles = {f"val/{score}": f"validation {score}, %", **AGREEMENT}
     measured = {
-        column: [(s, values) for s in settings if (values := [v for r in s.runs if (v := _values(r, column))])]
+        column: [(s, values) for s in settings if (values := [v for r in s.runs if (v := r.validation.get(column))])]
         for column in titles
     }
     panels = [column for column, lines in measured.items() if lines]
@@ -43,8 +42,3 @@ def curves(settings: Sequence[Setting]) -> Picture | None:
     legend(figure, axes[0])
     caption = "Lines: mean over the seeds; bands: from the lowest to the highest seed."
     return Picture("curves", "Training", caption, figure)
-
-
-def _values(run: Run, column: str) -> dict[int, float]:
-    """Return the last value of a column in each epoch; epochs are counted from 1."""
-    return {int(row["epoch"]) + 1: row[column] for row in run.metrics() if column in row and "epoch" in row}

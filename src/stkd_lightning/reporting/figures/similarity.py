@@ -13,6 +13,7 @@ from stkd_lightning.reporting.grouping import Setting
 
 NAMED = 24  # largest number of classes with names at the axis
 MOST = 5  # largest number of settings
+CLASSES = 2048  # the order of more classes takes minutes
 
 
 def similarity(settings: Sequence[Setting]) -> Picture | None:
@@ -24,8 +25,9 @@ def similarity(settings: Sequence[Setting]) -> Picture | None:
     Returns:
         The figure; ``None`` without diagnostics of students with a teacher.
     """
-    measured = [(s, d) for s in settings if (d := s.runs[0].diagnostics) and d.has_teacher][:MOST]
-    if not measured:
+    measured = [(s, d) for s in settings if (d := s.runs[0].diagnostics) and d.has_teacher]
+    measured = [(s, d) for s, d in measured if d.num_classes == measured[0][1].num_classes][:MOST]
+    if not measured or not 1 < measured[0][1].num_classes <= CLASSES:
         return None
     teacher = measured[0][1].teacher_similarity
     order = _clustered(teacher)
@@ -35,7 +37,9 @@ def similarity(settings: Sequence[Setting]) -> Picture | None:
     figure = new_figure(0.4 + 2.5 * rows)
     axes = figure.subplots(rows, 2, squeeze=False)
     shown = [_off_diagonal(matrix)[np.ix_(order, order)] for _, matrix in panels]
-    low, high = np.nanpercentile(np.stack(shown), [5, 99.8])
+    stacked = np.stack(shown)
+    known = stacked[np.isfinite(stacked)]
+    low, high = np.percentile(known, [5, 99.8]) if known.size else (1e-6, 1.0)
     norm = LogNorm(max(low, 1e-6), max(high, 2e-6))
     image = None
     for axis, (label, matrix), values in zip(axes.flat, panels, shown, strict=False):
