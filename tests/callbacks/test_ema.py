@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from stkd_lightning import DistillationModule
 from stkd_lightning.callbacks import EMA, Checkpoints
 from stkd_lightning.data import DigitsDataModule
-from stkd_lightning.losses import STKDLoss
+from stkd_lightning.losses import CrossEntropyLoss, STKDLoss
 from stkd_lightning.models import create_model
 from stkd_lightning.models.weights import load_weights
 from stkd_lightning.teacher import FrozenTeacher
@@ -90,3 +90,23 @@ def test_a_decay_outside_its_range_is_refused() -> None:
 def test_a_module_of_another_kind_is_refused(tmp_path: Path) -> None:
     with pytest.raises(TypeError, match="EMA averages the student of a DistillationModule"):
         trainer(tmp_path, callbacks=[EMA()]).fit(BoringModel())
+
+
+def test_the_average_of_half_precision_weights_is_exact(tmp_path: Path) -> None:
+    """In bfloat16 a change of a thousandth would be lost."""
+    watch, ema = Watch(), EMA(0.999)
+    average: dict[str, Tensor] = {}
+
+    class Average(L.Callback):
+        def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+            average.update(ema.average)
+
+    module = DistillationModule(create_model("resnet8", num_classes=10), CrossEntropyLoss())
+    first = module.student.state_dict()["conv1.weight"].clone().double()
+    options: dict[str, Any] = {"precision": "bf16-true", "callbacks": [watch, ema, Average()]}
+    trainer(tmp_path, max_epochs=2, **options).fit(module, DigitsDataModule())
+    for n, state in enumerate(watch.states):
+        decay = min(0.999, (1 + n) / (10 + n))
+        first = decay * first + (1 - decay) * state["conv1.weight"].double()
+    assert state["conv1.weight"].dtype == torch.bfloat16
+    torch.testing.assert_close(average["conv1.weight"].double(), first, rtol=1e-5, atol=1e-6)

@@ -32,7 +32,8 @@ class EMA(L.Callback):
     def __init__(self, decay: float = 0.999) -> None:
         self.decay = validation.unit_interval("callbacks.ema.decay", decay)
         self.updates = 0
-        self.average: dict[str, Tensor] = {}
+        self.average: dict[str, Tensor] = {}  # at least in float32, where a small change is not lost
+        self._trained: dict[str, Tensor] = {}  # the student's own weights, while it has the average
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Start from the student's first weights."""
@@ -42,7 +43,9 @@ class EMA(L.Callback):
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Move the average to the student's device."""
-        self.average = {name: self.average[name].to(value.device) for name, value in _student(pl_module).items()}
+        for name, value in _student(pl_module).items():
+            average = self.average[name]
+            self.average[name] = average.to(value.device, torch.promote_types(average.dtype, value.dtype))
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -57,31 +60,27 @@ class EMA(L.Callback):
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
         self.updates += 1
         averaged = [name for name, value in student.items() if value.is_floating_point()]
-        get_ema_multi_avg_fn(decay)([self.average[n] for n in averaged], [student[n] for n in averaged], self.updates)
+        averages = [self.average[n] for n in averaged]
+        weights = [student[n].to(average.dtype) for n, average in zip(averaged, averages, strict=True)]
+        get_ema_multi_avg_fn(decay)(averages, weights, self.updates)
         for name in student.keys() - set(averaged):
             self.average[name].copy_(student[name])
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Put the average into the student for the evaluation."""
-        self._exchange(pl_module)
+        if self.average:  # after training the student has the average
+            self._trained = {name: value.clone() for name, value in _student(pl_module).items()}
+            _put(self.average, pl_module)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Put the trained weights back into the student."""
-        self._exchange(pl_module)
+        _put(self._trained, pl_module)
+        self._trained = {}
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Put the average into the student for good."""
-        self._exchange(pl_module)
+        _put(self.average, pl_module)
         self.average = {}
-
-    @torch.no_grad()
-    def _exchange(self, pl_module: L.LightningModule) -> None:
-        if not self.average:  # after training the student has the average
-            return
-        for name, value in _student(pl_module).items():
-            weight = value.clone()
-            value.copy_(self.average[name])
-            self.average[name].copy_(weight)
 
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         """Save the average as the student."""
@@ -93,12 +92,19 @@ class EMA(L.Callback):
         """Restore both; Lightning has loaded the average into the student."""
         if KEY in checkpoint:
             self.updates = checkpoint[KEY]["updates"]
-            self.average = {name: value.clone() for name, value in _student(pl_module).items()}
             for name, value in _student(pl_module).items():
-                value.copy_(checkpoint[KEY]["student"][name])
+                self.average[name] = checkpoint["state_dict"][PREFIX + name].to(value.device, copy=True)
+            _put(checkpoint[KEY]["student"], pl_module)
 
 
 def _student(pl_module: L.LightningModule) -> dict[str, Tensor]:
     if not isinstance(pl_module, DistillationModule):
         raise TypeError(f"EMA averages the student of a DistillationModule, this is a {type(pl_module).__name__}")
     return pl_module.student.state_dict()
+
+
+@torch.no_grad()
+def _put(weights: dict[str, Tensor], pl_module: L.LightningModule) -> None:
+    student = _student(pl_module)
+    for name, weight in weights.items():
+        student[name].copy_(weight)
