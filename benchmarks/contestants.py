@@ -21,7 +21,7 @@ from torch.nn import functional as F
 from stkd_lightning import DistillationModule, Mixup
 from stkd_lightning.callbacks import ProgressBar, Throughput
 from stkd_lightning.commands.training.fit import quiet
-from stkd_lightning.distillation.module import cifar_sgd
+from stkd_lightning.distillation.optimizers import cifar_sgd
 from stkd_lightning.losses import STKDLoss
 from stkd_lightning.models import create_model
 from stkd_lightning.tasks.types import Batch, StepContext

@@ -24,7 +24,7 @@ from hydra.utils import instantiate
 from stkd_lightning import DistillationModule, StepContext
 from stkd_lightning.commands.config.compose import composed, composing
 from stkd_lightning.commands.training.precision import best_dtype
-from stkd_lightning.distillation.module import cifar_sgd
+from stkd_lightning.distillation.optimizers import cifar_sgd
 from stkd_lightning.tasks.types import Batch
 from stkd_lightning.teacher import FrozenTeacher
 from stkd_lightning.utilities.paths import conf_dir

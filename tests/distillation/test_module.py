@@ -383,17 +383,3 @@ def test_only_what_the_projects_losses_remember_is_kept_from_ddp() -> None:
     ignored = module(loss=loss, mixup=None)._ddp_params_and_buffers_to_ignore
     names = ("student_memory", "teacher_memory", "labels", "normalizers")
     assert ignored == [f"loss.losses.crd.{name}" for name in names]
-
-
-def test_bfloat16_clips_gradients_of_a_fused_optimizer(tmp_path: Path) -> None:
-    """Lightning by itself refuses; the weights are those of an optimizer that is not fused."""
-
-    def fitted(fused: bool) -> dict[str, torch.Tensor]:
-        distillation = module(optimizer=lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9, fused=fused))
-        options: dict[str, Any] = {"precision": "bf16-mixed", "gradient_clip_val": 0.1}
-        trainer(tmp_path, **options).fit(distillation, DigitsDataModule())
-        return distillation.student.state_dict()
-
-    fused, plain = fitted(True), fitted(False)
-    for name, value in plain.items():
-        torch.testing.assert_close(fused[name], value, msg=name)

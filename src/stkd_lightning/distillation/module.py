@@ -1,19 +1,18 @@
 """The LightningModule: batch -> mixup -> teacher, student -> terms -> loss."""
 
 import math
-from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 import torch
-from lightning.pytorch.plugins.precision import MixedPrecision, Precision
-from lightning.pytorch.utilities import GradClipAlgorithmType
+from lightning.pytorch.plugins.precision import MixedPrecision
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from stkd_lightning.distillation.mixup import Mixup, check_mixable
+from stkd_lightning.distillation.optimizers import OptimizerFactory, cifar_sgd, clip_gradients
 from stkd_lightning.distillation.terms import Place, TermTracker
 from stkd_lightning.losses.base import Features, Loss, Terms
 from stkd_lightning.losses.feature_loss import FeatureLoss
@@ -30,13 +29,6 @@ from stkd_lightning.teacher.replay import check_replay
 from stkd_lightning.utilities.distributed import share_buffers
 from stkd_lightning.utilities.errors import RunError
 from stkd_lightning.utilities.memory import keep_freed_memory
-
-OptimizerFactory = Callable[[Iterable[nn.Parameter]], Optimizer]
-
-
-def cifar_sgd(parameters: Iterable[nn.Parameter]) -> Optimizer:
-    """Return the CIFAR recipe's SGD: rate 0.05, momentum 0.9, weight decay 5e-4."""
-    return torch.optim.SGD(parameters, lr=0.05, momentum=0.9, weight_decay=5e-4, fused=True)
 
 
 class DistillationModule(L.LightningModule):
@@ -297,11 +289,10 @@ class DistillationModule(L.LightningModule):
         gradient_clip_val: float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        """Clip gradients, also with a fused optimizer in bfloat16, where Lightning refuses though nothing is scaled."""
+        """Clip gradients, in mixed precision also those of a fused optimizer."""
         plugin = self.trainer.precision_plugin
-        if gradient_clip_val and isinstance(plugin, MixedPrecision) and plugin.scaler is None:
-            algorithm = GradClipAlgorithmType(gradient_clip_algorithm or "norm")
-            Precision.clip_gradients(plugin, optimizer, gradient_clip_val, algorithm)
+        if gradient_clip_val and isinstance(plugin, MixedPrecision):
+            clip_gradients(plugin, optimizer, gradient_clip_val, gradient_clip_algorithm)
         else:
             self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
 
