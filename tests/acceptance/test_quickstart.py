@@ -52,6 +52,13 @@ def test_quickstart(command: Command, tmp_path: Path) -> None:
     assert f"val/accuracy: {student['validation']['accuracy']:.4f}" in evaluated.stdout
 
 
+def test_gradient_clipping_in_bfloat16_with_the_default_optimizer(command: Command, tmp_path: Path) -> None:
+    options = ["precision=bf16-mixed", "trainer.gradient_clip_val=1.0", "baseline=false"]
+    done = command("train", *TINY, *options, "hydra.run.dir=run")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "run" / "summary.json").is_file()
+
+
 def test_a_sweep_shares_one_teacher(command: Command, tmp_path: Path) -> None:
     done = command("train", "-m", "loss.alpha=0.5,0.9", "loss.temperature=2,4", *TINY, NO_REPORT, "cache_dir=cache")
     assert done.returncode == 0, done.stderr

@@ -12,11 +12,12 @@ from omegaconf import DictConfig, OmegaConf
 from stkd_lightning.callbacks import Checkpoints, Provenance, Seeding, Throughput
 from stkd_lightning.callbacks.checkpoint_folder import claimed
 from stkd_lightning.commands.diagnose import write_diagnostics
-from stkd_lightning.commands.training.fit import fit_and_test, quiet, try_settings
+from stkd_lightning.commands.training.fit import fit_and_test, quiet, with_bar
 from stkd_lightning.commands.training.loss_checks import check_loss
 from stkd_lightning.commands.training.pretrain import announcement
 from stkd_lightning.commands.training.resume import find_earlier
 from stkd_lightning.commands.training.stages import RunPlan, build_module, find_baseline, plan_run, summarize
+from stkd_lightning.commands.training.trial import try_settings
 from stkd_lightning.distillation.module import DistillationModule
 from stkd_lightning.reporting.loggers.finish import abandon, finish, log_configuration
 from stkd_lightning.reporting.summary import RunSummary, table
@@ -89,6 +90,7 @@ def _trainer(plan: RunPlan) -> L.Trainer:
     )
     callbacks: list[Any] = [instantiate(node) for node in settings.callbacks.values()]
     callbacks += [Throughput(), Provenance(plan.origin), Seeding(settings.seed), checkpoints]
+    callbacks = with_bar(settings.trainer, callbacks)
     return instantiate(settings.trainer, callbacks=callbacks, logger=loggers, default_root_dir=str(run_dir))
 
 

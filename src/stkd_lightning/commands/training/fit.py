@@ -2,14 +2,13 @@
 
 import logging
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 import lightning as L
-import torch
-from hydra.utils import instantiate
+from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig
 
@@ -62,6 +61,12 @@ def quiet() -> None:
         ".*Grad strides do not match bucket view strides.*",  # for 1x1 kernels, whose two layouts are equal
     ):
         warnings.filterwarnings("ignore", message=text)
+
+
+def with_bar(trainer: DictConfig, callbacks: list[L.Callback]) -> list[L.Callback]:
+    """Return callbacks without progress bars if ``trainer.enable_progress_bar`` is false."""
+    shown = trainer.get("enable_progress_bar") is not False
+    return [c for c in callbacks if shown or not isinstance(c, ProgressBar)]
 
 
 def fit_and_test(
@@ -135,33 +140,3 @@ def _test(module: DistillationModule, data: L.LightningDataModule, trainer: L.Tr
         return _without_prefix(trainer.test(module, data, verbose=False)[0], "test/")
     finally:
         trainer.loggers = loggers
-
-
-def try_settings(config: DictConfig) -> int:
-    """Build the trainer, optimizer and schedule once as a check, before anything is trained or written.
-
-    Returns:
-        The number of ranks.
-
-    Raises:
-        InputError: the accelerator does not exist, the libraries refuse an option, or the ranks do not divide a batch.
-    """
-    options: dict[str, Any] = {"logger": False, "enable_checkpointing": False}
-    if config.trainer.precision == "auto":
-        options["precision"] = "32-true"  # resolved later, for the networks
-    ranks = _build("trainer", lambda: instantiate(config.trainer, **options).world_size)
-    _build("optimizer", lambda: instantiate(config.optimizer)([torch.nn.Parameter(torch.zeros(1))]))
-    _build("scheduler", lambda: instantiate(config.scheduler)(0.0))
-    if config.dataset.batch_size % ranks:
-        raise InputError(f"dataset.batch_size={config.dataset.batch_size}: must be a multiple of the {ranks} ranks")
-    return ranks
-
-
-def _build(part: str, build: Callable[[], Any]) -> Any:
-    try:
-        return build()
-    except Exception as error:  # a library can raise anything for an option
-        cause = error.__cause__ or error
-        if isinstance(cause, InputError):
-            raise InputError(str(cause)) from error  # from the outer error: a cycle of causes would never end
-        raise InputError(f"{part}: {type(cause).__name__}: {' '.join(str(cause).split())}") from error

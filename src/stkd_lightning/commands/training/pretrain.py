@@ -16,7 +16,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from stkd_lightning.callbacks import Checkpoints, ProgressBar, Provenance, Seeding, Throughput
 from stkd_lightning.callbacks.checkpoint_folder import newest_whole
-from stkd_lightning.commands.training.fit import Fitted, fit_and_test
+from stkd_lightning.commands.training.fit import Fitted, fit_and_test, with_bar
+from stkd_lightning.commands.training.optimizer import optimizer_factory
 from stkd_lightning.commands.training.precision import (
     count_steps,
     device_type,
@@ -159,7 +160,7 @@ def _train(recipe: Recipe, folder: Path) -> Fitted:
     module = DistillationModule(
         network,
         CrossEntropyLoss(),
-        optimizer=instantiate(recipe.optimizer),
+        optimizer=optimizer_factory(recipe.optimizer),
         schedule=instantiate(recipe.scheduler),
         compile=compile,
         task=data.task,
@@ -179,7 +180,7 @@ def _train(recipe: Recipe, folder: Path) -> Fitted:
         strategy="auto",
         precision=precision,
         plugins=[LightningEnvironment()],
-        callbacks=callbacks,
+        callbacks=with_bar(recipe.trainer, callbacks),
         logger=MetricsFile(folder),
         default_root_dir=str(folder),
     )

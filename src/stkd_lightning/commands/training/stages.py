@@ -15,6 +15,7 @@ from stkd_lightning.commands.config.credentials import public
 from stkd_lightning.commands.training import teacher as teachers
 from stkd_lightning.commands.training.fit import Fitted
 from stkd_lightning.commands.training.loss_checks import check_classes, print_features, try_features
+from stkd_lightning.commands.training.optimizer import optimizer_factory
 from stkd_lightning.commands.training.precision import count_steps, device_type, resolve_compile, resolve_precision
 from stkd_lightning.commands.training.pretrain import (
     TRAINED,
@@ -180,7 +181,7 @@ def build_module(plan: RunPlan) -> DistillationModule:
         plan.loss,
         plan.teacher.network if plan.teacher else None,
         instantiate(settings.mixup),
-        instantiate(settings.optimizer),
+        optimizer_factory(settings.optimizer),
         instantiate(settings.scheduler),
         compile=settings.compile,
         replay=plan.replay,

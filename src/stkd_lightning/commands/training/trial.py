@@ -1,0 +1,121 @@
+"""Try the trainer, the optimizer, the schedule and the callbacks of a run, before anything is trained or written."""
+
+import tempfile
+import warnings
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import lightning as L
+import torch
+from hydra.utils import instantiate
+from lightning.pytorch.callbacks import Checkpoint, ProgressBar
+from lightning.pytorch.plugins.environments import LightningEnvironment
+from lightning.pytorch.utilities.seed import isolate_rng
+from omegaconf import DictConfig, OmegaConf
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from stkd_lightning.commands.training.optimizer import optimizer_factory
+from stkd_lightning.commands.training.precision import device_type, has_bfloat16
+from stkd_lightning.distillation.module import DistillationModule
+from stkd_lightning.losses import KDLoss
+from stkd_lightning.reporting.loggers.metrics_csv import MetricsFile
+from stkd_lightning.teacher.frozen import FrozenTeacher
+from stkd_lightning.utilities.errors import InputError
+from stkd_lightning.utilities.rank import process_rank
+
+KNOWN = ("lightning.", "stkd_lightning.")  # packages whose callbacks fit any network
+
+# One step that shows and writes nothing, on one device.
+TRIAL: dict[str, Any] = {
+    "devices": 1, "num_nodes": 1, "strategy": "auto", "max_epochs": 1, "min_epochs": None, "max_steps": -1,
+    "min_steps": None, "limit_train_batches": 1, "overfit_batches": 0, "val_check_interval": None,
+    "check_val_every_n_epoch": 1, "num_sanity_val_steps": 0, "log_every_n_steps": 1, "enable_checkpointing": False,
+    "enable_progress_bar": False, "enable_model_summary": False, "profiler": None,
+}  # fmt: skip
+
+
+def try_settings(config: DictConfig) -> int:
+    """Build the trainer, optimizer and schedule, and train a toy network for one step with them and the callbacks.
+
+    Args:
+        config: checked settings.
+
+    Returns:
+        The number of ranks.
+
+    Raises:
+        InputError: the accelerator does not exist, the libraries refuse an option or a combination of options, or the
+            ranks do not divide a batch.
+    """
+    precision = config.trainer.precision
+    if precision == "auto":  # resolved later, for the networks
+        precision = "bf16-mixed" if has_bfloat16(device_type(config.trainer)) else "32-true"
+    options = {"precision": precision, "logger": False, "enable_checkpointing": False}
+    ranks = _build("trainer", partial(instantiate, config.trainer, **options)).world_size
+    for name in ("optimizer", "teacher.optimizer"):
+        _build(name, _make_optimizer, OmegaConf.select(config, name))
+    for name in ("scheduler", "teacher.scheduler"):
+        _build(name, _make_schedule, OmegaConf.select(config, name))
+    callbacks = {name: _build(f"callbacks.{name}", instantiate, node) for name, node in config.callbacks.items()}
+    if config.dataset.batch_size % ranks:
+        raise InputError(f"dataset.batch_size={config.dataset.batch_size}: must be a multiple of the {ranks} ranks")
+    if process_rank() == 0:
+        _build("one step of a toy network", _try_step, config, callbacks, precision)
+    return ranks
+
+
+def _try_step(config: DictConfig, callbacks: dict[str, L.Callback], precision: str) -> None:
+    """Train a toy network for one step; the global random state stays."""
+    known = {name for name, node in config.callbacks.items() if node._target_.startswith(KNOWN)}
+    tried = [callback for name, callback in callbacks.items() if name in known and _can_try(callback)]
+    with isolate_rng(), warnings.catch_warnings(), tempfile.TemporaryDirectory() as folder:
+        warnings.simplefilter("ignore")
+        trainer: L.Trainer = instantiate(
+            config.trainer,
+            **TRIAL,
+            precision=precision,
+            logger=MetricsFile(folder) if config.logger else False,
+            limit_val_batches=0 if config.trainer.get("limit_val_batches") == 0 else 1,
+            plugins=[LightningEnvironment()],
+            callbacks=tried,
+            default_root_dir=folder,
+        )
+        module = DistillationModule(
+            _toy(),
+            KDLoss(),
+            FrozenTeacher(_toy()),
+            optimizer=optimizer_factory(config.optimizer),
+            schedule=instantiate(config.scheduler),
+        )
+        batches = DataLoader(TensorDataset(torch.zeros(2, 3, 1, 1), torch.arange(2)), batch_size=2)
+        trainer.fit(module, batches, batches)
+
+
+def _can_try(callback: L.Callback) -> bool:
+    """Return false for callbacks that write or show something, or that watch a term of the run's loss."""
+    watches_term = str(getattr(callback, "monitor", "")).startswith("train/")
+    return not (isinstance(callback, Checkpoint | ProgressBar) or watches_term)
+
+
+def _make_optimizer(node: DictConfig) -> None:
+    optimizer_factory(node)([nn.Parameter(torch.zeros(1))])
+
+
+def _make_schedule(node: DictConfig) -> None:
+    instantiate(node)(0.0)
+
+
+def _toy() -> nn.Module:
+    return nn.Sequential(nn.Flatten(), nn.Linear(3, 2))
+
+
+def _build(part: str, build: Callable[..., Any], *arguments: Any) -> Any:
+    try:
+        return build(*arguments)
+    except Exception as error:  # a library can raise anything for an option
+        cause = error.__cause__ or error
+        if isinstance(cause, InputError):
+            raise InputError(str(cause)) from error  # from the outer error: a cycle of causes would never end
+        raise InputError(f"{part}: {type(cause).__name__}: {' '.join(str(cause).split())}") from error
