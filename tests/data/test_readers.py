@@ -182,11 +182,45 @@ def test_own_images_are_cropped_centrally(tmp_path: Path) -> None:
     for split in ("train", "test"):
         for name in ("a", "b"):
             image = np.zeros((16, 32, 3), dtype=np.uint8)
-            image[:, 8:24] = 200
+            image[:, 8:24] = 200 if name == "a" else 100
             (tmp_path / split / name).mkdir(parents=True)
             Image.fromarray(image).save(tmp_path / split / name / "x.png")
     data = ImageFolderDataModule(tmp_path, image_size=16, cache_dir=tmp_path / "cache")
-    assert (data.arrays.splits["train"].images == 200).all()
+    images = data.arrays.splits["train"].images
+    assert (images[0] == 200).all()
+    assert (images[1] == 100).all()
+
+
+def test_own_images_left_out_are_named(own_images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("train/cat/a.heic", "train/dog/b.HEIC", "train/dog/.hidden.jpg", "train/list.txt", "valid/cat/a.jpg"):
+        (own_images / name).parent.mkdir(parents=True, exist_ok=True)
+        (own_images / name).write_bytes(b"")
+    ImageFolderDataModule(own_images, cache_dir=tmp_path / "cache").prepare_data()
+    lines = capsys.readouterr().out.splitlines()
+    assert f"{own_images / 'train'}: files not read: .heic 2, outside a class folder 1, hidden 1" in lines
+    assert f"{own_images}: folders not read: valid; validation images are held out of train" in lines[0]
+
+
+def test_own_class_of_other_files_is_refused(own_images: Path, tmp_path: Path) -> None:
+    for path in (own_images / "train" / "cat").iterdir():
+        path.rename(path.with_suffix(".heic"))
+    with pytest.raises(InputError, match=r"train/cat: contains no image, only other files: .heic 10"):
+        ImageFolderDataModule(own_images, cache_dir=tmp_path / "cache").prepare_data()
+
+
+def test_own_images_behind_links(own_images: Path, tmp_path: Path) -> None:
+    direct = ImageFolderDataModule(own_images, cache_dir=tmp_path / "cache").arrays
+    elsewhere = tmp_path / "elsewhere"
+    (own_images / "train" / "cat").rename(elsewhere)
+    (own_images / "train" / "cat").symlink_to(elsewhere)
+    (elsewhere / "again").symlink_to(own_images / "train" / "cat")
+    linked = ImageFolderDataModule(own_images, cache_dir=tmp_path / "cache").arrays
+    assert linked.digest == direct.digest
+    picture(elsewhere / "0.jpg", (90, 90))
+    assert ImageFolderDataModule(own_images, cache_dir=tmp_path / "cache").arrays.digest != direct.digest
+    (own_images / "train" / "wolf").symlink_to(own_images)
+    with pytest.raises(InputError, match="train/wolf: a link to a folder that contains it; delete this link"):
+        ImageFolderDataModule(own_images, cache_dir=tmp_path / "cache").prepare_data()
 
 
 def test_own_images_with_missing_or_odd_folders(own_images: Path, tmp_path: Path) -> None:

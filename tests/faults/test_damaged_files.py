@@ -16,7 +16,7 @@ from torch import nn
 
 from stkd_lightning.data import CIFAR100DataModule
 from stkd_lightning.data.archives.extract import extract
-from stkd_lightning.data.image_files import decode
+from stkd_lightning.data.decode import decode
 from stkd_lightning.models.checkpoint_file import write_sealed
 from stkd_lightning.models.weights import load_weights
 from stkd_lightning.utilities.errors import InputError

@@ -12,8 +12,9 @@ import pytest
 import torch
 
 from stkd_lightning.data.archives.extract import Limits, extract
+from stkd_lightning.data.class_folders import decode_all
 from stkd_lightning.data.datasets.tiny_imagenet import TinyImageNetDataModule
-from stkd_lightning.data.image_files import decode, decode_all
+from stkd_lightning.data.decode import decode
 from stkd_lightning.models.weights import load_weights, read_checkpoint
 from stkd_lightning.utilities.errors import InputError
 from tests.data.conftest import pack_tar

@@ -1,5 +1,6 @@
 """Predict the classes of images with a student."""
 
+import warnings
 from collections import Counter
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from rich.table import Table
 from tqdm import tqdm
 
 from stkd_lightning.commands.training.fit import quiet
-from stkd_lightning.data.image_files import image_files
+from stkd_lightning.data.image_files import images_below, kinds_of, say_left_out
 from stkd_lightning.inference.load import load_student
 from stkd_lightning.inference.predict import Prediction, predictions
 from stkd_lightning.inference.prediction_file import prediction_file
@@ -31,6 +32,7 @@ def predict(config: DictConfig) -> None:
         RunError: some images cannot be read; raised at the end, when all others are predicted.
     """
     quiet()
+    warnings.filterwarnings("ignore", module="PIL")  # a damaged image is named with its error
     paths = find_images([config.images] if isinstance(config.images, str) else list(config.images))
     student = load_student(config.checkpoint, trust=config.trust)
     student.to(_device(config.device))
@@ -67,10 +69,15 @@ def find_images(paths: list[str]) -> list[Path]:
     """
     images: list[Path] = []
     for path in map(Path, paths):
-        files = image_files(path) if path.is_dir() else [path]
-        if not files:
-            raise InputError(f"images={path}: contains no image")
-        images += files
+        if not path.is_dir():
+            images.append(path)
+            continue
+        found = images_below(path)
+        if not found.images:
+            others = f", only other files: {kinds_of(found.left_out)}" if found.left_out else ""
+            raise InputError(f"images={path}: contains no image{others}")
+        say_left_out(path, found.left_out)
+        images += found.images
     return images
 
 

@@ -1,98 +1,86 @@
-"""Decode image files to arrays of one size."""
+"""Find the image files below a folder."""
 
-import warnings
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
+import os
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-from PIL import Image, ImageOps
-from tqdm import tqdm
+from stkd_lightning.data.decode import TGA
+from stkd_lightning.utilities.console import print_rank_zero
+from stkd_lightning.utilities.errors import InputError
 
-from stkd_lightning.data.arrays import RawSplit
-from stkd_lightning.utilities.errors import InputError, reason
-
-EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".ppm", ".pgm", ".tif", ".tiff")
-# Pillow reads more formats; it passes PostScript to another program, Ghostscript.
-FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "PPM", "TIFF", "GIF")
-MAX_PIXELS = 1 << 26  # a decoded image takes 4 bytes for each pixel, on every thread
-CHUNK = 512  # images; fewer if they are large
-CHUNK_BYTES = 1 << 28
+ENDINGS = {".png", ".jpg", ".jpeg", ".jfif", ".bmp", ".webp", ".ppm", ".pgm", ".pbm", ".pnm", ".tif", ".tiff", ".gif",
+           ".avif", ".jp2", ".j2k", ".jpx", TGA}  # fmt: skip
+SHOWN = 5  # endings in a line
 
 
-def decode(path: Path, size: int) -> NDArray[np.uint8]:
-    """Decode an image file to ``(3, size, size)`` uint8: resized to cover this size, then cropped at the center.
+class Found(NamedTuple):
+    """What lies below a folder.
+
+    Attributes:
+        images: the image files, sorted.
+        left_out: number of other files, by ending or by what they are.
+    """
+
+    images: list[Path]
+    left_out: Counter[str]
+
+
+def walk(folder: Path) -> Iterator[tuple[Path, list[str]]]:
+    """Yield a folder and those below it, with the names in it that are no visible folders.
+
+    Links to folders are followed. Each folder is read once, so a link that leads back ends there.
 
     Raises:
-        InputError: the file is not an image, is damaged or is too large; names its path.
+        InputError: a folder that cannot be read.
     """
-    try:
-        with Image.open(path, formats=FORMATS) as file:
-            if file.width * file.height > MAX_PIXELS:
-                raise ValueError(f"{file.width} x {file.height} pixels; at most {MAX_PIXELS:,} are read")
-            image = file.convert("RGB")
-            if image.size != (size, size):
-                image = ImageOps.fit(image, (size, size), Image.Resampling.BICUBIC)
-            return np.asarray(image).transpose(2, 0, 1)
-    except Exception as error:  # Pillow raises many types for a damaged file
-        words = reason(error)
-        words = "damaged or not an image" if str(path) in words or words.startswith("cannot identify") else words
-        raise InputError(f"image {path}: cannot be read ({words}); replace or delete it") from error
+
+    def refuse(error: OSError) -> None:
+        raise InputError(f"folder {error.filename}: cannot be read ({error.strerror})") from error
+
+    read = set()
+    for parent, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
+        hidden = [name for name in folders if name.startswith(".")]
+        folders[:] = sorted(set(folders) - set(hidden))
+        if (real := os.path.realpath(parent)) in read:
+            folders.clear()
+            continue
+        read.add(real)
+        yield Path(parent), [*names, *hidden]
 
 
-def decode_all(paths: Sequence[Path], size: int, description: str) -> Iterator[NDArray[np.uint8]]:
-    """Yield chunks ``(n, 3, size, size)`` of image files in order, decoded on several threads."""
-    count = max(1, min(CHUNK, CHUNK_BYTES // (3 * size**2)))
-    with (
-        ThreadPoolExecutor() as pool,
-        tqdm(total=len(paths), desc=description, unit="image", leave=False, disable=None) as bar,
-    ):
-        remaining = iter(paths)
-        while chunk := list(islice(remaining, count)):
-            with warnings.catch_warnings():  # a damaged image is refused with an error
-                warnings.filterwarnings("ignore", module="PIL")
-                images = list(pool.map(lambda path: decode(path, size), chunk))
-            yield np.stack(images)
-            bar.update(len(chunk))
-
-
-def class_folders(folder: Path) -> list[str]:
-    """Return the names of a folder's subfolders, sorted, without hidden folders."""
-    return sorted(p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
-
-
-def image_files(folder: Path) -> list[Path]:
-    """Return the image files below a folder, sorted, without hidden files."""
-    return sorted(
-        p for p in folder.rglob("*") if p.suffix.lower() in EXTENSIONS and not p.name.startswith(".") and p.is_file()
-    )
-
-
-def read_folder(folder: Path, class_names: list[str], size: int, description: str) -> RawSplit:
-    """Read a split from class folders.
-
-    Args:
-        folder: holds a folder for each class.
-        class_names: names of these folders, in the order of the labels.
-        size: side in pixels to which images are resized and cropped.
-        description: shown beside the progress bar.
+def images_below(folder: Path) -> Found:
+    """Find the image files below a folder, by their endings.
 
     Raises:
-        InputError: no class folder, other class folders, or a class without images.
+        InputError: a folder that cannot be read.
     """
-    if not class_names:
-        raise InputError(f"{folder}: contains no class folder")
-    folders = class_folders(folder)
-    if folders != sorted(class_names):
-        odd = sorted(set(folders) ^ set(class_names))
-        raise InputError(f"{folder}: its class folders differ from those of the training images: {', '.join(odd[:5])}")
-    paths, labels = [], []
-    for label, name in enumerate(class_names):
-        files = image_files(folder / name)
-        if not files:
-            raise InputError(f"{folder / name}: contains no image")
-        paths += files
-        labels += [label] * len(files)
-    return RawSplit(labels, decode_all(paths, size, description), (3, size, size))
+    found = Found([], Counter())
+    for parent, names in walk(folder):
+        for name in names:
+            path = parent / name
+            if name.startswith("."):
+                found.left_out["hidden"] += 1
+            elif path.suffix.lower() not in ENDINGS:
+                found.left_out[path.suffix.lower() or "without ending"] += 1
+            elif not path.is_file():
+                found.left_out["no regular file"] += 1
+            else:
+                found.images.append(path)
+    found.images.sort()
+    return found
+
+
+def say_left_out(place: Path, left_out: Counter[str]) -> None:
+    """Print one line with the number of files that are not read, by ending; nothing if there are none."""
+    if left_out:
+        print_rank_zero(f"{place}: files not read: {kinds_of(left_out)}")
+
+
+def kinds_of(left_out: Counter[str]) -> str:
+    """Return the most frequent endings with the number of their files."""
+    kinds = dict(left_out.most_common(SHOWN))
+    if rest := left_out.total() - sum(kinds.values()):
+        kinds["others"] = rest
+    return ", ".join(f"{kind} {number:,}" for kind, number in kinds.items())

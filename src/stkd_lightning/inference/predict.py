@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from stkd_lightning.data.image_files import decode
+from stkd_lightning.data.decode import decode
 from stkd_lightning.data.loader import Normalize
 from stkd_lightning.utilities import validation
 from stkd_lightning.utilities.errors import InputError

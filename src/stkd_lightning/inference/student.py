@@ -8,7 +8,7 @@ import torch
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 
-from stkd_lightning.data.image_files import decode
+from stkd_lightning.data.decode import decode
 from stkd_lightning.data.loader import Normalize
 from stkd_lightning.inference.predict import Prediction, predictions
 from stkd_lightning.inference.student_info import StudentFacts

@@ -4,8 +4,8 @@ from pathlib import Path
 
 from stkd_lightning.data.archives.download import Archive
 from stkd_lightning.data.arrays import RawData
+from stkd_lightning.data.class_folders import class_folders, read_folder
 from stkd_lightning.data.datasets.archive_module import OfficialDataModule
-from stkd_lightning.data.image_files import class_folders, read_folder
 from stkd_lightning.utilities.errors import InputError
 
 

@@ -4,12 +4,15 @@ from pathlib import Path
 from typing import Any
 
 from stkd_lightning.data.arrays import RawData
-from stkd_lightning.data.image_files import class_folders, read_folder
+from stkd_lightning.data.class_folders import class_folders, read_folder
+from stkd_lightning.data.image_files import walk
 from stkd_lightning.data.module import ArrayDataModule
 from stkd_lightning.utilities import validation
+from stkd_lightning.utilities.console import print_rank_zero
 from stkd_lightning.utilities.errors import InputError
 
 MAX_SIZE = 4096
+READING = 2  # raised when a change of the code changes the pixels that are read
 
 
 class ImageFolderDataModule(ArrayDataModule):
@@ -49,8 +52,8 @@ class ImageFolderDataModule(ArrayDataModule):
         self.folders = {"train": train_folder, "val": val_folder, "test": test_folder}
 
     def options(self) -> dict[str, object]:
-        """Return the image size and the names of the folders."""
-        return {"size": self.size, "folders": self.folders}
+        """Return the image size, the names of the folders, and how images are read."""
+        return {"size": self.size, "folders": self.folders, "reading": READING}
 
     def _split_folders(self) -> dict[str, Path]:
         folders = {split: self.data_dir / name for split, name in self.folders.items()}
@@ -71,9 +74,12 @@ class ImageFolderDataModule(ArrayDataModule):
         return self.data_dir
 
     def stamps(self, folder: Path) -> list[Path]:
-        """Return all folders and files, because a user may replace an image."""
-        paths = [p for split in self._split_folders().values() for p in sorted(split.rglob("*"))]
-        return [p for p in paths if p.exists()]  # a link may be broken
+        """Return all folders and files that are not hidden, because a user may replace an image."""
+        paths: list[Path] = []
+        for split in self._split_folders().values():
+            for parent, names in walk(split):
+                paths += [parent, *(parent / name for name in names if not name.startswith("."))]
+        return sorted(p for p in paths if p.exists())  # a link may be broken
 
     def read(self, folder: Path) -> RawData:
         """Read the splits; classes in alphabetical order."""
@@ -81,5 +87,12 @@ class ImageFolderDataModule(ArrayDataModule):
         names = class_folders(folders["train"])
         if len(names) < 2:
             raise InputError(f"{folders['train']}: needs a folder for each of at least 2 classes, has {len(names)}")
+        used = {*names, *(part for name in self.folders.values() for part in Path(name).parts[:1])}
+        others = sorted(set(class_folders(folder)) - used)
+        if others and "val" not in folders:
+            print_rank_zero(
+                f"{folder}: folders not read: {', '.join(others[:5])}; validation images are held out of train "
+                "(another folder: dataset.val_folder=NAME)"
+            )
         splits = {s: read_folder(p, names, self.size, f"{s} images") for s, p in folders.items()}
         return RawData(splits, names)

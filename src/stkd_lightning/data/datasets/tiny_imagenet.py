@@ -4,8 +4,9 @@ from pathlib import Path
 
 from stkd_lightning.data.archives.download import Archive
 from stkd_lightning.data.arrays import RawData, RawSplit
+from stkd_lightning.data.class_folders import class_folders, decode_all
 from stkd_lightning.data.datasets.archive_module import OfficialDataModule
-from stkd_lightning.data.image_files import class_folders, decode_all, image_files
+from stkd_lightning.data.image_files import images_below
 from stkd_lightning.utilities.errors import InputError, reason
 
 SIZE = 64
@@ -35,7 +36,7 @@ class TinyImageNetDataModule(OfficialDataModule):
         synsets = class_folders(folder / "train")
         train_paths, train_labels = [], []
         for label, synset in enumerate(synsets):
-            images = image_files(folder / "train" / synset / "images")
+            images = images_below(folder / "train" / synset / "images").images
             if not images:
                 raise InputError(
                     f"{folder / 'train' / synset / 'images'}: contains no image; delete {folder} to download it again"

@@ -1,0 +1,99 @@
+"""Decode one image file to 8-bit RGB; training and prediction read images only here."""
+
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+from stkd_lightning.utilities.errors import InputError, reason
+
+# Pillow decodes these itself. It reads more formats, and passes PostScript to another program, Ghostscript.
+FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "PPM", "TIFF", "GIF", "AVIF", "JPEG2000")
+TGA = ".tga"  # TGA files begin with no mark, so that only their ending tells
+MAX_PIXELS = 1 << 26  # a decoded image takes 4 bytes for each pixel, on every thread
+BITS, PHOTOMETRIC, SAMPLE_FORMAT = 258, 262, 339  # tags of TIFF
+UNSIGNED = {1, 4}  # values of SAMPLE_FORMAT; 4: not said
+
+
+class UnreadableImageError(InputError):
+    """An image file that cannot be read.
+
+    Args:
+        path: of the file.
+        words: the cause.
+    """
+
+    def __init__(self, path: Path, words: str) -> None:
+        super().__init__(f"image {path}: cannot be read ({words}); replace or delete it")
+        self.path, self.words = path, words
+
+
+def decode(path: Path, size: int) -> NDArray[np.uint8]:
+    """Decode an image file to ``(3, size, size)`` uint8: resized to cover this size, then cropped at the center.
+
+    The image is turned as its EXIF orientation says. Values of more than 8 bits are scaled by the range of the format.
+
+    Raises:
+        UnreadableImageError: the file is not an image, is damaged or is too large, or its values have no known range.
+    """
+    try:
+        formats = (*_formats(), "TGA") if path.suffix.lower() == TGA else _formats()
+        with Image.open(path, formats=formats) as file:
+            _check_cost(file)
+            file.load()
+            with suppress(Exception):  # an orientation that cannot be read
+                ImageOps.exif_transpose(file, in_place=True)
+            image = _eight_bits(file).convert("RGB")
+        if image.size != (size, size):
+            image = ImageOps.fit(image, (size, size), Image.Resampling.BICUBIC)
+        return np.asarray(image).transpose(2, 0, 1)
+    except Exception as error:  # Pillow raises many types for a damaged file
+        words = reason(error)
+        unknown = str(path) in words or words.startswith("cannot identify")
+        if isinstance(error, OSError) and error.strerror:
+            words = error.strerror
+        elif unknown:
+            words = "damaged or not an image"
+        raise UnreadableImageError(path, words) from error
+
+
+@cache
+def _formats() -> tuple[str, ...]:
+    """Return the formats that this Pillow has; an older one lacks AVIF."""
+    Image.init()
+    return tuple(name for name in FORMATS if name in Image.OPEN)
+
+
+def _check_cost(file: Image.Image) -> None:
+    """Refuse a small file that takes very much memory or time to decode.
+
+    Raises:
+        ValueError: too many pixels or scans.
+    """
+    if file.width * file.height > MAX_PIXELS:
+        raise ValueError(f"{file.width} x {file.height} pixels; at most {MAX_PIXELS:,} are read")
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """Return an image whose values have 8 bits; gray values of 16 bits are divided by 257 and rounded.
+
+    Pillow itself reduces colours of 16 bits to their upper 8 bits, which differs by one level at most.
+
+    Raises:
+        ValueError: its values have no known range.
+    """
+    tags = getattr(image, "tag_v2", {})  # of TIFF
+    if not UNSIGNED.issuperset(tags.get(SAMPLE_FORMAT, (1,))):
+        raise ValueError("signed or floating-point values have no known range; save it with 8 or 16 bits")
+    if not image.mode.startswith(("I", "F")):
+        return image
+    if image.mode in ("I", "F") and not (image.mode == "I" and image.format in ("PNG", "PPM")):  # those have 16 bits
+        raise ValueError("values of 32 bits have no known range; save it with 8 or 16 bits")
+    largest = (1 << tags.get(BITS, (16,))[0]) - 1
+    values = np.asarray(image).astype(np.uint32)
+    if tags.get(PHOTOMETRIC) == 0:  # 0 is white, which Pillow heeds up to 8 bits only
+        values = largest - values
+    return Image.fromarray(((values * 255 + largest // 2) // largest).astype(np.uint8))
