@@ -191,6 +191,14 @@ def test_own_images_are_cropped_centrally(tmp_path: Path) -> None:
     assert (images[1] == 100).all()
 
 
+def test_own_images_all_of_one_value_are_refused(own_images: Path, tmp_path: Path) -> None:
+    for path in own_images.rglob("*.jpg"):
+        Image.new("RGB", (40, 40), "white").save(path)
+    with pytest.raises(InputError, match="pixels of its train split have almost the same value .*0.00 of 255 levels"):
+        ImageFolderDataModule(own_images, cache_dir=tmp_path / "cache").prepare_data()
+    assert not [p for p in (tmp_path / "cache" / "data").iterdir() if p.is_dir()]
+
+
 def test_own_images_left_out_are_named(own_images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for name in ("train/cat/a.heic", "train/dog/b.HEIC", "train/dog/.hidden.jpg", "train/list.txt", "valid/cat/a.jpg"):
         (own_images / name).parent.mkdir(parents=True, exist_ok=True)

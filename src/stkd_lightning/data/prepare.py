@@ -12,6 +12,8 @@ from stkd_lightning.data.arrays import FACTS, Arrays, RawData, RawSplit, files_o
 from stkd_lightning.utilities.errors import InputError
 from stkd_lightning.utilities.files import atomic_folder
 
+LEAST_STD = 1 / 255  # of the training images, in the channel that varies most
+
 
 def prepare(folder: Path, read: Callable[[], RawData]) -> Arrays:
     """Open a prepared data set; write it first if it does not exist.
@@ -43,6 +45,11 @@ def _write(folder: Path, raw: RawData) -> None:
             digest = hashlib.sha256()
             moments = {name: _write_split(partial, name, split, digest) for name, split in raw.splits.items()}
             mean, std = moments["train"]
+            if max(std) < LEAST_STD:
+                raise InputError(
+                    f"dataset {folder.name}: all pixels of its train split have almost the same value (standard "
+                    f"deviation {255 * max(std):.2f} of 255 levels); look at the image files"
+                )
             digits = digest.hexdigest()
             facts = {**raw._asdict(), "splits": list(raw.splits), "mean": mean, "std": std, "digest": digits}
             (partial / FACTS).write_text(json.dumps(facts, indent=1))
