@@ -1,6 +1,8 @@
 """Files made to leave their folder, to fill memory or disk, or to be taken for weights."""
 
 import io
+import os
+import socket
 import struct
 import tarfile
 import zipfile
@@ -10,11 +12,13 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 
 from stkd_lightning.data.archives.extract import Limits, extract
 from stkd_lightning.data.class_folders import decode_all
 from stkd_lightning.data.datasets.tiny_imagenet import TinyImageNetDataModule
 from stkd_lightning.data.decode import decode
+from stkd_lightning.data.image_files import images_below
 from stkd_lightning.models.weights import load_weights, read_checkpoint
 from stkd_lightning.utilities.errors import InputError
 from tests.data.conftest import pack_tar
@@ -157,7 +161,18 @@ def png(width: int, height: int) -> bytes:
     )
 
 
+def many_scans(*, hidden: bytes = b"") -> bytes:
+    """Return a small JPEG whose last scan comes 1,500 times more."""
+    buffer = io.BytesIO()
+    Image.new("L", (64, 64), 128).save(buffer, "JPEG", progressive=True)
+    plain = buffer.getvalue()
+    last, end = plain.rindex(b"\xff\xda"), plain.rindex(b"\xff\xd9")
+    return plain[:last] + hidden + plain[last:end] * 1501 + plain[end:]
+
+
 IMAGES = {
+    "many scans": many_scans(),
+    "many scans behind a mark without length": many_scans(hidden=b"\xff\x01\xff\xff"),
     "bomb": png(10_000, 9_000),
     "larger bomb": png(100_000, 100_000),
     "no height": png(10, 0),
@@ -176,6 +191,36 @@ def test_images(name: str, tmp_path: Path, recwarn: pytest.WarningsRecorder) -> 
     error = read(name, lambda: list(decode_all([path], 8, "images")))
     assert str(error).startswith(f"image {path}: cannot be read (")
     assert [w for w in recwarn if "bomb" in str(w.message)][1:] == []  # decode_all adds none
+
+
+def test_jpeg_of_many_scans_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(many_scans())
+    with pytest.raises(InputError, match=r"a.jpg: cannot be read \(a JPEG of more than 100 scans; save it again\)"):
+        decode(tmp_path / "a.jpg", 8)
+
+
+def test_jpeg_scans_in_thumbnails_do_not_count(tmp_path: Path) -> None:
+    buffer = io.BytesIO()
+    Image.new("L", (64, 64), 128).save(buffer, "JPEG", progressive=True, comment=b"\xff\xda" * 200)
+    (tmp_path / "a.jpg").write_bytes(buffer.getvalue() + many_scans())
+    assert (decode(tmp_path / "a.jpg", 8) == 128).all()
+
+
+@pytest.mark.parametrize("kind", ["pipe", "socket", "device", "folder"])
+def test_images_are_regular_files_only(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "socket":
+        with socket.socket(socket.AF_UNIX) as server:
+            server.bind("a.png")  # a path is limited to 107 bytes
+    elif kind == "device":
+        path.symlink_to("/dev/zero")
+    else:
+        path.mkdir()
+    with pytest.raises(InputError, match=r"a.png: cannot be read \(not a regular file\)"):
+        decode(path, 8)
+    assert images_below(tmp_path).images == []
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,8 @@
 """Decode one image file to 8-bit RGB; training and prediction read images only here."""
 
+import os
+import re
+import stat
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -14,6 +17,10 @@ from stkd_lightning.utilities.errors import InputError, reason
 FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "PPM", "TIFF", "GIF", "AVIF", "JPEG2000")
 TGA = ".tga"  # TGA files begin with no mark, so that only their ending tells
 MAX_PIXELS = 1 << 26  # a decoded image takes 4 bytes for each pixel, on every thread
+MAX_SCANS = 100  # each scan of a JPEG goes over the whole image; encoders write about 10
+MAX_SCANNED = 1 << 28  # bytes
+MARKER = re.compile(rb"\xff+([^\x00\x01\xff\xd0-\xd8])", re.DOTALL)  # of a JPEG's segment, with a length
+START_OF_SCAN, END_OF_IMAGE = 0xDA, 0xD9
 BITS, PHOTOMETRIC, SAMPLE_FORMAT = 258, 262, 339  # tags of TIFF
 UNSIGNED = {1, 4}  # values of SAMPLE_FORMAT; 4: not said
 
@@ -40,9 +47,11 @@ def decode(path: Path, size: int) -> NDArray[np.uint8]:
         UnreadableImageError: the file is not an image, is damaged or is too large, or its values have no known range.
     """
     try:
+        if not stat.S_ISREG(os.stat(path).st_mode):  # a pipe would block
+            raise ValueError("not a regular file")
         formats = (*_formats(), "TGA") if path.suffix.lower() == TGA else _formats()
         with Image.open(path, formats=formats) as file:
-            _check_cost(file)
+            _check_cost(file, path)
             file.load()
             with suppress(Exception):  # an orientation that cannot be read
                 ImageOps.exif_transpose(file, in_place=True)
@@ -67,7 +76,7 @@ def _formats() -> tuple[str, ...]:
     return tuple(name for name in FORMATS if name in Image.OPEN)
 
 
-def _check_cost(file: Image.Image) -> None:
+def _check_cost(file: Image.Image, path: Path) -> None:
     """Refuse a small file that takes very much memory or time to decode.
 
     Raises:
@@ -75,6 +84,22 @@ def _check_cost(file: Image.Image) -> None:
     """
     if file.width * file.height > MAX_PIXELS:
         raise ValueError(f"{file.width} x {file.height} pixels; at most {MAX_PIXELS:,} are read")
+    if file.format in ("JPEG", "MPO") and _scans(path) > MAX_SCANS:
+        raise ValueError(f"a JPEG of more than {MAX_SCANS} scans; save it again")
+
+
+def _scans(path: Path) -> int:
+    """Return the number of scans of a JPEG, counted to one more than ``MAX_SCANS``."""
+    with path.open("rb") as file:
+        content = file.read(MAX_SCANNED)
+    scans, position = 0, 2
+    while scans <= MAX_SCANS and (found := MARKER.search(content, position)):
+        marker, position = found[1][0], found.end()
+        if marker == END_OF_IMAGE:  # thumbnails and videos may follow
+            break
+        scans += marker == START_OF_SCAN
+        position += int.from_bytes(content[position : position + 2], "big")
+    return scans
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
