@@ -5,11 +5,17 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from stkd_lightning.models.pointwise import without_stride
+
 Run = Callable[[Tensor], tuple[Tensor, dict[str, Tensor]]]
 
 
 def channels_last(module: nn.Module) -> nn.Module:
-    """Convert the weights of two-dimensional convolutions to channels last, in place, and return the module."""
+    """Convert the weights of two-dimensional convolutions to channels last, in place, and return the module.
+
+    Convolutions whose backward is unsafe on CPUs are made safe; see ``StridedPointwise``.
+    """
+    without_stride(module)
     for tensor in (*module.parameters(), *module.buffers()):
         if tensor.ndim == 4:
             tensor.data = tensor.data.contiguous(memory_format=torch.channels_last)
