@@ -20,9 +20,10 @@ from hydra.errors import ConfigCompositionException, HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from stkd_lightning.commands.config.checks import check, check_fresh, output_folders
-from stkd_lightning.commands.config.compose import composed, composing, hide_shared_files, jobs
+from stkd_lightning.commands.config.checks import check, output_folders
+from stkd_lightning.commands.config.compose import composed, composing, hide_shared_files, jobs, quoted
 from stkd_lightning.commands.config.hydra_callbacks import FOLDERS, hide_in_logs, outcome
+from stkd_lightning.commands.config.run_folder import check_fresh, claim, is_sweep
 from stkd_lightning.utilities import signals
 from stkd_lightning.utilities.errors import InputError, RunError
 from stkd_lightning.utilities.paths import cache_root, conf_dir
@@ -44,6 +45,7 @@ def command(config_name: str, job: str) -> None:
         job: ``module:function`` of the job, imported after the configuration has passed its checks.
     """
     existing: set[Path] = set()
+    claimed: list[Path] = []
     folders: list[Path] = []
     can_resume = config_name == "train"
     keep_output()
@@ -53,7 +55,7 @@ def command(config_name: str, job: str) -> None:
         signals.listen()
         arguments = get_args_parser().parse_args()
         if not (arguments.hydra_help or arguments.info or arguments.shell_completion):
-            existing = _check_all(arguments, config_name)
+            existing, claimed = _check_all(arguments, config_name)
         # Exceptions reach this handler instead of Hydra's, which prints several lines and exits with 1.
         os.environ["HYDRA_FULL_ERROR"] = "1"
         errors: list[Exception] = []
@@ -79,7 +81,7 @@ def command(config_name: str, job: str) -> None:
             text = textwrap.indent("".join(traceback.format_exception(error)), rank, lambda line: True)
             print(*map(printable, redacted(text).split("\n")), sep="\n", end="", file=sys.stderr)
             sys.exit(EXIT_FAILURE)
-        _remove_empty(folders, existing)
+        _remove_empty([*folders, *claimed], existing)
         if folders or os.environ.get("LOCAL_RANK", "0") == "0":  # all ranks find the same mistake in a configuration
             print(printable(f"error: {redacted(mistake)}"), file=sys.stderr)
         else:
@@ -89,8 +91,8 @@ def command(config_name: str, job: str) -> None:
         sys.exit(EXIT_MISTAKE)
 
 
-def _check_all(arguments: Any, config_name: str) -> set[Path]:
-    """Compose and check every job; return the existing folders on the paths of its output."""
+def _check_all(arguments: Any, config_name: str) -> tuple[set[Path], list[Path]]:
+    """Compose and check every job; return the existing folders on the paths of its output, and a claimed folder."""
     name = arguments.config_name or config_name
     with composing(arguments.config_path):
         swept: dict[str, str] = {}
@@ -110,8 +112,21 @@ def _check_all(arguments: Any, config_name: str) -> set[Path]:
             if not (arguments.help or arguments.cfg):
                 check(config)
         if arguments.help or arguments.cfg:
-            return set()
-        return {p for folder in output_folders(config) for p in _with_parents(folder) if p.exists()}
+            return set(), []
+        existing = {p for folder in output_folders(config) for p in _with_parents(folder) if p.exists()}
+        return existing, _take_folder(config, arguments.overrides)
+
+
+def _take_folder(config: DictConfig, overrides: list[str]) -> list[Path]:
+    """Check the output folder; if its name contains the time, claim it and pass its name on to Hydra."""
+    folder, sweep = output_folders(config)[0], is_sweep(config)
+    claimed = claim(config, folder) if process_rank() == 0 else None
+    if claimed is None:
+        check_fresh(config, folder, sweep=sweep)
+        return []
+    last = max((i for i, argument in enumerate(sys.argv) if argument in overrides), default=len(sys.argv) - 1)
+    sys.argv.insert(last + 1, f"hydra.{'sweep' if sweep else 'run'}.dir={quoted(str(claimed))}")
+    return [claimed]
 
 
 def _with_parents(folder: Path) -> Iterator[Path]:
@@ -165,7 +180,7 @@ def _run_in_new_process(program: str) -> float | None:
     flags = ["--config-name", settings.job.config_name or "train"]
     flags += [flag for path in config_dirs for flag in ("--config-dir", path)]
     task: Any = OmegaConf.to_container(settings.overrides.task, resolve=False)
-    overrides = [*task, f"hydra.run.dir='{folder}'", "hydra.mode=RUN"]
+    overrides = [*task, f"hydra.run.dir={quoted(folder)}", "hydra.mode=RUN"]
     exit_code = signals.run_child([sys.executable, "-m", program, *flags, *overrides])
     if exit_code == EXIT_MISTAKE:
         raise InputError(f"job {settings.job.num} of the sweep: refused; see the error above")

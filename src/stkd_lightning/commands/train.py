@@ -1,6 +1,5 @@
 """The command ``train``: settings -> plan -> module -> fitted student -> summary."""
 
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from stkd_lightning.callbacks import Checkpoints, Provenance, Seeding, Throughput
 from stkd_lightning.callbacks.checkpoint_folder import claimed
+from stkd_lightning.commands.config.run_folder import check_fresh
 from stkd_lightning.commands.diagnose import write_diagnostics
 from stkd_lightning.commands.training.fit import fit_and_test, quiet, with_bar
 from stkd_lightning.commands.training.loss_checks import check_loss
@@ -38,7 +38,11 @@ def train(settings: DictConfig) -> float:
     Raises:
         InputError: a mistake that the user can correct.
     """
-    with claimed(Path(settings.run_dir)) if process_rank() == 0 else nullcontext():
+    if process_rank() > 0:
+        return _train(settings)
+    run_dir = Path(settings.run_dir)
+    with claimed(run_dir):
+        check_fresh(settings, run_dir)  # again: another process may have written a run while this one started
         return _train(settings)
 
 

@@ -13,10 +13,11 @@ from omegaconf.errors import OmegaConfBaseException
 from stkd_lightning.commands.config.command_checks import check_export, check_predict, check_report
 from stkd_lightning.commands.config.compose import options
 from stkd_lightning.commands.config.credentials import check_folder_names
+from stkd_lightning.commands.config.run_folder import has_time, is_sweep
 from stkd_lightning.utilities import validation
 from stkd_lightning.utilities.choices import PRECISIONS, SAMPLERS
 from stkd_lightning.utilities.errors import InputError, reason, unknown
-from stkd_lightning.utilities.files import check_exists, check_writable, last_kept
+from stkd_lightning.utilities.files import check_exists, check_writable
 from stkd_lightning.utilities.paths import cache_root
 
 Check = Callable[[str, Any], object]
@@ -112,7 +113,7 @@ def _check(config: DictConfig) -> None:
         if "hydra" in config:
             _check_shared_folder(config)
     if "hydra" in config:
-        check_folder_names(config, sweep=_is_sweep(config))
+        check_folder_names(config, sweep=is_sweep(config))
     for folder in output_folders(config):
         validation.path("output folder", str(folder))
         check_writable(folder)
@@ -158,17 +159,12 @@ def _check_trainer(trainer: DictConfig, batch_size: Any) -> None:
 def _check_shared_folder(config: DictConfig) -> None:
     """Refuse a folder whose name contains the time if torchrun or srun starts the ranks: their clocks may differ."""
     ranks = os.environ.get("WORLD_SIZE" if "TORCHELASTIC_RUN_ID" in os.environ else "SLURM_STEP_NUM_TASKS", "1")
-    mode = "sweep" if _is_sweep(config) else "run"
-    has_time = "${now:" in str(OmegaConf.to_container(config.hydra[mode], resolve=False))
-    if ranks != "1" and config.trainer.get("strategy") not in (None, "auto") and has_time:
+    mode = "sweep" if is_sweep(config) else "run"
+    if ranks != "1" and config.trainer.get("strategy") not in (None, "auto") and has_time(config):
         raise InputError(
             f"hydra.{mode}.dir: contains the time, which can differ between the {ranks} processes; "
             f"set one folder for all: hydra.{mode}.dir=outputs/NAME"
         )
-
-
-def _is_sweep(config: DictConfig) -> bool:
-    return config.hydra.mode is not None and config.hydra.mode.name == "MULTIRUN"
 
 
 def _check_values(config: DictConfig) -> None:
@@ -201,22 +197,8 @@ def _checked_nodes(node: Any, name: str) -> Iterator[tuple[str, DictConfig]]:
             yield from _checked_nodes(child, f"{name}[{i}]")
 
 
-def check_fresh(config: DictConfig, folder: Path) -> None:
-    """Refuse to start a new run in the folder of an interrupted run, whose checkpoints would be lost.
-
-    Raises:
-        InputError: the folder contains an interrupted run, and ``resume`` is not set.
-    """
-    interrupted = last_kept(folder / "checkpoints") and not (folder / "summary.json").is_file()
-    if "resume" in config and config.resume is None and interrupted:
-        raise InputError(
-            f"output folder {folder}: contains an interrupted run; resume=auto continues it, "
-            "resume=false starts a new run and overwrites it"
-        )
-
-
 def output_folders(config: DictConfig) -> list[Path]:
     """Return the folders that a job writes to: Hydra's output folder and the cache."""
     hydra = config.hydra
-    folders = [Path(hydra.sweep.dir if _is_sweep(config) else hydra.run.dir)]
+    folders = [Path(hydra.sweep.dir if is_sweep(config) else hydra.run.dir)]
     return [*folders, cache_root(config.cache_dir)] if "cache_dir" in config else folders

@@ -83,6 +83,11 @@ def with_values(config: DictConfig, values: Mapping[str, Any]) -> DictConfig:
     return result
 
 
+def quoted(text: str) -> str:
+    """Return a text as a quoted value of an override, in which no character has a meaning of its own."""
+    return "'" + re.sub(r"(\\*)('|$)", lambda match: match[1] * 2 + match[2].replace("'", "\\'"), text) + "'"
+
+
 def hide_shared_files() -> None:
     """Leave names that begin with ``_`` out of the choices in Hydra's ``--help`` and ``glob(*)``."""
     listed = ConfigLoaderImpl.get_group_options
