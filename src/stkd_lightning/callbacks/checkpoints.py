@@ -36,12 +36,14 @@ class Checkpoints(Checkpoint):
 
     Args:
         folder: receives the files.
-        select: keep the student with the best validation score at an epoch's end; of equal students the first.
+        select: keep the student with the best validation score at an epoch's end; of equal students the first. An
+            epoch that does not end with a validation is left out.
         minutes: time between two checkpoints within an epoch; ``None``: no checkpoints within an epoch.
         score: the metric that selects; default the accuracy.
 
     Attributes:
-        validation: figures of the last student on validation images.
+        validation: figures of the last student that was measured on validation images.
+        validated_step: optimizer steps after which it was measured.
         best_epoch: epoch, counted from 0, of the selected student; ``None`` before the first validation.
         best_step: optimizer steps after which it was selected.
 
@@ -55,6 +57,7 @@ class Checkpoints(Checkpoint):
     ) -> None:
         self.folder, self.select, self.minutes, self.score = Path(folder), select, minutes, score or Score()
         self.validation: dict[str, float] = {}
+        self.validated_step = -1
         self.best_epoch: int | None = None
         self.best_step, self.best_score = -1, self.score.worst
         self._rows, self._stopped, self._holds = 0, False, False
@@ -92,6 +95,10 @@ class Checkpoints(Checkpoint):
             signals.release()
         self._holds = False
 
+    def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Take signals over from Lightning."""
+        signals.listen_again()
+
     def on_test_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Take signals over from Lightning."""
         signals.listen_again()
@@ -120,19 +127,29 @@ class Checkpoints(Checkpoint):
         """Store the validation figures."""
         if trainer.sanity_checking:
             return
-        self._validated = True
+        self._validated, self.validated_step = True, trainer.global_step
         figures = {k: float(v) for k, v in trainer.callback_metrics.items() if k.startswith("val/")}
         self.validation = {k.removeprefix("val/"): v for k, v in figures.items()}
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Select, save, and end after a signal."""
-        score = self.validation.get(self.score.name, self.score.worst)
-        if self.select and self.score.better(score, self.best_score):
-            self.best_score, self.best_epoch, self.best_step = score, trainer.current_epoch, trainer.global_step
+        self._select(trainer, trainer.current_epoch)
         self._save(trainer, pl_module, at_epoch_end)
         received = self._asked(trainer, 0)
         if received:
             raise signals.answer(received, self._saved_message(trainer))
+
+    def _select(self, trainer: L.Trainer, epoch: int) -> None:
+        """Select the student if its own validation score is the best so far."""
+        score = self.validation.get(self.score.name, self.score.worst)
+        if self.select and self.validated_step == trainer.global_step and self.score.better(score, self.best_score):
+            self.best_score, self.best_epoch, self.best_step = score, epoch, trainer.global_step
+
+    def select_last(self, trainer: L.Trainer) -> None:
+        """Select the last student if it is the best, after it was validated at the end of training."""
+        self._select(trainer, trainer.current_epoch - 1)
+        if self.best_step == trainer.global_step > 0 and trainer.is_global_zero:
+            link_or_copy(self.folder / LAST, self.folder / BEST)
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         """End the ranks that Lightning started, together with this rank."""
@@ -195,13 +212,15 @@ class Checkpoints(Checkpoint):
 
     def state_dict(self) -> dict[str, Any]:
         """Return the selection and the number of rows in the metrics file."""
+        validation = {"validation": self.validation, "validated_step": self.validated_step}
         selected = {"best_epoch": self.best_epoch, "best_step": self.best_step, BEST_SCORE: self.best_score}
-        return {"rows": self._rows, "stopped": self._stopped, "validation": self.validation, **selected}
+        return {"rows": self._rows, "stopped": self._stopped, **validation, **selected}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore the state."""
         self._rows, self._stopped = state_dict["rows"], state_dict["stopped"]
         self.validation, self.best_score = state_dict["validation"], state_dict[BEST_SCORE]
+        self.validated_step = state_dict.get("validated_step", -1)  # older checkpoints lack it
         self.best_epoch, self.best_step = state_dict["best_epoch"], state_dict["best_step"]
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

@@ -2,7 +2,8 @@
 
 import logging
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -72,7 +73,7 @@ def with_bar(trainer: DictConfig, callbacks: list[L.Callback]) -> list[L.Callbac
 def fit_and_test(
     module: DistillationModule, data: L.LightningDataModule, trainer: L.Trainer, checkpoint: Path | None = None
 ) -> Fitted:
-    """Train, then test the last and the selected student.
+    """Train, validate the last student if training did not, then test the last and the selected student.
 
     Args:
         module: trained in place; has the last weights afterwards.
@@ -92,6 +93,7 @@ def fit_and_test(
         with watch_ranks(trainer):
             with signals.deferred():
                 trainer.fit(module, data, ckpt_path=checkpoint)
+            _validate_last(module, data, trainer, checkpoints)
             epoch = trainer.current_epoch - 1
             test = {"last": _test(module, data, trainer)}
             test["selected"] = test["last"]
@@ -111,6 +113,31 @@ def fit_and_test(
     if trainer.is_global_zero:
         (checkpoints.folder / BEFORE).unlink(missing_ok=True)
     return Fitted(test, checkpoints.validation, epoch, throughput.images_per_second, throughput.seconds)
+
+
+def _validate_last(
+    module: DistillationModule, data: L.LightningDataModule, trainer: L.Trainer, checkpoints: Checkpoints
+) -> None:
+    """Validate the last student if training did not end with a validation, and log its figures for the last epoch."""
+    stale = trainer.global_step > 0 and checkpoints.validated_step != trainer.global_step
+    if checkpoints.select and trainer.enable_validation and stale:
+        with _without_loggers(trainer):  # they would show the figures in an epoch after the last
+            trainer.validate(module, data, verbose=False)
+        figures = {f"val/{name}": value for name, value in checkpoints.validation.items()}
+        for logger in trainer.loggers:
+            logger.log_metrics({**figures, "epoch": trainer.current_epoch - 1}, step=trainer.global_step - 1)
+            logger.save()
+    checkpoints.select_last(trainer)
+
+
+@contextmanager
+def _without_loggers(trainer: L.Trainer) -> Iterator[None]:
+    loggers: list[Logger] = trainer.loggers
+    trainer.loggers = []
+    try:
+        yield
+    finally:
+        trainer.loggers = loggers
 
 
 def _selected(checkpoints: Checkpoints, trainer: L.Trainer) -> dict[str, Any] | None:
@@ -134,9 +161,5 @@ def _without_prefix(metrics: Mapping[str, Any], prefix: str) -> Figures:
 
 def _test(module: DistillationModule, data: L.LightningDataModule, trainer: L.Trainer) -> Figures:
     """Test without loggers; they receive both results at the end of the run."""
-    loggers: list[Logger] = trainer.loggers
-    trainer.loggers = []
-    try:
+    with _without_loggers(trainer):
         return _without_prefix(trainer.test(module, data, verbose=False)[0], "test/")
-    finally:
-        trainer.loggers = loggers
