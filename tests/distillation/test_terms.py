@@ -31,3 +31,10 @@ def test_a_state_is_continued() -> None:
     later.load_state_dict(**terms.state_dict())
     later.add(("a",), torch.tensor([4.0]), START)
     assert later.pop_means() == {"a": 2.5, "loss": 2.5}
+
+
+def test_state_of_other_ranks_or_an_older_version_is_their_mean() -> None:
+    for total in (torch.tensor([[1.0], [2.0]]), torch.tensor([1.5])):
+        terms = TermTracker()
+        terms.load_state_dict(["a"], total, 2)
+        assert terms.pop_means() == {"a": 0.75, "loss": 0.75}

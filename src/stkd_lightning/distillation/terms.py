@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from stkd_lightning.utilities.distributed import mean
+from stkd_lightning.utilities.distributed import gather, world
 from stkd_lightning.utilities.errors import RunError
 
 
@@ -72,12 +72,16 @@ class TermTracker:
         return dict(zip(self._names, means, strict=True)) | {"loss": means.sum()}
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the terms since the last ``pop_means``, the mean over ranks; all ranks call it."""
-        total = None if self._sum is None else mean(self._sum).cpu()
+        """Return each rank's sums of the terms since the last ``pop_means``, ``(ranks, n)``; all ranks call it."""
+        total = None if self._sum is None else gather(self._sum[None]).cpu()
         return {"names": list(self._names), "total": total, "count": self._count}
 
     def load_state_dict(self, names: Sequence[str] = (), total: Tensor | None = None, count: int = 0) -> None:
-        """Continue from a state."""
+        """Continue from a state: with this rank's sums, so that no mean is rounded in another order."""
+        if total is not None:
+            rank, ranks = world()
+            # Older states have the mean of the ranks; with another number of ranks only the mean is right.
+            total = total[rank] if total.ndim == 2 and len(total) == ranks else total.reshape(-1, len(names)).mean(0)
         self._names, self._sum, self._count = tuple(names), total, count
 
     def _check(self, names: tuple[str, ...], values: Tensor, place: Place) -> None:

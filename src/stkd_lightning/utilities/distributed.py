@@ -77,11 +77,6 @@ def largest(value: int, device: torch.device) -> int:
     return int(result)
 
 
-def mean(tensor: Tensor) -> Tensor:
-    """Return the mean of all ranks' tensors."""
-    return tensor if world()[1] == 1 else gather(tensor[None]).mean(0)
-
-
 def barrier() -> None:
     """Wait for all ranks."""
     if world()[1] > 1:
