@@ -27,8 +27,9 @@ KEY = "0123456789abcdef0123456789abcdef01234567"
 SHORT = ["experiment=quickstart", "trainer.max_epochs=1", "baseline=false", "loss=ce", "+trainer.limit_train_batches=3"]
 
 FIGURES = {"last": {"accuracy": 0.5}, "selected": {"accuracy": 0.5}}
-SUMMARY = run("kd", 0, 0.5).summary
-SUMMARY = replace(SUMMARY, student=replace(SUMMARY.student, test=FIGURES))
+FINISHED = run("kd", 0, 0.5)
+STUDENT = replace(FINISHED.summary.student, test=FIGURES)
+FINISHED = replace(FINISHED, summary=replace(FINISHED.summary, student=STUDENT))
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -184,7 +185,7 @@ def test_a_folder_that_cannot_be_written_ends_no_run(tmp_path: Path, capsys: pyt
     (tmp_path / "file").write_text("")
     logger = wandb_logger(tmp_path / "file" / "below", project="p")
     logger.log_metrics({"a": 1.0})
-    finish.finish([logger], SUMMARY)
+    finish.finish([logger], FINISHED)
     assert warnings_in(capsys) == [
         f"warning: W&B: {tmp_path}/file/below: cannot be written (Not a directory); this run is not logged to W&B"
     ]
@@ -216,7 +217,7 @@ def test_faults_of_a_run_are_one_warning_and_end_nothing(tmp_path: Path, capsys:
         logger.log_metrics({"a": 1.0}, step)
     logger.finalize("success")
     assert warnings_in(capsys) == ["warning: W&B: [Errno 104] Connection reset by peer; the run continues without it"]
-    finish.finish([logger], SUMMARY)
+    finish.finish([logger], FINISHED)
     assert warnings_in(capsys) == [
         "warning: W&B: [Errno 104] Connection reset by peer; upload the rest with: wandb sync /somewhere"
     ]

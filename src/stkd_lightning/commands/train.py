@@ -20,6 +20,7 @@ from stkd_lightning.commands.training.stages import RunPlan, build_module, find_
 from stkd_lightning.commands.training.trial import try_settings
 from stkd_lightning.distillation.module import DistillationModule
 from stkd_lightning.reporting.loggers.finish import abandon, finish, log_configuration
+from stkd_lightning.reporting.run import Run
 from stkd_lightning.reporting.summary import RunSummary, table
 from stkd_lightning.utilities.console import print_rank_zero
 from stkd_lightning.utilities.files import write_json, write_text
@@ -99,11 +100,11 @@ def _trainer(plan: RunPlan) -> L.Trainer:
 
 
 def _publish(plan: RunPlan, module: DistillationModule, trainer: L.Trainer, summary: RunSummary) -> None:
-    """Write and print the results of a finished run."""
+    """Print and write the results of a run; ``summary.json`` comes last, since it marks the run as finished."""
     run_dir, task = Path(plan.settings.run_dir), plan.data.task
-    write_json(run_dir / "summary.json", summary.to_plain())
     print_rank_zero(table(summary, task))
     if task.has_pictures:
         write_diagnostics(module, plan.data, run_dir, trainer.strategy.root_device)
+    finish(trainer.loggers, Run(summary, plan.origin.config, run_dir))
+    write_json(run_dir / "summary.json", summary.to_plain())
     print_rank_zero(f"{run_dir}: summary.json, config.yaml, metrics.csv, checkpoints/")
-    finish(trainer.loggers, summary, run_dir)

@@ -29,8 +29,9 @@ from tests.reporting.runs import run
 RUN = ["experiment=quickstart", "loss=ce", "trainer.max_epochs=4", "baseline=false", "cache_dir=cache",
        "logger=[tensorboard,mlflow]", "hydra.run.dir=run", "resume=auto"]  # fmt: skip
 TEST = {"last": {"accuracy": 0.5}, "selected": {"accuracy": 0.6}}
-SUMMARY = run("kd", 0, 0.5).summary
-SUMMARY = replace(SUMMARY, student=replace(SUMMARY.student, test=TEST))
+FINISHED = run("kd", 0, 0.5)
+STUDENT = replace(FINISHED.summary.student, test=TEST)
+FINISHED = replace(FINISHED, summary=replace(FINISHED.summary, student=STUDENT))
 
 
 def in_tensorboard(folder: Path) -> EventAccumulator:
@@ -45,18 +46,22 @@ def in_mlflow(folder: Path) -> tuple[MlflowClient, Any]:
     return client, run
 
 
-def test_a_run_that_was_killed_is_logged_once(command: Command, tmp_path: Path) -> None:
-    run = subprocess.Popen(
-        [sys.executable, "-m", "stkd_lightning.train", *RUN], cwd=tmp_path, stdout=subprocess.DEVNULL
-    )
-    while not (tmp_path / "run" / "checkpoints" / "before_last.ckpt").exists():
+@pytest.mark.parametrize("phase", ["training", "results"])
+def test_a_run_that_was_killed_is_logged_once(phase: str, command: Command, tmp_path: Path) -> None:
+    log, before_last = tmp_path / "log", tmp_path / "run" / "checkpoints" / "before_last.ckpt"
+    with log.open("w") as output:
+        run = subprocess.Popen([sys.executable, "-m", "stkd_lightning.train", *RUN], cwd=tmp_path, stdout=output)
+    # The table comes before the pictures and the dashboards' last figures.
+    while not (before_last.exists() if phase == "training" else "last and selected student" in log.read_text()):
         assert run.poll() is None
         time.sleep(0.01)
     run.send_signal(signal.SIGKILL)
     run.wait()
+    assert not (tmp_path / "run" / "summary.json").exists()
     done = command("train", *RUN)
     assert done.returncode == 0, done.stderr
     assert "warning" not in done.stdout
+    assert (tmp_path / "run" / "diagnostics.npz").is_file()
     with (tmp_path / "run" / "metrics.csv").open() as file:
         rows = list(csv.DictReader(file))
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
@@ -99,7 +104,7 @@ def test_steps_that_are_done_again_and_pictures(tmp_path: Path, monkeypatch: pyt
                 logger.save()
             if resume is None:
                 logger.finalize("failed")
-        finish([logger], SUMMARY, figures={"curves": Figure()})
+        finish([logger], FINISHED, figures={"curves": Figure()})
     events = in_tensorboard(tmp_path / "tensorboard")
     client, run = in_mlflow(tmp_path)
     for name, kept in (("a", list(range(8))), ("b", [1, 3, 5, 7])):
@@ -123,7 +128,7 @@ def test_faults_are_one_warning_and_end_nothing(tmp_path: Path, capsys: pytest.C
             logger.save()
         logger.finalize("success")
         assert (logger.name, logger.version) in (("tensorboard", "abcd"), ("x", None))
-    finish([dead], SUMMARY)
+    finish([dead], FINISHED)
     abandon()
     first, second = capsys.readouterr().out.splitlines()
     assert first.startswith("warning: TensorBoard: ")

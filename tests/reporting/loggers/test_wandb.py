@@ -20,7 +20,7 @@ FILE_HEADER, BLOCK, CHUNK_HEADER = 7, 32 * 1024, 7
 FULL, FIRST, MIDDLE, LAST = 1, 2, 3, 4
 
 
-SUMMARY = run("kd", 0, 0.5).summary
+FINISHED = run("kd", 0, 0.5)
 
 
 def records(path: Path) -> Iterator[Any]:
@@ -107,7 +107,7 @@ def test_an_offline_run_is_written_and_read_back(command: Command, tmp_path: Pat
 
 def test_pictures(tmp_path: Path) -> None:
     logger = wandb_logger(tmp_path, project="x")
-    finish([logger], SUMMARY, figures={"curves": Figure()})
+    finish([logger], FINISHED, figures={"curves": Figure()})
     (picture,) = tmp_path.rglob("*.png")
     assert picture.match("media/images/pictures/curves_*.png")
 

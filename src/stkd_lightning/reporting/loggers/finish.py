@@ -14,6 +14,7 @@ from stkd_lightning.reporting.loggers.tensorboard import finish_tensorboard
 from stkd_lightning.reporting.loggers.timeouts import call_with_timeout
 from stkd_lightning.reporting.loggers.wandb import FINISH, sync_command
 from stkd_lightning.reporting.loggers.wandb_run import keep_student, log_results
+from stkd_lightning.reporting.run import Run
 from stkd_lightning.reporting.summary import RunSummary
 from stkd_lightning.utilities.console import print_rank_zero, warn
 from stkd_lightning.utilities.redaction import redacted
@@ -33,8 +34,7 @@ def log_configuration(loggers: list[Logger], config: dict[str, Any]) -> None:
 
 def finish(
     loggers: list[Logger],
-    summary: RunSummary,
-    run_dir: Path | None = None,
+    run: Run,
     figures: "Mapping[str, Figure] | None" = None,
 ) -> None:
     """Log test results and figures to dashboards, and close all loggers.
@@ -44,11 +44,10 @@ def finish(
 
     Args:
         loggers: loggers of the run.
-        summary: contents of ``summary.json``.
-        run_dir: folder of the run, from which dashboards upload the student.
-        figures: figures by name; ``None``: drawn from the files in ``run_dir``.
+        run: the run; dashboards upload the student from its folder, if it has one.
+        figures: figures by name; ``None``: drawn from the run.
     """
-    test = summary.student.test
+    test = run.summary.student.test
     results = {f"test/{k}": v for k, v in test["last"].items()} | {
         f"selected/{k}": v for k, v in test["selected"].items()
     }
@@ -57,11 +56,11 @@ def finish(
         if isinstance(logger, FILES):
             logger.finalize("success")
     if figures is None:
-        figures = _draw(run_dir) if dashboards and run_dir else {}
+        figures = _draw(run) if dashboards and run.folder else {}
     for logger in dashboards:
         if isinstance(logger, WandbLogger):
-            keeps = run_dir if getattr(logger, "keeps", False) else None
-            _finish_wandb(logger, results, summary, figures, keeps)
+            keeps = run.folder if getattr(logger, "keeps", False) else None
+            _finish_wandb(logger, results, run.summary, figures, keeps)
         elif not getattr(logger, "stopped", False):
             label = getattr(logger, "label", type(logger).__name__)
             if isinstance(logger, TensorBoardLogger):
@@ -73,14 +72,13 @@ def finish(
             _warn(label, _fault(logger.finalize, "success"))
 
 
-def _draw(run_dir: Path) -> "dict[str, Figure]":
+def _draw(run: Run) -> "dict[str, Figure]":
     """Return a run's figures; a fault is a warning."""
     from stkd_lightning.reporting.figures import pictures  # the import takes a second
     from stkd_lightning.reporting.grouping import settings
-    from stkd_lightning.reporting.run import read_run
 
     try:
-        return {picture.name: picture.figure for picture in pictures(settings([read_run(run_dir)]))}
+        return {picture.name: picture.figure for picture in pictures(settings([run]))}
     except Exception as error:  # drawing raises exceptions of any type
         _warn("pictures", error_text(error))
         return {}
