@@ -1,11 +1,11 @@
 """Comparison of runs killed at random moments with uninterrupted runs: weights, metrics and results must be equal.
 
-    python benchmarks/soak.py --each 10              # 10 SIGKILLs and 10 SIGTERMs in each data path, about half an hour
+    python benchmarks/soak.py --each 10              # 10 SIGKILLs and 10 SIGTERMs of each kind of run, about an hour
     python benchmarks/soak.py --minutes 120          # for two hours
     python benchmarks/soak.py --each 10 --jobs 2     # two runs at a time
 
 Each trial starts with an empty cache, so that the signal can also hit the training of teacher and baseline. It is hit
-once and resumed with ``resume=auto``.
+once, at any moment from the start of the process to its end, and resumed with ``resume=auto``.
 """
 
 import argparse
@@ -29,8 +29,19 @@ from machine import facts
 
 RUN = ["experiment=quickstart", "teacher=resnet14", "teacher.max_epochs=4", "teacher.min_accuracy=0",
        "trainer.max_epochs=8", "checkpoint_minutes=0.01", "logger=csv", "callbacks=ema"]  # fmt: skip
-PATHS = {"resident": ["dataset.resident=true"], "workers": ["dataset.resident=false", "dataset.workers=1"]}
-PHASES = {"teacher": "teacher: training", "baseline": "baseline: training", "student": "student: training"}
+PATHS = {
+    "resident": ["dataset.resident=true"],
+    "workers": ["dataset.resident=false", "dataset.workers=1"],
+    "two ranks": ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2"],
+}
+# The words in the log with which each phase begins; the end has pictures, dashboards and summary.json.
+PHASES = {
+    "start": "",
+    "teacher": "teacher: training",
+    "baseline": "baseline: training",
+    "student": "student: training",
+    "end": "last and selected student",
+}
 RESULTS = Path(__file__).parent / "results"
 LONGEST = 300.0  # time limit of a run in seconds
 
@@ -40,10 +51,10 @@ class Trial:
     """One run that was interrupted.
 
     Attributes:
-        path: name of the data path.
+        path: name of the kind of run.
         kind: name of the signal.
         phase: phase of the run in which the signal was sent.
-        moment: seconds from the start of this phase to the signal.
+        moment: seconds from the start of the drawn phase to the signal.
         exit_code: exit code after the signal; 0: the run finished before the signal.
         differences: differences from the uninterrupted run.
     """
@@ -69,10 +80,8 @@ def whole(folder: Path, path: str) -> dict[str, float]:
     run = begin(folder, *PATHS[path])
     begun: dict[str, float] = {}
     while run.poll() is None:
-        log = (folder / "log").read_text()
-        for name, words in PHASES.items():
-            if words in log:
-                begun.setdefault(name, time.monotonic())
+        for name in reached(folder):
+            begun.setdefault(name, time.monotonic())
         time.sleep(0.02)
     if run.returncode:
         raise RuntimeError((folder / "log").read_text())
@@ -80,30 +89,38 @@ def whole(folder: Path, path: str) -> dict[str, float]:
     return {name: after - before for name, before, after in zip(begun, times, times[1:], strict=False)}
 
 
+def reached(folder: Path) -> list[str]:
+    """Return the phases that a run has begun."""
+    log = (folder / "log").read_text()
+    return [name for name, words in PHASES.items() if words in log]
+
+
 def trial(folder: Path, path: str, kind: str, phase: str, moment: float, reference: Path) -> Trial:
     """Interrupt a run once, resume it, and compare its files with those of an uninterrupted run.
 
     Args:
         folder: folder for the run.
-        path: name of the data path.
+        path: name of the kind of run.
         kind: ``SIGKILL`` or ``SIGTERM``.
         phase: phase in which the signal is sent.
         moment: seconds from the start of the phase to the signal.
         reference: folder of the uninterrupted run.
     """
     part = begin(folder, *PATHS[path])
-    while PHASES[phase] not in (folder / "log").read_text() and part.poll() is None:
+    while phase not in reached(folder) and part.poll() is None:
         time.sleep(0.02)
     time.sleep(moment)
+    hit_in = reached(folder)[-1]  # perhaps a later phase, if this run is faster than the uninterrupted one
     if part.poll() is None:
         # A scheduler sends SIGTERM to all processes of a run; SIGKILL usually hits only the largest process.
         os.killpg(part.pid, signal.SIGTERM) if kind == "SIGTERM" else part.kill()
     hit = part.wait(LONGEST)
     code = begin(folder, *PATHS[path], "resume=auto").wait(LONGEST)
     differences = compared(reference / "run", folder / "run") if code == 0 else [f"exit code {code}"]
-    if kind == "SIGTERM" and hit not in (0, 128 + signal.SIGTERM):
+    expected = (0, 128 + signal.SIGTERM, *([-signal.SIGTERM] if hit_in == "start" else []))  # Python itself is starting
+    if kind == "SIGTERM" and hit not in expected:
         differences.append(f"exit code {hit} after SIGTERM")
-    return Trial(path, kind, phase, moment, hit, differences)
+    return Trial(path, kind, hit_in, moment, hit, differences)
 
 
 def compared(one: Path, other: Path) -> list[str]:
@@ -130,9 +147,10 @@ def block(name: str) -> str:
 
 def table(trials: list[Trial]) -> str:
     """Return the counts as a Markdown table."""
-    lines = ["| data path | signal | runs | hit | in teacher | baseline | student | identical |"]
-    lines.append("|---|---|" + "---:|" * 6)
-    for path in PATHS:
+    first, *others = PHASES
+    lines = [f"| run | signal | runs | hit | in {first} | {' | '.join(others)} | identical |"]
+    lines.append("|---|---|" + "---:|" * (len(PHASES) + 3))
+    for path in dict.fromkeys(t.path for t in trials):
         for kind in ("SIGKILL", "SIGTERM"):
             own = [t for t in trials if (t.path, t.kind) == (path, kind)]
             hit = Counter(t.phase for t in own if t.exit_code)
@@ -145,7 +163,7 @@ def table(trials: list[Trial]) -> str:
 def main() -> None:
     """Run the trials, print a table, and write all results."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--each", type=int, default=10, help="runs for each data path and signal")
+    parser.add_argument("--each", type=int, default=10, help="runs of each kind for each signal")
     parser.add_argument("--minutes", type=float, help="run for this time, instead of --each")
     parser.add_argument("--jobs", type=int, default=1, help="number of parallel runs")
     parser.add_argument("--seed", type=int, default=0)
@@ -162,18 +180,21 @@ def main() -> None:
             if arguments.minutes and time.monotonic() > end:
                 return None
             draw = random.Random(f"{arguments.seed} {number}")
-            path, kind = list(PATHS)[number % 2], ("SIGKILL", "SIGTERM")[number // 2 % 2]
-            phase = draw.choice(("teacher", "baseline", "student", "student"))
-            moment = draw.uniform(0, 0.9) * durations[path][phase]
+            path, kind = list(PATHS)[number % len(PATHS)], ("SIGKILL", "SIGTERM")[number // len(PATHS) % 2]
+            phase = draw.choice((*PHASES, "student"))
+            moment = draw.uniform(0, durations[path][phase])
             folder = root / str(number)
             done = trial(folder, path, kind, phase, moment, root / f"whole-{path}")
-            print(f"{number:3d} {path:8s} {kind} in {phase}: {', '.join(done.differences) or 'identical'}", flush=True)
+            print(
+                f"{number:3d} {path:9s} {kind} in {done.phase}: {', '.join(done.differences) or 'identical'}",
+                flush=True,
+            )
             if done.differences:
                 print((folder / "log").read_text()[-2000:], flush=True)
             shutil.rmtree(folder)
             return done
 
-        count = 10**6 if arguments.minutes else 4 * arguments.each
+        count = 10**6 if arguments.minutes else 2 * len(PATHS) * arguments.each
         trials = [t for t in pool.map(one, range(count)) if t is not None]
     print(table(trials))
     content = {"trials": [asdict(t) for t in trials], "seconds_uninterrupted": durations, **facts()}

@@ -47,8 +47,8 @@ def test_brief_throughput_has_four_rows(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_soak_results_are_identical_runs() -> None:
     trials = json.loads((BENCHMARKS / "results" / "soak_cpu.json").read_text())["trials"]
-    assert len(trials) == 40
-    assert all(trial["exit_code"] and not trial["differences"] for trial in trials)
+    assert sum(trial["exit_code"] != 0 for trial in trials) >= 40
+    assert all(not trial["differences"] for trial in trials)
 
 
 def test_one_command_writes_all_documents(tmp_path: Path) -> None:
