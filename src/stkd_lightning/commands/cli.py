@@ -26,6 +26,7 @@ from stkd_lightning.commands.config.hydra_callbacks import FOLDERS, hide_in_logs
 from stkd_lightning.commands.config.run_folder import check_fresh, claim, is_sweep
 from stkd_lightning.utilities import signals
 from stkd_lightning.utilities.errors import InputError, RunError
+from stkd_lightning.utilities.orphan import ending_with, watch_starter
 from stkd_lightning.utilities.paths import cache_root, conf_dir
 from stkd_lightning.utilities.rank import process_rank
 from stkd_lightning.utilities.redaction import redacted
@@ -53,6 +54,7 @@ def command(config_name: str, job: str) -> None:
     hide_shared_files()
     try:
         signals.listen()
+        watch_starter()
         arguments = get_args_parser().parse_args()
         if not (arguments.hydra_help or arguments.info or arguments.shell_completion):
             existing, claimed = _check_all(arguments, config_name)
@@ -144,7 +146,13 @@ def _job(program: str, job: str, errors: list[Exception], folders: list[Path]) -
         folders: receives the output folder.
     """
 
+    starter = os.getpid()
+
     def run(config: DictConfig) -> Any:
+        with ending_with(starter):
+            return run_job(config)
+
+    def run_job(config: DictConfig) -> Any:
         keep_output()  # a launcher may have started this process
         folder = Path(HydraConfig.get().runtime.output_dir)
         folders.append(folder)

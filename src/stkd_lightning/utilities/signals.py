@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from signal import Signals
 from types import FrameType
 
+from stkd_lightning.utilities.orphan import STARTER
+
 # SLURM sends this signal before a job's time limit if its script has: #SBATCH --signal=SIGUSR1@90
 SIGNALS = (signal.SIGTERM, signal.SIGINT, *([signal.SIGUSR1] if "SLURM_JOB_ID" in os.environ else []))
 
@@ -115,11 +117,14 @@ def deferred() -> Iterator[None]:
 def run_child(command: list[str]) -> int:
     """Run a command and return its exit code; a signal to this process is sent on to the command once.
 
+    The command ends with this process if it calls ``orphan.watch_starter``.
+
     Raises:
         Interrupted: the command ended after a signal.
     """
     with deferred():
-        _State.child = subprocess.Popen(command, start_new_session=True)
+        environment = {**os.environ, STARTER: str(os.getpid())}
+        _State.child = subprocess.Popen(command, start_new_session=True, env=environment)
         if _State.received is not None:
             _State.child.send_signal(_State.received)
         try:
