@@ -102,6 +102,9 @@ def test_damaged_in_the_cache(damage: Callable[[Path], object], name: str, tmp_p
         InputError, match=f"prepared data {tmp_path / 'set'}: damaged .*; delete this folder and run again"
     ):
         open_arrays(tmp_path / "set")
+    again = prepare(tmp_path / "set", raw)
+    assert (tmp_path / "set.damaged").is_dir()
+    assert prepare(tmp_path / "set", lambda: pytest.fail("read again")).digest == again.digest
 
 
 @pytest.mark.parametrize(

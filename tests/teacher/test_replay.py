@@ -1,7 +1,9 @@
 """Teacher logits on disk: the same bits as computed, whole or not there, epoch writer at a time."""
 
+import json
 import multiprocessing
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -104,6 +106,44 @@ def test_replay_records_a_truncated_file_again(tmp_path: Path) -> None:
     data = tmp_path / "epoch-0-of-3.0"
     data.write_bytes(data.read_bytes()[:-1])
     record(tmp_path)
+    assert isinstance(open_pass(tmp_path, "epoch-0", 3), StoredPass)
+
+
+def flip(content: bytes) -> bytes:
+    return bytes([content[0] ^ 1]) + content[1:]
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("epoch-0-of-3.0", flip),
+        ("epoch-0-of-3.0.json", lambda content: content[:-5]),
+        ("epoch-0-of-3.0.json", lambda content: b"\xff"),
+        ("epoch-0-of-3.0.json", lambda content: content.replace(b"float32", b"nn")),
+        ("epoch-0-of-3.0.json", lambda content: content.replace(b"float32", b"float16")),
+        ("epoch-0-of-3.0.json", lambda content: content.replace(b'"batch": 8', b'"batch": 0')),
+        ("epoch-0-of-3.0.json", lambda content: content.replace(b'"batch": 8', b'"batch": 12')),
+        ("epoch-0-of-3.0.json", lambda content: content.replace(b'"shape"', b'"form"')),
+    ],
+)
+def test_replay_records_a_damaged_pass_again(
+    name: str, change: Callable[[bytes], bytes], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record(tmp_path)
+    content = (tmp_path / name).read_bytes()
+    (tmp_path / name).write_bytes(change(content))
+    assert (tmp_path / name).read_bytes() != content
+    record(tmp_path)
+    assert capsys.readouterr().out.count("cannot be used") == 1
+    assert isinstance(open_pass(tmp_path, "epoch-0", 3), StoredPass)
+
+
+def test_replay_reads_a_pass_without_a_checksum(tmp_path: Path) -> None:
+    record(tmp_path)
+    description = tmp_path / "epoch-0-of-3.0.json"
+    facts = json.loads(description.read_text())
+    del facts["crc32"]
+    description.write_text(json.dumps(facts))
     assert isinstance(open_pass(tmp_path, "epoch-0", 3), StoredPass)
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from stkd_lightning.utilities.files import atomic_file, atomic_folder, link_or_copy
-from stkd_lightning.utilities.paths import remembered
 
 WRITE = """
 import sys
@@ -24,11 +23,6 @@ def test_two_processes_may_write_one_file(tmp_path: Path) -> None:
     assert [w.wait(60) for w in writers] == [0, 0]
     assert json.loads((tmp_path / "a.json").read_text()) == 199
     assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
-
-
-def test_a_number_is_computed_once(tmp_path: Path) -> None:
-    numbers = iter([0.25, 0.5])
-    assert [remembered(tmp_path / "x" / "n.json", lambda: next(numbers)) for _ in range(2)] == [0.25, 0.25]
 
 
 def names(folder: Path) -> list[str]:

@@ -6,34 +6,47 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from filelock import FileLock
 
 from stkd_lightning.data.arrays import FACTS, Arrays, RawData, RawSplit, files_of, open_arrays
-from stkd_lightning.utilities.errors import InputError
+from stkd_lightning.utilities.cache import locked, mark_used, set_aside
+from stkd_lightning.utilities.errors import InputError, reason
 from stkd_lightning.utilities.files import atomic_folder
 
 LEAST_STD = 1 / 255  # of the training images, in the channel that varies most
 
 
 def prepare(folder: Path, read: Callable[[], RawData]) -> Arrays:
-    """Open a prepared data set; write it first if it does not exist.
+    """Open a prepared data set; write it first if it does not exist or is damaged.
 
     The folder appears complete or not at all; parallel jobs wait for the job that writes it.
 
     Args:
         folder: of the prepared data set.
-        read: returns the raw data; called only if the folder does not exist.
+        read: returns the raw data; called only if the folder does not exist or is damaged.
 
     Raises:
-        InputError: a split without images, or damaged prepared data.
+        InputError: a split without images, or a cache that cannot be written.
         OSError: the data cannot be written, for example because the disk is full.
     """
-    if not folder.exists():
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder.with_suffix(".lock")):
-            if not folder.exists():
+    if (arrays := _opened(folder)) is None:
+        with locked(folder):
+            if (arrays := _opened(folder, aside=True)) is None:
                 _write(folder, read())
-    return open_arrays(folder)
+                arrays = open_arrays(folder)
+    mark_used(folder)
+    return arrays
+
+
+def _opened(folder: Path, *, aside: bool = False) -> Arrays | None:
+    """Return a prepared data set; ``None`` if there is none. A damaged one counts as none, and may be set aside."""
+    if not folder.exists():
+        return None
+    try:
+        return open_arrays(folder)
+    except InputError as error:
+        if aside:
+            set_aside(folder, reason(error.__cause__ or error))
+    return None
 
 
 def _write(folder: Path, raw: RawData) -> None:

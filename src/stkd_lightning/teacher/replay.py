@@ -1,8 +1,10 @@
 """Teacher logits on disk: computed once for each virtual sample, and read by later runs with the same samples."""
 
 import json
+import math
 import os
 import warnings
+import zlib
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -15,12 +17,14 @@ from torch import Tensor, nn
 
 from stkd_lightning.losses.base import Features
 from stkd_lightning.utilities import signals
+from stkd_lightning.utilities.cache import set_aside
 from stkd_lightning.utilities.console import print_rank_zero
 from stkd_lightning.utilities.distributed import barrier, of_first_rank, world
 from stkd_lightning.utilities.errors import InputError
 from stkd_lightning.utilities.files import write_json
 
 FLUSH = 32  # batches between two writes; each write waits for the device
+DTYPES = {name: getattr(torch, name) for name in ("bfloat16", "float16", "float32", "float64")}
 
 
 def check_replay(loss: nn.Module) -> None:
@@ -53,22 +57,26 @@ def open_pass(folder: Path, name: str, batches: int) -> "StoredPass | RecordedPa
     Raises:
         Interrupted: the run was asked to end while it waited.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     name = f"{name}-of-{batches}"
     rank, ranks = world()
-    files = [_Files(folder / f"{name}.{r}") for r in range(ranks)]
-    lock = None
-    if rank == 0 and not all(file.complete for file in files):
+    files = [_Files(folder / f"{name}.{r}", batches) for r in range(ranks)]
+    lock, stored = None, False
+    if rank == 0 and not (stored := all(file.complete for file in files)):
         lock = _acquire(folder / f"{name}.lock")
-    stored = of_first_rank(all(file.complete for file in files))
+        if not (stored := all(file.complete for file in files)):
+            for file in files:
+                file.set_aside()
+    stored = of_first_rank(stored)
     if stored and lock is not None:
         lock.release()
     return StoredPass(files[rank]) if stored else RecordedPass(files[rank], batches, lock)
 
 
 def _acquire(path: Path) -> FileLock:
+    """Return the lock of a pass; it is not held in a folder that cannot be written, where nothing is recorded."""
     lock = FileLock(path)
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=0)
     except Timeout:
         print_rank_zero(f"replay: another run is recording {path.stem}; waiting for it")
@@ -77,21 +85,53 @@ def _acquire(path: Path) -> FileLock:
                 raise signals.answer(received, "") from None
             with suppress(Timeout):
                 lock.acquire(timeout=1)
+    except OSError:
+        pass
     return lock
 
 
 class _Files:
     """The two files of one rank's pass: the logits, and a JSON description, which is written last."""
 
-    def __init__(self, data: Path) -> None:
-        self.data, self.description = data, data.with_name(f"{data.name}.json")
+    def __init__(self, data: Path, batches: int) -> None:
+        self.data, self.description, self.batches = data, data.with_name(f"{data.name}.json"), batches
 
     @property
     def complete(self) -> bool:
-        if not (self.data.is_file() and self.description.is_file()):
+        """True if the files hold a whole pass."""
+        try:
+            shape, dtype, batch, checksum = self.facts()
+            whole = (self.batches - 1) * batch < shape[0]
+            whole = whole and self.data.stat().st_size == math.prod(shape) * dtype.itemsize
+            return whole and (checksum is None or checksum == _checksum(self.data))
+        except (OSError, ValueError, LookupError, TypeError, RecursionError):
             return False
-        facts = json.loads(self.description.read_text())
-        return self.data.stat().st_size == np.prod(facts["shape"]) * getattr(torch, facts["dtype"]).itemsize
+
+    def facts(self) -> tuple[tuple[int, ...], torch.dtype, int, int | None]:
+        """Return shape and dtype of the logits, the size of the first batch, and the checksum of the logits' file.
+
+        Raises:
+            OSError, ValueError, LookupError, TypeError: there is no description, or it has another form.
+        """
+        facts = json.loads(self.description.read_bytes())
+        shape, batch = tuple(facts["shape"]), facts["batch"]
+        if not all(type(size) is int and size > 0 for size in (*shape, batch)):
+            raise ValueError("shape and batch must be whole numbers")
+        return shape, DTYPES[facts["dtype"]], batch, facts.get("crc32")  # old files have no checksum
+
+    def set_aside(self) -> None:
+        """Rename the description of a damaged pass, where the cache can be written."""
+        if self.description.exists():
+            with suppress(OSError):
+                set_aside(self.description, "the stored logits are damaged or of another version")
+
+
+def _checksum(path: Path) -> int:
+    checksum = 0
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            checksum = zlib.crc32(block, checksum)
+    return checksum
 
 
 class StoredPass:
@@ -99,9 +139,8 @@ class StoredPass:
 
     def __init__(self, files: _Files) -> None:
         self.path = files.data
-        facts = json.loads(files.description.read_text())
-        self.dtype, self.batch = getattr(torch, facts["dtype"]), facts["batch"]
-        self.bits = np.memmap(files.data, np.dtype(f"u{self.dtype.itemsize}"), "r", shape=tuple(facts["shape"]))
+        shape, self.dtype, self.batch, _ = files.facts()
+        self.bits = np.memmap(files.data, np.dtype(f"u{self.dtype.itemsize}"), "r", shape=shape)
 
     def logits(self, position: int, images: Tensor, compute: Callable[[], Tensor]) -> Tensor:
         """Return the stored logits ``(B, K, ...)`` of a batch, on its device, bit for bit as they were computed.
@@ -135,7 +174,7 @@ class RecordedPass:
         self.file: BinaryIO | None = None
         self.pending: list[Tensor] = []
         self.batch, self.shape, self.dtype = 0, torch.Size(), torch.float32  # of the first batch
-        self.positions = self.rows = 0
+        self.positions = self.rows = self.checksum = 0
         self.failed = False
 
     def logits(self, position: int, images: Tensor, compute: Callable[[], Tensor]) -> Tensor:
@@ -167,7 +206,9 @@ class RecordedPass:
         try:
             if self.file is None:
                 self.file = self.partial.open("wb")
-            self.file.write(torch.cat(self.pending).cpu().contiguous().view(torch.uint8).numpy().data)
+            content = torch.cat(self.pending).cpu().contiguous().view(torch.uint8).numpy().data
+            self.file.write(content)
+            self.checksum = zlib.crc32(content, self.checksum)
         except OSError as error:
             warnings.warn(f"replay: {self.partial} cannot be written ({error}); the teacher runs instead", stacklevel=2)
             self.failed = True
@@ -183,7 +224,7 @@ class RecordedPass:
             os.fsync(self.file.fileno())
             os.replace(self.partial, self.files.data)
             name = str(self.dtype).removeprefix("torch.")
-            facts = {"shape": [self.rows, *self.shape], "dtype": name, "batch": self.batch}
+            facts = {"shape": [self.rows, *self.shape], "dtype": name, "batch": self.batch, "crc32": self.checksum}
             write_json(self.files.description, facts)
         barrier()
         self.abandon()
@@ -192,6 +233,6 @@ class RecordedPass:
         """Delete the unfinished recording, and let other runs record the pass."""
         if self.file is not None:
             self.file.close()
-        self.partial.unlink(missing_ok=True)
+            self.partial.unlink(missing_ok=True)
         if self.lock is not None:
             self.lock.release()

@@ -3,11 +3,8 @@
 import hashlib
 import json
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-
-from stkd_lightning.utilities.files import write_json
 
 
 def cache_root(cache_dir: str | Path | None = None) -> Path:
@@ -22,14 +19,6 @@ def cache_root(cache_dir: str | Path | None = None) -> Path:
 def key_of(content: Any) -> str:
     """Return 16 hexadecimal digits that identify plain, JSON-like content."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def remembered(path: Path, compute: Callable[[], float]) -> float:
-    """Return the number in a file; if the file does not exist, compute the number and write it."""
-    if not path.is_file():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_json(path, compute())
-    return float(json.loads(path.read_text()))
 
 
 def conf_dir() -> Path:

@@ -44,6 +44,22 @@ class Fitted:
     images_per_second: float
     seconds: float
 
+    @classmethod
+    def from_plain(cls, content: Mapping[str, Any]) -> "Fitted":
+        """Read the result of ``dataclasses.asdict``.
+
+        Raises:
+            LookupError, TypeError, ValueError, AttributeError: the content has another form.
+        """
+        test = {name: _without_prefix(content["test"][name], "") for name in ("last", "selected")}
+        return cls(
+            test,
+            _without_prefix(content["validation"], ""),
+            int(content["selected_epoch"]),
+            float(content["images_per_second"]),
+            float(content["seconds"]),
+        )
+
 
 def quiet() -> None:
     """Hide Lightning's hints about deliberate settings from the terminal."""

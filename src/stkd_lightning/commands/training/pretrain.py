@@ -5,14 +5,15 @@ import hashlib
 import json
 import os
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
 from hydra.utils import instantiate
 from lightning.pytorch.plugins.environments import LightningEnvironment
 from omegaconf import DictConfig, OmegaConf
+from torch import nn
 
 from stkd_lightning.callbacks import Checkpoints, ProgressBar, Provenance, Seeding, Throughput
 from stkd_lightning.callbacks.checkpoint_folder import newest_whole
@@ -36,14 +37,17 @@ from stkd_lightning.models.cost import flops
 from stkd_lightning.models.weights import read_checkpoint
 from stkd_lightning.reporting.loggers.metrics_csv import MetricsFile
 from stkd_lightning.reporting.run_options import DATA_LOCATION_OPTIONS, INCIDENTAL, LOADING_OPTIONS
+from stkd_lightning.utilities.cache import locked, mark_used, set_aside
 from stkd_lightning.utilities.console import print_rank_zero
 from stkd_lightning.utilities.errors import InputError
-from stkd_lightning.utilities.files import write_json
+from stkd_lightning.utilities.files import LAST, write_json
 from stkd_lightning.utilities.paths import key_of
 from stkd_lightning.utilities.rank import process_rank
 from stkd_lightning.utilities.redaction import redacted
+from stkd_lightning.utilities.text import printable
 
 TRAINED = "trained"  # folder in the cache
+FIGURES = "figures.json"
 RECIPE = 3  # raised when a change of the code changes what the same settings train
 
 
@@ -90,20 +94,35 @@ class Recipe:
 
 @dataclass(frozen=True)
 class PretrainedNetwork:
-    """A network trained without a teacher: its checkpoint, its results and its cache key."""
+    """A network trained without a teacher, with its weights: its checkpoint, its results and its cache key."""
 
+    network: nn.Module
     checkpoint: Path
     fitted: Fitted
     key: str
 
 
 def find(recipe: Recipe, data: ArrayDataModule, cache: Path) -> PretrainedNetwork | None:
-    """Return the network of a recipe from the cache; ``None`` if it is not there."""
+    """Return the network of a recipe from the cache; ``None`` if it is not there or cannot be used."""
     folder = cache / recipe.key(data)
-    if not folder.is_dir():
-        return None
-    figures = json.loads((folder / "figures.json").read_text())
-    return PretrainedNetwork(folder / "last.ckpt", Fitted(**figures), folder.name)
+    with suppress(InputError):
+        return _read(recipe, data, folder) if folder.is_dir() else None
+    return None
+
+
+def _read(recipe: Recipe, data: ArrayDataModule, folder: Path) -> PretrainedNetwork:
+    """Read a network from its folder.
+
+    Raises:
+        InputError: the folder is damaged or of another version, or its weights do not fit the network.
+    """
+    try:
+        fitted = Fitted.from_plain(json.loads((folder / FIGURES).read_bytes()))
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise InputError(f"{FIGURES} is damaged or of another version") from error
+    network = build_network(recipe.network, data, checkpoint=str(folder / LAST))
+    mark_used(folder)
+    return PretrainedNetwork(network, folder / LAST, fitted, folder.name)
 
 
 def get_or_train(recipe: Recipe, data: ArrayDataModule, cache: Path) -> PretrainedNetwork:
@@ -123,26 +142,29 @@ def get_or_train(recipe: Recipe, data: ArrayDataModule, cache: Path) -> Pretrain
         return network
     if process_rank() > 0:
         return _wait(recipe, data, cache)
-    cache.mkdir(parents=True, exist_ok=True)
     folder = cache / recipe.key(data)
-    with FileLock(folder.with_suffix(".lock")):
-        network = find(recipe, data, cache)
-        if network:
-            return network
+    with locked(folder):
+        if folder.exists():
+            try:
+                return _read(recipe, data, folder)
+            except InputError as error:
+                build_network(recipe.network, data)  # raises if the network is at fault, not the entry
+                set_aside(folder, str(error))
         partial = folder.with_name(f"{folder.name}.partial")
         fitted = _train(recipe, partial)  # resumes an interrupted training
-        if not (partial / "last.ckpt").is_file():
+        if not (partial / LAST).is_file():
             raise RuntimeError(f"{recipe.role}: training wrote no checkpoint to {partial}")
-        write_json(partial / "figures.json", dataclasses.asdict(fitted))
+        write_json(partial / FIGURES, dataclasses.asdict(fitted))
         os.replace(partial, folder)
-    return PretrainedNetwork(folder / "last.ckpt", fitted, folder.name)
+        return _read(recipe, data, folder)
 
 
 def _wait(recipe: Recipe, data: ArrayDataModule, cache: Path) -> PretrainedNetwork:
     start, reported = time.monotonic(), False
     while (network := find(recipe, data, cache)) is None:
         if not reported and time.monotonic() - start > 60:
-            print(f"rank {process_rank()}: waits until rank 0 has trained the {recipe.role} in {cache}", flush=True)
+            where = printable(str(cache))
+            print(f"rank {process_rank()}: waits until rank 0 has trained the {recipe.role} in {where}", flush=True)
             reported = True
         time.sleep(0.5)
     return network
@@ -185,12 +207,24 @@ def _train(recipe: Recipe, folder: Path) -> Fitted:
         default_root_dir=str(folder),
     )
     checkpoint = newest_whole(folder)
+    if checkpoint and not _continues(checkpoint, module, checkpoints):
+        set_aside(folder, "the interrupted training of another network or version")
+        checkpoint = None
     if checkpoint:
-        shapes = {k: v.shape for k, v in module.state_dict().items()}
-        if {k: v.shape for k, v in read_checkpoint(checkpoint)["state_dict"].items()} != shapes:
-            raise InputError(f"{recipe.role}: {folder} contains the interrupted training of another network; delete it")
         print_rank_zero(f"{recipe.role}: resumed from {checkpoint}")
     return fit_and_test(module, data, trainer, checkpoint)
+
+
+def _continues(checkpoint: Path, module: DistillationModule, checkpoints: Checkpoints) -> bool:
+    """Return whether the training of a module can continue from a checkpoint."""
+    try:
+        content = read_checkpoint(checkpoint)
+        shapes = {k: v.shape for k, v in content["state_dict"].items()}
+        fields = content["callbacks"][checkpoints.state_key].keys()
+    except (InputError, LookupError, TypeError, AttributeError):
+        return False
+    same_network = shapes == {k: v.shape for k, v in module.state_dict().items()}
+    return same_network and fields == checkpoints.state_dict().keys()
 
 
 def plain(config: DictConfig) -> Any:

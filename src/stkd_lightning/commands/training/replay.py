@@ -10,6 +10,7 @@ from stkd_lightning.commands.training.pretrain import plain
 from stkd_lightning.data.module import ArrayDataModule
 from stkd_lightning.reporting.run_options import DATA_LOCATION_OPTIONS, LOADING_OPTIONS
 from stkd_lightning.teacher.frozen import FrozenTeacher
+from stkd_lightning.utilities.cache import mark_used
 from stkd_lightning.utilities.console import print_rank_zero
 from stkd_lightning.utilities.errors import InputError
 from stkd_lightning.utilities.paths import cache_root, key_of
@@ -67,7 +68,13 @@ def replay_folder(
         raise InputError(f"teacher.replay=true: needs {_gib(missing)}, but {root} {cause}; delete old folders there")
     exists = (root / key).is_dir()
     print_rank_zero(f"teacher: {'logits are read from' if exists else 'logits are written to'} {root / key}")
-    (root / key).mkdir(parents=True, exist_ok=True)
+    try:
+        (root / key).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"teacher.replay=true: {root} cannot be written ({error.strerror}); set cache_dir=FOLDER"
+        ) from None
+    mark_used(root / key)
     return root / key
 
 

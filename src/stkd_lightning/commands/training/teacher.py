@@ -15,9 +15,10 @@ from stkd_lightning.inference.about import name_of
 from stkd_lightning.models.build import build_network
 from stkd_lightning.models.input_adapter import AdaptedInput
 from stkd_lightning.teacher.frozen import FrozenTeacher, check_accuracy, score
+from stkd_lightning.utilities.cache import remembered
 from stkd_lightning.utilities.console import print_rank_zero, warn
 from stkd_lightning.utilities.errors import InputError
-from stkd_lightning.utilities.paths import key_of, remembered
+from stkd_lightning.utilities.paths import key_of
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ def obtain(node: DictConfig, recipe: Recipe, data: ArrayDataModule, cache: Path,
     pretrained = get_or_train(recipe, data, trained) if needed else find(recipe, data, trained)
     if pretrained is None:
         return None
-    teacher = freeze(build_network(node.network, data, checkpoint=str(pretrained.checkpoint)), recipe.trainer)
+    teacher = freeze(pretrained.network, recipe.trainer)
     _check(teacher, data, node, f"trained here, {pretrained.key}", cache, refuse=False)
     return Teacher(teacher, f"trained here, {pretrained.key}", str(pretrained.checkpoint.absolute()), pretrained.fitted)
 

@@ -4,11 +4,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
-
 from stkd_lightning.data.archives.download import Archive, fetch
 from stkd_lightning.data.archives.extract import extract
 from stkd_lightning.data.module import ArrayDataModule
+from stkd_lightning.utilities.cache import locked
 from stkd_lightning.utilities.errors import InputError
 
 
@@ -51,8 +50,7 @@ class OfficialDataModule(ArrayDataModule):
             raise InputError(
                 f"dataset {self.name}: {folder} is missing; get it with: {self.archive.command(self.data_dir)}"
             )
-        self.cache.mkdir(parents=True, exist_ok=True)
-        with FileLock(self.cache / f"{self.name}-download.lock"):
+        with locked(self.cache / f"{self.name}-download"):
             if not folder.is_dir():
                 extract(fetch(self.archive, self.data_dir), folder, self.archive.limits)
         return folder
