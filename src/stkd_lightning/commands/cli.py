@@ -159,7 +159,9 @@ def _job(program: str, job: str, errors: list[Exception], folders: list[Path]) -
         if _needs_new_process(config):
             return _run_in_new_process(program)
         # When Lightning is imported, it sets a folder for compiled code that is lost when the machine restarts.
-        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_root(config.cache_dir).absolute() / "compiled"))
+        cache = cache_root(config.cache_dir).absolute()
+        if not cache.is_dir() or os.access(cache, os.W_OK):
+            os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache / "compiled"))
         module, function = job.split(":")
         OmegaConf.set_readonly(config, True)  # the job runs with the values that were checked
         try:

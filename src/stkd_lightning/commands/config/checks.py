@@ -116,7 +116,15 @@ def _check(config: DictConfig) -> None:
         check_folder_names(config, sweep=is_sweep(config))
     for folder in output_folders(config):
         validation.path("output folder", str(folder))
-        check_writable(folder)
+        if "cache_dir" in config and folder == cache_root(config.cache_dir) and folder.is_dir():
+            _check_readable(folder)  # it may hold all that is needed
+        else:
+            check_writable(folder)
+
+
+def _check_readable(cache: Path) -> None:
+    if not os.access(cache, os.R_OK | os.X_OK):
+        raise InputError(f"cache {cache}: cannot be read; set cache_dir=FOLDER")
 
 
 def _check_teacher(teacher: DictConfig) -> None:
