@@ -14,6 +14,7 @@ import lightning as L
 from torch.distributed import DistError
 
 from stkd_lightning.utilities.errors import RunError, reason
+from stkd_lightning.utilities.signals import SIGNALS, Interrupted
 
 GRACE = 3.0  # seconds in which a rank may report its error and exit, before it is killed
 POLL = 0.2  # seconds between two checks
@@ -24,6 +25,7 @@ def watch_ranks(trainer: L.Trainer) -> Iterator[None]:
     """End this rank when another dies, even if it waits for it; end the ranks that this one started when it fails.
 
     Raises:
+        Interrupted: another rank ended after a signal that this rank did not get, or could not handle in time.
         RunError: another rank died; that rank's message is printed first.
     """
     watch = _Watch(trainer)
@@ -35,6 +37,8 @@ def watch_ranks(trainer: L.Trainer) -> Iterator[None]:
         watch.end_children()
         if not _is_lost_connection(error):
             raise
+        if watch.interrupt is not None:
+            raise watch.interrupt from error
         cause = cause or f"another rank ended ({_first_sentence(error)})"
         raise RunError(f"rank {trainer.global_rank}: stopped, because {cause}") from error
     finally:
@@ -62,6 +66,7 @@ class _Watch(threading.Thread):
     def __init__(self, trainer: L.Trainer) -> None:
         super().__init__(daemon=True)
         self.finished = threading.Event()
+        self.interrupt: Interrupted | None = None  # that ended another rank
         self._trainer = trainer
         # Only for a rank that torchrun or the first rank started; the parent of a command may end before it.
         self._parent = os.getppid() if "LOCAL_RANK" in os.environ else None
@@ -72,11 +77,15 @@ class _Watch(threading.Thread):
             _stop_lightnings_observer()
             if self._find_dead():
                 if not self.finished.wait(2 * GRACE):
-                    rank = self._trainer.global_rank
-                    print(f"error: rank {rank}: stopped, because {self._dead}", file=sys.stderr, flush=True)
+                    print(self._message(), file=sys.stderr, flush=True)
                     self.end_children(0.0)
-                    os._exit(1)
+                    os._exit(self.interrupt.exit_code if self.interrupt else 1)
                 return
+
+    def _message(self) -> str:
+        if self.interrupt:
+            return f"interrupted by {self.interrupt}; resume=auto resumes the run"
+        return f"error: rank {self._trainer.global_rank}: stopped, because {self._dead}"
 
     def cause(self, seconds: float) -> str:
         """Wait for a dead rank, so that its message is printed first, and return how it ended; else an empty string."""
@@ -102,7 +111,9 @@ class _Watch(threading.Thread):
             ranks = enumerate(self._processes(), start=self._trainer.global_rank + 1)
             failed = [(code, rank) for rank, process in ranks if (code := process.poll())]
             if failed:
-                self._dead = _description(*min(failed))  # a negative code is a signal, the more likely cause
+                code, rank = min(failed)  # a negative code is a signal, the more likely cause
+                self._dead = _description(code, rank)
+                self.interrupt = next((i for s in SIGNALS if (i := Interrupted(Signals(s))).exit_code == code), None)
             elif self._parent is not None and os.getppid() != self._parent:
                 self._dead = "the process that started it ended"
         return self._dead is not None
