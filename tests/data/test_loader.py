@@ -126,6 +126,12 @@ def test_hold_out_is_stratified_and_seeded(fraction: float) -> None:
     assert fraction == 0 or not np.array_equal(held, hold_out(labels, fraction, seed=1)[1])
 
 
+@pytest.mark.parametrize(("fraction", "held_out"), [(0.0, [0, 0, 0]), (0.01, [0, 1, 1]), (0.99, [0, 1, 9])])
+def test_hold_out_of_small_classes(fraction: float, held_out: list[int]) -> None:
+    labels = np.repeat(np.arange(3), [1, 2, 10])
+    assert np.bincount(labels[hold_out(labels, fraction, seed=0)[1]], minlength=3).tolist() == held_out
+
+
 def test_workers_end_with_a_process_that_is_killed() -> None:
     """Even one that is busy: its end of the pipe closes."""
     script = """

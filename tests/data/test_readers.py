@@ -191,6 +191,17 @@ def test_own_images_are_cropped_centrally(tmp_path: Path) -> None:
     assert (images[1] == 100).all()
 
 
+def test_own_classes_of_one_image_cannot_be_held_out(own_images: Path, tmp_path: Path) -> None:
+    for path in own_images.glob("train/*/[1-9].jpg"):
+        path.unlink()
+    data = ImageFolderDataModule(own_images, cache_dir=tmp_path / "cache", batch_size=1)
+    with pytest.raises(InputError, match="validation_fraction=0.1: no class has 2 training images"):
+        data.val_dataloader()
+    picture(own_images / "train" / "cat" / "1.jpg")
+    data = ImageFolderDataModule(own_images, cache_dir=tmp_path / "cache", batch_size=1)
+    assert len(data.train_dataloader().indices) == 2
+
+
 def test_own_images_all_of_one_value_are_refused(own_images: Path, tmp_path: Path) -> None:
     for path in own_images.rglob("*.jpg"):
         Image.new("RGB", (40, 40), "white").save(path)

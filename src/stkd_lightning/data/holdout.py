@@ -9,7 +9,8 @@ def hold_out(labels: NDArray[np.int64], fraction: float, seed: int) -> tuple[NDA
 
     Args:
         labels: ``(N,)``.
-        fraction: share in [0, 1) of each class that is held out, rounded to whole samples.
+        fraction: share in [0, 1) of each class that is held out, rounded to whole samples. Above 0, a class of
+            2 or more samples has at least one in each part; a single sample is not held out.
         seed: >= 0.
 
     Returns:
@@ -19,5 +20,8 @@ def hold_out(labels: NDArray[np.int64], fraction: float, seed: int) -> tuple[NDA
     held = np.zeros(len(labels), dtype=bool)
     for label in np.unique(labels):
         members = random.permutation(np.flatnonzero(labels == label))
-        held[members[: round(fraction * len(members))]] = True
+        count = round(fraction * len(members))
+        if fraction > 0:
+            count = min(max(count, 1), len(members) - 1)
+        held[members[:count]] = True
     return np.flatnonzero(~held), np.flatnonzero(held)

@@ -175,7 +175,13 @@ class ArrayDataModule(L.LightningDataModule):
     def _train_and_held_out(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         labels = self.arrays.splits["train"].labels
         fraction = 0.0 if "val" in self.arrays.splits else self.validation_fraction
-        return hold_out(labels.numpy(), fraction, self.split_seed)
+        kept, held_out = hold_out(labels.numpy(), fraction, self.split_seed)
+        if fraction > 0 and not len(held_out):
+            raise InputError(
+                f"dataset.validation_fraction={fraction}: no class has 2 training images, so none can be held out; "
+                "0 trains on all images"
+            )
+        return kept, held_out
 
     def _placed_split(self, name: str) -> tuple[Split, int]:
         """Return a split on the training device if it fits, and the number of processes that make its batches."""
