@@ -6,10 +6,12 @@ import os
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from stkd_lightning.data import integrity
 from stkd_lightning.data.archives.extract import extract
 from stkd_lightning.data.arrays import Arrays, RawData, RawSplit, open_arrays
 from stkd_lightning.data.prepare import prepare
@@ -58,7 +60,7 @@ def test_a_disk_without_room_for_an_archive(small_disk: Path, cifar100_folder: P
 
 def test_files_are_written_whole_and_not_again(tmp_path: Path) -> None:
     arrays = prepare(tmp_path / "set", raw)
-    for path in arrays.folder.iterdir():
+    for path in {*arrays.folder.iterdir()} - {arrays.folder / "verified.json"}:
         assert path.stat().st_mode & 0o777 == 0o444
     images = np.concatenate(list(raw().splits["train"].images))
     assert np.array_equal(arrays.splits["train"].images, images)
@@ -127,6 +129,74 @@ def test_facts_that_do_not_fit(change: dict[str, object], tmp_path: Path) -> Non
     facts.write_text(json.dumps({**json.loads(facts.read_text()), **change}))
     with pytest.raises(InputError, match="damaged .*; delete this folder and run again"):
         open_arrays(tmp_path / "set")
+
+
+def rewritten(folder: Path, name: str, change: Callable[[np.ndarray[Any, Any]], np.ndarray[Any, Any]]) -> None:
+    """Change the values of an array, as a program that writes into the cache would."""
+    (folder / name).chmod(0o644)
+    np.save(folder / name, change(np.load(folder / name)))
+
+
+CHANGES: dict[str, Callable[[Path], object]] = {
+    "inverted": lambda folder: rewritten(folder, "train_images.npy", lambda a: 255 - a),
+    "one test image": lambda folder: rewritten(
+        folder, "test_images.npy", lambda a: np.concatenate([a[:1, ..., ::-1], a[1:]])
+    ),
+    "swapped labels": lambda folder: rewritten(folder, "train_labels.npy", lambda a: 1 - a),
+    "swapped names": lambda folder: (folder / "facts.json").write_text(
+        (folder / "facts.json").read_text().replace('"a"', '"c"')
+    ),
+    "damaged": lambda folder: shortened(folder / "train_images.npy"),
+    "incomplete": lambda folder: (folder / "test_labels.npy").unlink(),
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_changed_data_are_prepared_again(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    first = prepare(tmp_path / "set", raw)
+    (tmp_path / "set" / "facts.json").chmod(0o644)
+    CHANGES[name](first.folder)
+    again = prepare(tmp_path / "set", raw)
+    cause = "changed after it was written" if name not in ("damaged", "incomplete") else ""
+    assert f"{tmp_path / 'set'} cannot be used ({cause}" in capsys.readouterr().out
+    assert (again.digest, again.class_names) == (first.digest, ("a", "b"))
+    for split, (images, labels) in again.splits.items():
+        assert np.array_equal(images, np.concatenate(list(raw().splits[split].images))), split
+        assert labels.tolist() == raw().splits[split].labels, split
+    prepare(tmp_path / "set", lambda: pytest.fail("read again"))
+    assert capsys.readouterr().out == ""
+
+
+def test_content_is_compared_once_for_each_stamp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    compared: list[Path] = []
+    digest = integrity._digest
+
+    def counted(arrays: Arrays) -> str:
+        compared.append(arrays.folder)
+        return digest(arrays)
+
+    monkeypatch.setattr(integrity, "_digest", counted)
+    folder = prepare(tmp_path / "set", raw).folder
+    prepare(tmp_path / "set", raw)
+    assert compared == []  # the stamps were recorded when the files were written
+    os.utime(folder / "train_images.npy", (1, 1))
+    for _ in range(2):
+        prepare(tmp_path / "set", lambda: pytest.fail("read again"))
+    assert compared == [folder]
+    for content in ("", "[]", "{"):  # also written by an older version, which has none
+        (folder / "verified.json").write_text(content)
+        prepare(tmp_path / "set", lambda: pytest.fail("read again"))
+    assert len(compared) == 4
+
+
+def test_changed_data_of_a_closed_cache_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = prepare(tmp_path / "set", raw).folder
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    (folder / "verified.json").unlink()
+    prepare(tmp_path / "set", lambda: pytest.fail("read again"))
+    CHANGES["inverted"](folder)
+    with pytest.raises(InputError, match=f"{folder}: changed after it was written; set another cache_dir"):
+        prepare(tmp_path / "set", lambda: pytest.fail("read again"))
 
 
 def replaced(path: Path) -> None:

@@ -2,50 +2,69 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 
 from stkd_lightning.data.arrays import FACTS, Arrays, RawData, RawSplit, files_of, open_arrays
+from stkd_lightning.data.integrity import is_intact, is_recorded, record
 from stkd_lightning.utilities.cache import locked, mark_used, set_aside
 from stkd_lightning.utilities.errors import InputError, reason
 from stkd_lightning.utilities.files import atomic_folder
 
+CHANGED = "changed after it was written"
 LEAST_STD = 1 / 255  # of the training images, in the channel that varies most
 
 
 def prepare(folder: Path, read: Callable[[], RawData]) -> Arrays:
-    """Open a prepared data set; write it first if it does not exist or is damaged.
+    """Open a prepared data set; write it first if it does not exist, is damaged or was changed.
 
     The folder appears complete or not at all; parallel jobs wait for the job that writes it.
 
     Args:
         folder: of the prepared data set.
-        read: returns the raw data; called only if the folder does not exist or is damaged.
+        read: returns the raw data; called only if the data set is written.
 
     Raises:
-        InputError: a split without images, or a cache that cannot be written.
+        InputError: a split without images, or a cache that cannot be written but has to be.
         OSError: the data cannot be written, for example because the disk is full.
     """
-    if (arrays := _opened(folder)) is None:
-        with locked(folder):
-            if (arrays := _opened(folder, aside=True)) is None:
-                _write(folder, read())
-                arrays = open_arrays(folder)
+    arrays = _opened(folder)
+    if arrays is None or not is_recorded(arrays):
+        if arrays is not None and not os.access(folder.parent, os.W_OK):  # a cache that others filled
+            if not is_intact(arrays):
+                raise InputError(f"prepared data {folder}: {CHANGED}; set another cache_dir")
+        else:
+            with locked(folder):
+                if (arrays := _intact(folder)) is None:
+                    _write(folder, read())
+                    arrays = open_arrays(folder)
     mark_used(folder)
     return arrays
 
 
-def _opened(folder: Path, *, aside: bool = False) -> Arrays | None:
-    """Return a prepared data set; ``None`` if there is none. A damaged one counts as none, and may be set aside."""
+def _opened(folder: Path) -> Arrays | None:
+    """Return a prepared data set; ``None`` if there is none or it is damaged."""
+    with suppress(InputError):
+        return open_arrays(folder)
+    return None
+
+
+def _intact(folder: Path) -> Arrays | None:
+    """Return a prepared data set; ``None`` if there is none. One that is damaged or was changed is set aside."""
     if not folder.exists():
         return None
+    cause = CHANGED
     try:
-        return open_arrays(folder)
+        arrays = open_arrays(folder)
+        if is_recorded(arrays) or is_intact(arrays):
+            return arrays
     except InputError as error:
-        if aside:
-            set_aside(folder, reason(error.__cause__ or error))
+        cause = reason(error.__cause__ or error)
+    set_aside(folder, cause)
     return None
 
 
@@ -72,6 +91,7 @@ def _write(folder: Path, raw: RawData) -> None:
         raise
     for name in files_of(raw.splits):
         (folder / name).chmod(0o444)  # no process can shorten it while a run maps it
+    record(folder, raw.splits)
 
 
 def _write_split(folder: Path, name: str, split: RawSplit, digest: "hashlib._Hash") -> tuple[list[float], list[float]]:
