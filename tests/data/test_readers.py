@@ -202,6 +202,56 @@ def test_own_classes_of_one_image_cannot_be_held_out(own_images: Path, tmp_path:
     assert len(data.train_dataloader().indices) == 2
 
 
+def damage_some(folder: Path, *names: str) -> None:
+    for name in names:
+        (folder / name).write_bytes(b"\xff\xd8nothing")
+
+
+SOME = ("train/cat/3.jpg", "train/dog/0.jpg", "test/dog/2.jpg")
+
+
+def test_damaged_images_are_listed_together(own_images: Path, tmp_path: Path) -> None:
+    damage_some(own_images, *SOME)
+    with pytest.raises(InputError) as caught:
+        ImageFolderDataModule(own_images, cache_dir=tmp_path / "cache").prepare_data()
+    assert str(caught.value) == (
+        f"3 images cannot be read: {'; '.join(f'{own_images / name} (damaged or not an image)' for name in SOME)}; "
+        "replace or delete them, or set dataset.on_error=skip"
+    )
+    assert not [p for p in (tmp_path / "cache" / "data").iterdir() if p.is_dir()]
+
+
+def test_many_damaged_images_are_counted(own_images: Path, tmp_path: Path) -> None:
+    damage_some(own_images, *(f"train/{name}/{i}.jpg" for name in ("cat", "dog") for i in range(6)))
+    with pytest.raises(InputError, match=r"^12 images cannot be read: .*dog/3.jpg \(.*\); and 2 more; replace"):
+        ImageFolderDataModule(own_images, cache_dir=tmp_path / "cache").prepare_data()
+
+
+def test_damaged_images_are_skipped(own_images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    damage_some(own_images, *SOME)
+    skipped = ImageFolderDataModule(own_images, on_error="skip", cache_dir=tmp_path / "cache").arrays
+    assert ": 3 images left out that cannot be read: " in capsys.readouterr().out
+    assert {s: tuple(split.images.shape) for s, split in skipped.splits.items()} == {
+        "train": (18, 3, 64, 64), "test": (5, 3, 64, 64)
+    }  # fmt: skip
+    assert skipped.splits["train"].labels.tolist() == [0] * 9 + [1] * 9
+    with pytest.raises(InputError, match="3 images cannot be read"):  # what was skipped is not in another run's data
+        ImageFolderDataModule(own_images, cache_dir=tmp_path / "cache").prepare_data()
+    for name in SOME:
+        (own_images / name).unlink()
+    whole = ImageFolderDataModule(own_images, cache_dir=tmp_path / "cache").arrays
+    assert (whole.digest, whole.mean) == (skipped.digest, skipped.mean)
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_class_without_readable_images_is_refused(split: str, own_images: Path, tmp_path: Path) -> None:
+    damage_some(own_images, *(str(p.relative_to(own_images)) for p in own_images.glob(f"{split}/dog/*")))
+    with pytest.raises(InputError, match=f"no image of class dog in its {split} split can be read: .*; replace them"):
+        ImageFolderDataModule(own_images, on_error="skip", cache_dir=tmp_path / "cache").prepare_data()
+    with pytest.raises(InputError, match="dataset.on_error 'skipp': unknown; did you mean skip?"):
+        ImageFolderDataModule(own_images, on_error="skipp")
+
+
 def test_own_images_all_of_one_value_are_refused(own_images: Path, tmp_path: Path) -> None:
     for path in own_images.rglob("*.jpg"):
         Image.new("RGB", (40, 40), "white").save(path)

@@ -17,7 +17,7 @@ from PIL import Image
 from stkd_lightning.data.archives.extract import Limits, extract
 from stkd_lightning.data.class_folders import decode_all
 from stkd_lightning.data.datasets.tiny_imagenet import TinyImageNetDataModule
-from stkd_lightning.data.decode import decode
+from stkd_lightning.data.decode import UnreadableImageError, decode
 from stkd_lightning.data.image_files import images_below
 from stkd_lightning.models.weights import load_weights, read_checkpoint
 from stkd_lightning.utilities.errors import InputError
@@ -188,7 +188,9 @@ def test_images(name: str, tmp_path: Path, recwarn: pytest.WarningsRecorder) -> 
     path = tmp_path / "image.png"
     path.write_bytes(IMAGES[name])
     assert isinstance(read(name, lambda: decode(path, 8)), InputError)
-    error = read(name, lambda: list(decode_all([path], 8, "images")))
+    errors: dict[int, UnreadableImageError] = {}
+    assert read(name, lambda: list(decode_all([path], 8, "images", errors))) == []
+    error = errors[0]
     assert str(error).startswith(f"image {path}: cannot be read (")
     assert [w for w in recwarn if "bomb" in str(w.message)][1:] == []  # decode_all adds none
 

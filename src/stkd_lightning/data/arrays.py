@@ -2,9 +2,10 @@
 
 import json
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from stkd_lightning.data.decode import UnreadableImageError
 from stkd_lightning.utilities.errors import InputError, RunError, reason
 
 FORMAT = 2
@@ -25,11 +27,13 @@ class RawSplit(NamedTuple):
         labels: one class index for each image, or an array ``(n, ...)`` of the task's shape.
         images: chunks ``(n, C, H, W)`` uint8, in the order of the labels.
         shape: ``(C, H, W)``.
+        unreadable: errors by position in the labels; the images leave these out. It is filled while they are read.
     """
 
     labels: list[int] | NDArray[np.int64]
     images: Iterable[NDArray[np.uint8]]
     shape: tuple[int, int, int]
+    unreadable: Mapping[int, UnreadableImageError] = MappingProxyType({})
 
 
 class RawData(NamedTuple):

@@ -4,7 +4,6 @@ import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +11,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from stkd_lightning.data.arrays import RawSplit
-from stkd_lightning.data.decode import decode
+from stkd_lightning.data.decode import UnreadableImageError, decode
 from stkd_lightning.data.image_files import images_below, kinds_of, say_left_out
 from stkd_lightning.utilities.errors import InputError
 
@@ -20,20 +19,55 @@ CHUNK = 512  # images; fewer if they are large
 CHUNK_BYTES = 1 << 28
 
 
-def decode_all(paths: Sequence[Path], size: int, description: str) -> Iterator[NDArray[np.uint8]]:
-    """Yield chunks ``(n, 3, size, size)`` of image files in order, decoded on several threads."""
+def image_split(paths: Sequence[Path], labels: list[int], size: int, description: str) -> RawSplit:
+    """Return a split of image files, which are decoded when its images are iterated over.
+
+    Args:
+        paths: of the images.
+        labels: their labels.
+        size: side in pixels to which images are resized and cropped.
+        description: shown beside the progress bar.
+    """
+    unreadable: dict[int, UnreadableImageError] = {}
+    return RawSplit(labels, decode_all(paths, size, description, unreadable), (3, size, size), unreadable)
+
+
+def decode_all(
+    paths: Sequence[Path], size: int, description: str, unreadable: dict[int, UnreadableImageError]
+) -> Iterator[NDArray[np.uint8]]:
+    """Yield chunks ``(n, 3, size, size)`` of the image files that can be read, in order, decoded on several threads.
+
+    Args:
+        paths: of the images.
+        size: side in pixels.
+        description: shown beside the progress bar.
+        unreadable: gets the errors of the other files, by position.
+    """
+
+    def attempt(path: Path) -> NDArray[np.uint8] | UnreadableImageError:
+        try:
+            return decode(path, size)
+        except UnreadableImageError as error:
+            return error
+
     count = max(1, min(CHUNK, CHUNK_BYTES // (3 * size**2)))
     with (
         ThreadPoolExecutor() as pool,
         tqdm(total=len(paths), desc=description, unit="image", leave=False, disable=None) as bar,
     ):
-        remaining = iter(paths)
-        while chunk := list(islice(remaining, count)):
-            with warnings.catch_warnings():  # a damaged image is refused with an error
+        for first in range(0, len(paths), count):
+            with warnings.catch_warnings():  # a damaged image is named with its error
                 warnings.filterwarnings("ignore", module="PIL")
-                images = list(pool.map(lambda path: decode(path, size), chunk))
-            yield np.stack(images)
-            bar.update(len(chunk))
+                results = list(pool.map(attempt, paths[first : first + count]))
+            images = []
+            for position, result in enumerate(results, first):
+                if isinstance(result, UnreadableImageError):
+                    unreadable[position] = result
+                else:
+                    images.append(result)
+            if images:
+                yield np.stack(images)
+            bar.update(len(results))
 
 
 def class_folders(folder: Path) -> list[str]:
@@ -75,4 +109,4 @@ def read_folder(folder: Path, class_names: list[str], size: int, description: st
         labels += [label] * len(found.images)
         left_out += found.left_out
     say_left_out(folder, left_out)
-    return RawSplit(labels, decode_all(paths, size, description), (3, size, size))
+    return image_split(paths, labels, size, description)

@@ -3,6 +3,7 @@
 import os
 import re
 import stat
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -16,6 +17,7 @@ from stkd_lightning.utilities.errors import InputError, reason
 # Pillow decodes these itself. It reads more formats, and passes PostScript to another program, Ghostscript.
 FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "PPM", "TIFF", "GIF", "AVIF", "JPEG2000")
 TGA = ".tga"  # TGA files begin with no mark, so that only their ending tells
+SHOWN = 10  # files in a message
 MAX_PIXELS = 1 << 26  # a decoded image takes 4 bytes for each pixel, on every thread
 MAX_SCANS = 100  # each scan of a JPEG goes over the whole image; encoders write about 10
 MAX_SCANNED = 1 << 28  # bytes
@@ -36,6 +38,12 @@ class UnreadableImageError(InputError):
     def __init__(self, path: Path, words: str) -> None:
         super().__init__(f"image {path}: cannot be read ({words}); replace or delete it")
         self.path, self.words = path, words
+
+
+def listed(errors: Sequence[UnreadableImageError]) -> str:
+    """Return the first files that cannot be read with their causes, and the number of the others."""
+    more = f"; and {len(errors) - SHOWN:,} more" if len(errors) > SHOWN else ""
+    return "; ".join(f"{error.path} ({error.words})" for error in errors[:SHOWN]) + more
 
 
 def decode(path: Path, size: int) -> NDArray[np.uint8]:

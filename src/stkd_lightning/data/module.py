@@ -22,7 +22,7 @@ from stkd_lightning.tasks.base import Task
 from stkd_lightning.tasks.classification import Classification
 from stkd_lightning.tasks.types import Batch
 from stkd_lightning.utilities import validation
-from stkd_lightning.utilities.choices import Sampler
+from stkd_lightning.utilities.choices import OnError, Sampler
 from stkd_lightning.utilities.console import print_rank_zero
 from stkd_lightning.utilities.distributed import world
 from stkd_lightning.utilities.errors import InputError
@@ -90,6 +90,7 @@ class ArrayDataModule(L.LightningDataModule):
         self.cache = cache_root(cache_dir) / "data"
 
     name: str  # short name for folders in the cache
+    on_error: OnError | None = None  # what becomes of images that cannot be read; None: refused, without an option
 
     @property
     def task(self) -> Task:
@@ -119,7 +120,7 @@ class ArrayDataModule(L.LightningDataModule):
         stats = [(str(p.relative_to(folder)), p.stat()) for p in self.stamps(folder)]
         stamp = [[p, s.st_size, s.st_mtime_ns] for p, s in stats]
         key = key_of([FORMAT, self.name, str(folder.resolve()), stamp, self.options()])
-        return prepare(self.cache / f"{self.name}-{key}", lambda: self.read(folder))
+        return prepare(self.cache / f"{self.name}-{key}", lambda: self.read(folder), on_error=self.on_error)
 
     def prepare_data(self) -> None:
         """Download and prepare missing data; Lightning calls this on one process of each machine."""

@@ -19,7 +19,7 @@ TRUSTED = (
     "stkd_lightning.data.DigitsDataModule",
 )
 WORDS = {"_target_", "name", "resident", "weights", "data_dir", "cache_dir", "url", "md5", "train_folder",
-         "val_folder", "test_folder", "sampler"}  # fmt: skip
+         "val_folder", "test_folder", "sampler", "on_error"}  # fmt: skip
 
 
 def check_trusted(parts: dict[str, Any], path: Path) -> None:

@@ -6,8 +6,9 @@ from typing import Any
 # Options of the trainer that set where a run takes place and what it displays.
 INCIDENTAL = {"accelerator", "devices", "num_nodes", "strategy", "log_every_n_steps", "default_root_dir", "plugins",
               "logger", "callbacks", "enable_progress_bar", "enable_model_summary", "num_sanity_val_steps"}  # fmt: skip
-# Options of the data that set their location; a digest identifies the data. The seed is that of the run.
-DATA_LOCATION_OPTIONS = {"data_dir", "cache_dir", "download", "url", "md5", "seed"}
+# Options of the data that set where they are and what of them is left out; a digest identifies the data. The seed is
+# that of the run.
+DATA_LOCATION_OPTIONS = {"data_dir", "cache_dir", "download", "url", "md5", "seed", "on_error"}
 # Options of the data that set how batches are loaded, not what they contain.
 LOADING_OPTIONS = {"resident", "workers"}
 # All options of a run that do not change its result, including those that set its comparison.

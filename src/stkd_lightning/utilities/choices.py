@@ -4,6 +4,9 @@ from typing import Literal
 
 Sampler = Literal["shuffled", "class_uniform", "superclass_uniform"]
 
+OnError = Literal["refuse", "skip"]
+
 SAMPLERS = ("shuffled", "class_uniform", "superclass_uniform")
+ON_ERROR = ("refuse", "skip")
 PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true", "64-true")  # Lightning's names
 DEVICES = ("auto", "cpu", "cuda", "mps")

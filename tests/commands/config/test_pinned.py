@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import pytest
 from hydra import compose, initialize_config_dir
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from stkd_lightning.commands.training import replay, stages
 from stkd_lightning.commands.training.pretrain import Recipe, plain
@@ -50,6 +50,18 @@ def test_keys_of_trained_networks(
     stages.find_teacher(config, data, needed=True)
     assert seen[0].key(data) == teacher
     assert stages.baseline_recipe(config).key(data) == baseline
+
+
+def test_keys_do_not_depend_on_errors_of_images() -> None:
+    data = cast(ArrayDataModule, SimpleNamespace(arrays=SimpleNamespace(digest="0" * 16)))
+    configs = [
+        settings(["dataset=image_folder", *CIFAR100[1:], f"dataset.on_error={how}"]) for how in ("refuse", "skip")
+    ]
+    options = {k: v for k, v in plain(configs[0]).items() if k != "dataset"}
+    older = {k: v for k, v in plain(configs[0])["dataset"].items() if k != "on_error"}
+    configs.append(OmegaConf.create({**options, "dataset": older}))
+    assert len({stages.baseline_recipe(config).key(data) for config in configs}) == 1
+    assert len({key_of(result_options(plain(config))) for config in configs}) == 1
 
 
 @pytest.mark.parametrize(("overrides", "key"), [(QUICKSTART, "f541aa6a19441e75"), (CIFAR100, "a7b5af9eea929fac")])

@@ -15,7 +15,7 @@ from stkd_lightning.commands.config.compose import options
 from stkd_lightning.commands.config.credentials import check_folder_names
 from stkd_lightning.commands.config.run_folder import has_time, is_sweep
 from stkd_lightning.utilities import validation
-from stkd_lightning.utilities.choices import PRECISIONS, SAMPLERS
+from stkd_lightning.utilities.choices import ON_ERROR, PRECISIONS, SAMPLERS
 from stkd_lightning.utilities.errors import InputError, reason, unknown
 from stkd_lightning.utilities.files import check_exists, check_writable
 from stkd_lightning.utilities.paths import cache_root
@@ -109,6 +109,8 @@ def _check(config: DictConfig) -> None:
     if "dataset" in config:
         if config.dataset.get("sampler", SAMPLERS[0]) not in SAMPLERS:
             raise unknown("dataset.sampler", str(config.dataset.sampler), SAMPLERS)
+        if config.dataset.get("on_error", ON_ERROR[0]) not in ON_ERROR:
+            raise unknown("dataset.on_error", str(config.dataset.on_error), ON_ERROR)
         _check_trainer(config.trainer, config.dataset.get("batch_size"))
         if "hydra" in config:
             _check_shared_folder(config)

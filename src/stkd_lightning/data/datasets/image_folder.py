@@ -8,8 +8,9 @@ from stkd_lightning.data.class_folders import class_folders, read_folder
 from stkd_lightning.data.image_files import walk
 from stkd_lightning.data.module import ArrayDataModule
 from stkd_lightning.utilities import validation
+from stkd_lightning.utilities.choices import ON_ERROR, OnError
 from stkd_lightning.utilities.console import print_rank_zero
-from stkd_lightning.utilities.errors import InputError
+from stkd_lightning.utilities.errors import InputError, unknown
 
 MAX_SIZE = 4096
 READING = 2  # raised when a change of the code changes the pixels that are read
@@ -27,6 +28,7 @@ class ImageFolderDataModule(ArrayDataModule):
         train_folder: name of the training folder.
         val_folder: name of the validation folder; it may be missing.
         test_folder: name of the test folder.
+        on_error: ``"refuse"``: an error names all images that cannot be read; ``"skip"``: they are left out.
         options: those of ``ArrayDataModule``.
 
     Raises:
@@ -43,6 +45,7 @@ class ImageFolderDataModule(ArrayDataModule):
         train_folder: str = "train",
         val_folder: str = "val",
         test_folder: str = "test",
+        on_error: OnError = "refuse",
         **options: Any,
     ) -> None:
         super().__init__(data_dir, **options)
@@ -50,10 +53,14 @@ class ImageFolderDataModule(ArrayDataModule):
         if self.size > MAX_SIZE:
             raise InputError(f"dataset.image_size={self.size}: must be at most {MAX_SIZE}; 224 is usual")
         self.folders = {"train": train_folder, "val": val_folder, "test": test_folder}
+        if on_error not in ON_ERROR:
+            raise unknown("dataset.on_error", str(on_error), ON_ERROR)
+        self.on_error = on_error
 
     def options(self) -> dict[str, object]:
         """Return the image size, the names of the folders, and how images are read."""
-        return {"size": self.size, "folders": self.folders, "reading": READING}
+        skip = {"on_error": "skip"} if self.on_error == "skip" else {}
+        return {"size": self.size, "folders": self.folders, "reading": READING, **skip}
 
     def _split_folders(self) -> dict[str, Path]:
         folders = {split: self.data_dir / name for split, name in self.folders.items()}

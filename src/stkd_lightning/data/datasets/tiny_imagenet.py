@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from stkd_lightning.data.archives.download import Archive
-from stkd_lightning.data.arrays import RawData, RawSplit
-from stkd_lightning.data.class_folders import class_folders, decode_all
+from stkd_lightning.data.arrays import RawData
+from stkd_lightning.data.class_folders import class_folders, image_split
 from stkd_lightning.data.datasets.archive_module import OfficialDataModule
 from stkd_lightning.data.image_files import images_below
 from stkd_lightning.utilities.errors import InputError, reason
@@ -46,10 +46,9 @@ class TinyImageNetDataModule(OfficialDataModule):
         rows = _annotated(annotations, set(synsets))
         test_paths = [folder / "val" / "images" / name for name, _ in rows]
         test_labels = [synsets.index(synset) for _, synset in rows]
-        shape = (3, SIZE, SIZE)
         splits = {
-            "train": RawSplit(train_labels, decode_all(train_paths, SIZE, "Tiny-ImageNet train"), shape),
-            "test": RawSplit(test_labels, decode_all(test_paths, SIZE, "Tiny-ImageNet val"), shape),
+            "train": image_split(train_paths, train_labels, SIZE, "Tiny-ImageNet train"),
+            "test": image_split(test_paths, test_labels, SIZE, "Tiny-ImageNet val"),
         }
         return RawData(splits, _names(folder, synsets))
 

@@ -1,0 +1,122 @@
+"""Write a data set as arrays, with its digest, mean and standard deviation."""
+
+import hashlib
+import json
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stkd_lightning.data.arrays import FACTS, RawData, RawSplit, files_of
+from stkd_lightning.data.decode import listed
+from stkd_lightning.data.integrity import record
+from stkd_lightning.utilities.choices import OnError
+from stkd_lightning.utilities.console import print_rank_zero
+from stkd_lightning.utilities.errors import InputError
+from stkd_lightning.utilities.files import atomic_folder
+
+LEAST_STD = 1 / 255  # of the training images, in the channel that varies most
+
+
+def write(folder: Path, raw: RawData, on_error: OnError | None = None) -> None:
+    """Write a data set; the folder appears complete or not at all.
+
+    Args:
+        folder: of the prepared data set, locked by the caller.
+        raw: the data.
+        on_error: as in ``prepare``.
+
+    Raises:
+        InputError: a split without images, images that cannot be read, or training images without contrast.
+        OSError: the disk is full.
+    """
+    for name, split in raw.splits.items():
+        if not len(split.labels):
+            raise InputError(f"dataset {folder.name}: no image in its {name} split")
+    try:
+        with atomic_folder(folder, locked=True) as partial:
+            digest = hashlib.sha256()
+            moments = {name: _write_split(partial, name, split, digest) for name, split in raw.splits.items()}
+            _check_readable(folder.name, raw, on_error)
+            mean, std = moments["train"]
+            if max(std) < LEAST_STD:
+                raise InputError(
+                    f"dataset {folder.name}: all pixels of its train split have almost the same value (standard "
+                    f"deviation {255 * max(std):.2f} of 255 levels); look at the image files"
+                )
+            digits = digest.hexdigest()
+            facts = {**raw._asdict(), "splits": list(raw.splits), "mean": mean, "std": std, "digest": digits}
+            (partial / FACTS).write_text(json.dumps(facts, indent=1))
+    except OSError as error:
+        if error.errno and not error.filename:  # a full disk names no file
+            error.filename = str(folder)
+        raise
+    for name in files_of(raw.splits):
+        (folder / name).chmod(0o444)  # no process can shorten it while a run maps it
+    record(folder, raw.splits)
+
+
+def _check_readable(name: str, raw: RawData, on_error: OnError | None) -> None:
+    """Refuse images that could not be read, or say how many are left out.
+
+    Raises:
+        InputError: names the images, or a class of which none is left.
+    """
+    errors = [error for split in raw.splits.values() for error in split.unreadable.values()]
+    if not errors:
+        return
+    if on_error != "skip":
+        advice = ", or set dataset.on_error=skip" if on_error else ""
+        if len(errors) == 1:
+            raise InputError(f"{errors[0]}{advice}")
+        raise InputError(f"{len(errors):,} images cannot be read: {listed(errors)}; replace or delete them{advice}")
+    for part, split in raw.splits.items():
+        for label in sorted({*np.unique(split.labels)} - {*np.unique(_kept_labels(split))}):
+            raise InputError(
+                f"dataset {name}: no image of class {raw.class_names[label]} in its {part} split can be read: "
+                f"{listed(errors)}; replace them"
+            )
+    print_rank_zero(f"dataset {name}: {len(errors):,} images left out that cannot be read: {listed(errors)}")
+
+
+def _kept_labels(split: RawSplit) -> NDArray[np.int64]:
+    """Return the labels of the images that could be read."""
+    return np.delete(np.asarray(split.labels, dtype=np.int64), list(split.unreadable), axis=0)
+
+
+def _header(shape: tuple[int, ...]) -> bytes:
+    """Return the head of an array file; its length does not depend on the number of images."""
+    file = BytesIO()
+    np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
+    return file.getvalue()
+
+
+def _write_split(folder: Path, name: str, split: RawSplit, digest: "hashlib._Hash") -> tuple[list[float], list[float]]:
+    """Write a split, update the digest, and return mean and standard deviation of the channels."""
+    counts = np.zeros((split.shape[0], 256), dtype=np.int64)
+    written = 0
+    # Written to the file, not to a memory map: on a full disk a write to the map would kill the process.
+    with (folder / f"{name}_images.npy").open("wb") as file:
+        file.write(_header((len(split.labels), *split.shape)))
+        for chunk in split.images:
+            if chunk.dtype != np.uint8 or chunk.shape[1:] != split.shape:
+                raise ValueError(f"{name}: images {chunk.dtype} {chunk.shape}, not uint8 (n, *{split.shape})")
+            content = np.ascontiguousarray(chunk).data
+            file.write(content)
+            digest.update(content)
+            written += len(chunk)
+            for channel in range(split.shape[0]):
+                counts[channel] += np.bincount(chunk[:, channel].ravel(), minlength=256)
+        labels = _kept_labels(split)
+        file.seek(0)
+        file.write(_header((len(labels), *split.shape)))
+    if written != len(labels):
+        raise ValueError(f"{name}: {written} images for {len(labels)} labels")
+    digest.update(labels.tobytes())
+    np.save(folder / f"{name}_labels.npy", labels)
+    levels = np.arange(256) / 255
+    total = np.maximum(counts.sum(1), 1)
+    mean = counts @ levels / total
+    std = np.sqrt(np.maximum(counts @ levels**2 / total - mean**2, 0))
+    return mean.tolist(), np.maximum(std, 1e-6).tolist()
