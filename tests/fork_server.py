@@ -25,7 +25,8 @@ from typing import Any, NoReturn
 
 # Each module that commands import, except those that read the environment at import: wandb, huggingface_hub.
 IMPORTED = ("hydra", "torch", "lightning.pytorch", "torchmetrics", "sklearn.datasets", "matplotlib.figure",
-            *(f"stkd_lightning.commands.{name}" for name in ("train", "evaluate", "predict", "export", "report")),
+            *(f"stkd_lightning.commands.{name}"
+              for name in ("train", "evaluate", "predict", "export", "report", "cache")),
             "stkd_lightning.losses", "stkd_lightning.models", "stkd_lightning.data")  # fmt: skip
 # A process reads these before its first line, or a library of IMPORTED reads them at import.
 READ_AT_IMPORT = ("CUDA_", "HOME", "HYDRA_", "LANG", "LC_", "LD_", "LOCAL_RANK", "MKL_", "MPL", "OMP_", "OPENBLAS_",

@@ -15,6 +15,7 @@ FOLDERS = {
 }  # fmt: skip
 FILES = {
     "__init__.py", "py.typed", "schedules.py", "train.py", "evaluate.py", "predict.py", "export.py", "report.py",
+    "cache.py",
 }  # fmt: skip
 
 

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 OWN_LOSS = (ROOT / "docs" / "own-loss.md").read_text()
 PAGES = README + "".join(path.read_text() for path in sorted((ROOT / "docs").glob("*.md")))
-OTHER = r"-m stkd_lightning\.((?:evaluate|report|export|predict) .*)"
+OTHER = r"-m stkd_lightning\.((?:evaluate|report|export|predict|cache) .*)"
 
 
 def blocks(text: str, language: str) -> list[str]:
@@ -56,7 +56,7 @@ def test_other_commands_compose(words: str) -> None:
 
 
 def test_there_are_other_commands() -> None:
-    assert {words.split()[0] for words in other_commands()} == {"evaluate", "report", "export", "predict"}
+    assert {words.split()[0] for words in other_commands()} == {"evaluate", "report", "export", "predict", "cache"}
 
 
 def test_readme_is_short() -> None:

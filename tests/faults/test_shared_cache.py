@@ -68,3 +68,22 @@ def test_read_only_cache_is_used(command: Command, read_only: Path, tmp_path: Pa
     assert refused.returncode == 2, refused.stdout
     assert refused.stderr.count("\n") == 1
     assert "cannot be written (Read-only file system), but " in refused.stderr
+
+
+def test_pruned_cache_is_filled_again(command: Command, fresh_command: Command, filled: Path, tmp_path: Path) -> None:
+    for about in filled.glob("trained/*/about.json"):
+        if json.loads(about.read_text())["role"] == "baseline":
+            about.unlink()  # as older versions leave it
+    listed = fresh_command("cache", "cache_dir=cache", COLUMNS="200")
+    assert listed.returncode == 0, listed.stderr
+    shown = " ".join(listed.stdout.split())
+    assert "teacher: resnet14 on digits, 1 epoch, accuracy 0." in shown
+    assert " resnet8 on digits, accuracy 0." in shown
+    assert "1,347 train + 450 test images 8x8, 10 classes" in shown
+    assert "leftover" not in shown
+    pruned = command("cache", "cache_dir=cache", "older_than_days=0", "prune=true")
+    assert pruned.returncode == 0, pruned.stderr
+    assert not [path for path in filled.rglob("*") if path.is_file()]
+    done = command("train", *RUN, "hydra.run.dir=second")
+    assert done.returncode == 0, done.stderr
+    assert figures(tmp_path / "second") == figures(tmp_path / "first")

@@ -39,7 +39,7 @@ FIRST_RANK_REPORTS_S = 20.0
 
 
 def command(config_name: str, job: str) -> None:
-    """Run one of the five commands.
+    """Run one of the commands.
 
     Args:
         config_name: name of the configuration to compose, for example ``train``.

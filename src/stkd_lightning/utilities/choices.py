@@ -10,3 +10,4 @@ SAMPLERS = ("shuffled", "class_uniform", "superclass_uniform")
 ON_ERROR = ("refuse", "skip")
 PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true", "64-true")  # Lightning's names
 DEVICES = ("auto", "cpu", "cuda", "mps")
+CACHE_KINDS = ("data", "trained", "accuracy", "replay", "compiled", "leftovers")

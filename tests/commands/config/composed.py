@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 from stkd_lightning.utilities.paths import conf_dir
 
 FILE = Path(__file__).with_name("composed.json")
-COMMANDS = ("train", "evaluate", "predict", "export", "report")
+COMMANDS = ("train", "evaluate", "predict", "export", "report", "cache")
 
 
 def flat(node: Any, name: str = "") -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from stkd_lightning.commands.config.command_checks import check_export, check_predict, check_report
+from stkd_lightning.commands.config.command_checks import check_cache, check_export, check_predict, check_report
 from stkd_lightning.commands.config.compose import options
 from stkd_lightning.commands.config.credentials import check_folder_names
 from stkd_lightning.commands.config.run_folder import has_time, is_sweep
@@ -100,6 +100,8 @@ def _check(config: DictConfig) -> None:
         check_predict(config)
     if "runs" in config:
         check_report(config)
+    if "prune" in config:
+        check_cache(config)
     if "trust" in config:
         validation.switch("trust", config.trust)
     if "logger" in config:

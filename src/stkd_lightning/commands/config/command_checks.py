@@ -1,4 +1,4 @@
-"""Checks of the configurations of ``export``, ``predict`` and ``report``, made before torch is loaded."""
+"""Checks of the configurations of ``export``, ``predict``, ``report`` and ``cache``, made before torch is loaded."""
 
 import re
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Any
 from omegaconf import DictConfig, ListConfig
 
 from stkd_lightning.utilities import validation
-from stkd_lightning.utilities.choices import DEVICES
+from stkd_lightning.utilities.choices import CACHE_KINDS, DEVICES
 from stkd_lightning.utilities.errors import InputError, unknown
 from stkd_lightning.utilities.files import check_writable
 
@@ -70,3 +70,25 @@ def check_report(config: DictConfig) -> None:
         validation.switch(name, config[name])
     if config.output is not None:
         check_writable(Path(validation.path("output", config.output)))
+
+
+def check_cache(config: DictConfig) -> None:
+    """Refuse options of ``cache`` that cannot work.
+
+    Raises:
+        InputError: an unknown kind, a number below 0, no such folder, or entries to prune that nothing chooses.
+    """
+    kinds: Any = config.kind
+    for kind in kinds if isinstance(kinds, ListConfig) else [kinds]:
+        if kind not in (None, *CACHE_KINDS):
+            raise unknown("kind", str(kind), CACHE_KINDS)
+    for name in ("older_than_days", "larger_than_gib"):
+        validation.optional_non_negative(name, config[name])
+    if config.cache_dir is not None and not Path(validation.path("cache_dir", config.cache_dir)).is_dir():
+        raise InputError(f"cache_dir={config.cache_dir}: no such folder")
+    chosen = any(config[name] is not None for name in ("kind", "older_than_days", "larger_than_gib"))
+    if validation.switch("prune", config.prune) and not chosen:
+        raise InputError(
+            "prune=true: would delete the whole cache; choose entries with kind=, older_than_days= or "
+            "larger_than_gib= (older_than_days=0: all)"
+        )

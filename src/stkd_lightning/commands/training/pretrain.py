@@ -154,6 +154,8 @@ def get_or_train(recipe: Recipe, data: ArrayDataModule, cache: Path) -> Pretrain
         fitted = _train(recipe, partial)  # resumes an interrupted training
         if not (partial / LAST).is_file():
             raise RuntimeError(f"{recipe.role}: training wrote no checkpoint to {partial}")
+        about = {"role": recipe.role, "network": name_of(recipe.network), "data": data.name}
+        write_json(partial / "about.json", about | {"epochs": recipe.trainer.max_epochs})  # for the command ``cache``
         write_json(partial / FIGURES, dataclasses.asdict(fitted))
         os.replace(partial, folder)
         return _read(recipe, data, folder)
