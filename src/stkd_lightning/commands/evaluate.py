@@ -6,11 +6,13 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from stkd_lightning.callbacks import ProgressBar
+from stkd_lightning.commands.chosen_run import student_path
 from stkd_lightning.commands.training.fit import quiet
 from stkd_lightning.data.module import ArrayDataModule
 from stkd_lightning.distillation.module import DistillationModule
 from stkd_lightning.inference.load import checkpoint_file
 from stkd_lightning.inference.provenance import StudentProvenance
+from stkd_lightning.inference.student import building
 from stkd_lightning.inference.trust import check_trusted
 from stkd_lightning.losses.cross_entropy import CrossEntropyLoss
 from stkd_lightning.models.build import build_network
@@ -34,7 +36,7 @@ def evaluate(config: DictConfig) -> float:
     quiet()
     if config.split not in ("test", "val"):
         raise unknown("split", str(config.split), ["test", "val"])
-    path = checkpoint_file(Path(config.checkpoint))
+    path = checkpoint_file(student_path(Path(config.checkpoint)))
     origin = StudentProvenance.from_checkpoint(path)
     parts = {"student": origin.network, "dataset": origin.config["dataset"]}
     if not config.trust:
@@ -45,9 +47,11 @@ def evaluate(config: DictConfig) -> float:
     # An untrusted checkpoint must not choose where the data are downloaded from.
     official = {k: None for k in ("url", "md5") if k in saved.dataset}
     dataset = OmegaConf.merge(saved.dataset, options, official)
-    data: ArrayDataModule = instantiate(dataset)
+    with building(path, "data"):
+        data: ArrayDataModule = instantiate(dataset)
     _check_classes(data, origin.data.class_names, path)
-    student = build_network(saved.student, data, checkpoint=str(path))
+    with building(path):
+        student = build_network(saved.student, data, checkpoint=str(path))
     module = DistillationModule(student, CrossEntropyLoss(), task=data.task)
     trainer = instantiate(config.trainer, callbacks=[ProgressBar()], logger=False, enable_checkpointing=False)
     loader = data.test_dataloader() if config.split == "test" else data.val_dataloader()

@@ -8,6 +8,8 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 from torch import Tensor
 
+from stkd_lightning.commands.chosen_run import student_path
+from stkd_lightning.commands.config.command_checks import check_output, default_output
 from stkd_lightning.commands.local_data import load_local_data
 from stkd_lightning.commands.training.fit import quiet
 from stkd_lightning.data.loader import Normalize
@@ -39,14 +41,16 @@ def export(config: DictConfig) -> None:
         RunError: the logits of the file differ from the checkpoint's, or the hub cannot be reached.
     """
     quiet()
-    output, path = Path(config.output), Path(config.checkpoint)
+    path = student_path(Path(config.checkpoint))
+    output = Path(config.output) if config.output is not None else default_output(path)
+    check_output(output)
     export_format: Format = instantiate(config.format)
     need(export_format.name, export_format.packages)
     check_replaceable(output)
     if config.push_to_hub is not None:
         check_hub(config.push_to_hub)
     student = load_student(path, trust=config.trust)
-    images, description, count = _images(student, config)
+    images, description, count = _images(student, path, config)
     _add_facts(student, count)
     with atomic_folder(output) as folder:
         file = folder / export_format.file
@@ -90,10 +94,10 @@ def _add_facts(student: Student, count: int | None) -> None:
         student.about["test_images"] = count
 
 
-def _images(student: Student, config: DictConfig) -> tuple[Tensor, str, int | None]:
+def _images(student: Student, path: Path, config: DictConfig) -> tuple[Tensor, str, int | None]:
     """Return normalized images for the comparison, their description, and the number of test images if it is known."""
     try:
-        data = _data(config)
+        data = _data(path, config)
         pixels = data.arrays.splits["test"].images
         if pixels.shape[1:] != (3, student.image_size, student.image_size):
             raise InputError(f"the images of {data.name} have another size now")
@@ -107,13 +111,12 @@ def _images(student: Student, config: DictConfig) -> tuple[Tensor, str, int | No
         return torch.randn(IMAGES, 3, side, side, generator=generator), f"{IMAGES} random images", None
 
 
-def _data(config: DictConfig) -> ArrayDataModule:
+def _data(path: Path, config: DictConfig) -> ArrayDataModule:
     """Return the data of a checkpoint's run, without a download.
 
     Raises:
         InputError: the data are not on this machine, or the file does not name them.
     """
-    path = Path(config.checkpoint)
     if is_export(path):
         raise InputError("an export does not contain the location of its data")
     checkpoint = checkpoint_file(path)

@@ -10,6 +10,7 @@ from rich import box
 from rich.table import Table
 from tqdm import tqdm
 
+from stkd_lightning.commands.chosen_run import student_path
 from stkd_lightning.commands.training.fit import quiet
 from stkd_lightning.data.image_files import images_below, kinds_of, say_left_out
 from stkd_lightning.inference.load import load_student
@@ -34,7 +35,7 @@ def predict(config: DictConfig) -> None:
     quiet()
     warnings.filterwarnings("ignore", module="PIL")  # a damaged image is named with its error
     paths = find_images([config.images] if isinstance(config.images, str) else list(config.images))
-    student = load_student(config.checkpoint, trust=config.trust)
+    student = load_student(student_path(Path(config.checkpoint)), trust=config.trust)
     student.to(_device(config.device))
     top = min(config.top, len(student.class_names))
     output = None if config.output is None else Path(config.output)

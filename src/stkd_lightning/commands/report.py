@@ -6,7 +6,7 @@ from pathlib import Path
 from omegaconf import DictConfig, ListConfig
 
 from stkd_lightning.commands.config.checks import check_writable
-from stkd_lightning.reporting.run import Run, find_runs
+from stkd_lightning.reporting.run import Run, find_runs, run_folder
 from stkd_lightning.utilities.console import print_rank_zero, warn
 from stkd_lightning.utilities.errors import reason
 from stkd_lightning.utilities.files import write_text
@@ -23,7 +23,8 @@ def report(config: DictConfig) -> None:
     Raises:
         InputError: a folder does not exist, contains no finished run that can be read, or cannot be written.
     """
-    folders = [Path(str(f)) for f in (config.runs if isinstance(config.runs, ListConfig) else [config.runs])]
+    paths = [Path(str(path)) for path in (config.runs if isinstance(config.runs, ListConfig) else [config.runs])]
+    folders = [run_folder(path) for path in paths]
     search = find_runs(folders)
     output = folders[0] if config.output is None else Path(str(config.output))
     check_writable(output)
@@ -95,10 +96,15 @@ def complete_diagnostics(runs: Sequence[Run], *, trust: bool, cache_dir: str | N
     from stkd_lightning.commands.diagnose import diagnose_run
 
     teachers = {run.group: run for run in runs if run.summary.teacher_checkpoint}
+    missing: dict[str, list[Path]] = {}  # folders by the reason
     for run in runs:
         teacher, diagnostics = teachers.get(run.group), run.diagnostics
         if run.folder and (diagnostics is None or (teacher and not diagnostics.has_teacher)):
             try:
                 diagnose_run(run, teacher, trust=trust, cache_dir=cache_dir)
             except Exception as error:  # a configuration, a network or data can raise anything
-                warn(f"{run.folder}: some figures are missing ({reason(error)})")
+                cause = reason(error).replace(f"{run.folder}/", "")
+                missing.setdefault(cause, []).append(run.folder)
+    for cause, folders in missing.items():  # one line for all runs with the same fault
+        more = f" and {len(folders) - 1} more" if len(folders) > 1 else ""
+        warn(f"{folders[0]}{more}: some figures are missing ({cause})")

@@ -23,6 +23,8 @@ def load_student(path: str | Path, *, trust: bool = False) -> Student:
     from stkd_lightning.inference.export_folder import is_export, load_export  # imports Student itself
 
     path = Path(path)
+    if path.is_file() and path.stem in ("model", "student") and is_export(path.parent):
+        path = path.parent  # a file of an export
     if is_export(path):
         return load_export(path, trust=trust)
     checkpoint = checkpoint_file(path)
@@ -30,6 +32,11 @@ def load_student(path: str | Path, *, trust: bool = False) -> Student:
     if not trust:
         check_trusted({"student": facts.network}, checkpoint)
     return Student(build(facts, checkpoint), facts)
+
+
+def has_checkpoint(folder: Path) -> bool:
+    """Return whether a folder is that of a run with a student."""
+    return _checkpoint_in(folder) is not None
 
 
 def checkpoint_file(path: Path) -> Path:
@@ -40,8 +47,11 @@ def checkpoint_file(path: Path) -> Path:
     """
     if not path.is_dir():
         return path
-    for name in (BEST, LAST):
-        for folder in (path / "checkpoints", path):
-            if (folder / name).is_file():
-                return folder / name
-    raise InputError(f"checkpoint {path}: a folder without checkpoints/best.ckpt or last.ckpt")
+    if (checkpoint := _checkpoint_in(path)) is None:
+        raise InputError(f"checkpoint {path}: a folder without checkpoints/best.ckpt or last.ckpt")
+    return checkpoint
+
+
+def _checkpoint_in(folder: Path) -> Path | None:
+    candidates = (place / name for name in (BEST, LAST) for place in (folder / "checkpoints", folder))
+    return next((path for path in candidates if path.is_file()), None)

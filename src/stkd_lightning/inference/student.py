@@ -1,6 +1,7 @@
 """A distilled student for inference, without a data set."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -121,20 +122,30 @@ def build(facts: StudentFacts, weights: Path) -> nn.Module:
     Raises:
         InputError: a network that cannot be built, or weights that do not fit.
     """
-    try:
-        with torch.random.fork_rng(devices=[]):  # the first weights are drawn and then replaced
-            network = build_network(
-                without_start(OmegaConf.create(facts.network)),
-                facts,
-                seed=None,
-                checkpoint=str(weights),
-                input_size=facts.input.get("size"),
-                mean=facts.input.get("mean"),
-                std=facts.input.get("std"),
-            )
+    with building(weights), torch.random.fork_rng(devices=[]):  # the first weights are drawn and then replaced
+        network = build_network(
+            without_start(OmegaConf.create(facts.network)),
+            facts,
+            seed=None,
+            checkpoint=str(weights),
+            input_size=facts.input.get("size"),
+            mean=facts.input.get("mean"),
+            std=facts.input.get("std"),
+        )
         return network.float().eval()
+
+
+@contextmanager
+def building(checkpoint: Path, part: str = "network") -> Iterator[None]:
+    """Turn any error of a class that a checkpoint names into one line.
+
+    Raises:
+        InputError: the class fails with the options in the checkpoint.
+    """
+    try:
+        yield
     except InputError:
         raise
-    except Exception as error:  # the class may raise any type for options in the file
+    except Exception as error:  # the class may raise any type
         cause = error.__cause__ or error
-        raise InputError(f"checkpoint {weights}: its network cannot be built ({reason(cause)})") from error
+        raise InputError(f"checkpoint {checkpoint}: its {part} cannot be built ({reason(cause)})") from error

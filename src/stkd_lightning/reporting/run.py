@@ -3,7 +3,7 @@
 import csv
 import io
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -232,8 +232,20 @@ def read_runs(folders: Iterable[Path]) -> SearchResult:
     return result
 
 
+def run_folder(path: Path) -> Path:
+    """Return the folder of the run that a file belongs to; a folder as it is."""
+    if path.is_dir():
+        return path
+    return path.parent.parent if path.parent.name == "checkpoints" else path.parent
+
+
+def search(folders: Iterable[Path]) -> SearchResult:
+    """Read the runs in folders and at any depth below them, sorted by path, with numbers by their value."""
+    return read_runs(path for folder in folders for path in _run_folders(folder))
+
+
 def find_runs(folders: Iterable[Path]) -> SearchResult:
-    """Find runs in folders and at any depth below them, sorted by path, with numbers by their value.
+    """Return what ``search`` does.
 
     Raises:
         InputError: a folder does not exist, or there is no finished run that can be read.
@@ -242,7 +254,7 @@ def find_runs(folders: Iterable[Path]) -> SearchResult:
     for folder in folders:
         if not folder.is_dir():
             raise InputError(f"runs={folder}: no such folder")
-    result = read_runs(path for folder in folders for path in _run_folders(folder))
+    result = search(folders)
     if not result.runs:
         unfinished, damaged = len(result.unfinished), len(result.damaged)
         hint = f"; {unfinished} unfinished: continue with resume=auto" if unfinished else ""
@@ -251,9 +263,18 @@ def find_runs(folders: Iterable[Path]) -> SearchResult:
     return result
 
 
-def _run_folders(folder: Path) -> Iterator[Path]:
-    """Yield the folders with a configuration; links to folders are not followed, so that a loop ends."""
-    yield from (path.parent for path in sorted(folder.rglob(CONFIG), key=_sort_key))
+def _run_folders(folder: Path) -> list[Path]:
+    """Return the folders with a configuration at any depth; links to folders are not followed, so that a loop ends."""
+    found, waiting = [], [folder]
+    while waiting:
+        current = waiting.pop()
+        with suppress(OSError), os.scandir(current) as entries:
+            for entry in entries:
+                if entry.name == CONFIG:
+                    found.append(current)
+                elif entry.is_dir(follow_symlinks=False):
+                    waiting.append(current / entry.name)
+    return sorted(found, key=_sort_key)
 
 
 def _is_folder(path: Path) -> bool:

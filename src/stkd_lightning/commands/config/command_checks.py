@@ -21,18 +21,39 @@ def check_export(config: DictConfig) -> None:
     Raises:
         InputError: the output folder cannot be created, or the name of the repository is not valid.
     """
-    output = Path(validation.path("output", config.output))
-    check_writable(output if output.is_dir() else output.absolute().parent)
-    if output.exists() and not output.is_dir():
-        raise InputError(f"output={output}: is a file; choose a folder")
-    if output.resolve() in (Path.cwd(), *Path.cwd().parents):
-        raise InputError(f"output={output}: is the current folder or above it; choose a folder inside it")
+    if config.output is not None:
+        check_output(Path(validation.path("output", config.output)))
     validation.switch("private", config.private)
     if config.data_dir is not None:
         validation.path("data_dir", config.data_dir)
     name = config.push_to_hub
     if name is not None and not (isinstance(name, str) and REPOSITORY.fullmatch(name)):
-        raise InputError(f"push_to_hub={name}: must be OWNER/NAME, for example you/{output.name}")
+        raise InputError(f"push_to_hub={name}: must be OWNER/NAME, for example you/student")
+
+
+def check_output(output: Path) -> None:
+    """Refuse a folder that an export cannot be written to.
+
+    Raises:
+        InputError: it cannot be created, or it is a file, the current folder or above it.
+    """
+    check_writable(output if output.is_dir() else output.absolute().parent)
+    if output.exists() and not output.is_dir():
+        raise InputError(f"output={output}: is a file; choose a folder")
+    if output.resolve() in (Path.cwd(), *Path.cwd().parents):
+        raise InputError(f"output={output}: is the current folder or above it; choose a folder inside it")
+
+
+def default_output(checkpoint: Path) -> Path:
+    """Return the folder of an export: ``exported`` in the folder of the run, or beside a checkpoint outside a run.
+
+    Raises:
+        InputError: the student is an export itself.
+    """
+    folder = checkpoint if checkpoint.is_dir() else checkpoint.parent
+    if (folder / "student.json").is_file():
+        raise InputError(f"output: name a folder, since checkpoint={checkpoint} is an export itself: output=exported")
+    return (folder.parent if folder.name == "checkpoints" else folder) / "exported"
 
 
 def check_predict(config: DictConfig) -> None:
@@ -60,12 +81,12 @@ def check_report(config: DictConfig) -> None:
     """Refuse options of ``report`` that cannot work.
 
     Raises:
-        InputError: a folder of runs does not exist, or the output folder cannot be created.
+        InputError: a folder or file of runs does not exist, or the output folder cannot be created.
     """
     runs: Any = config.runs
     for path in runs if isinstance(runs, ListConfig) else [runs]:
-        if not Path(validation.path("runs", path)).is_dir():
-            raise InputError(f"runs={path}: no such folder")
+        if not Path(validation.path("runs", path)).exists():
+            raise InputError(f"runs={path}: no such folder or file")
     for name in ("latency", "complete"):
         validation.switch(name, config[name])
     if config.output is not None:

@@ -1,0 +1,42 @@
+"""Find the student of a path that a user gives: of a run, of a sweep, or a file."""
+
+from pathlib import Path
+
+from stkd_lightning.inference.export_folder import is_export
+from stkd_lightning.inference.load import has_checkpoint
+from stkd_lightning.reporting.run import CONFIG, SUMMARY, search
+from stkd_lightning.utilities.console import print_rank_zero
+from stkd_lightning.utilities.errors import InputError
+
+
+def student_path(path: Path) -> Path:
+    """Return the path of a student; for the folder of a sweep the folder of its best run, which is printed.
+
+    The best run has the best score of its last student on validation images.
+
+    Args:
+        path: a checkpoint, an export, or the folder of one or of several runs.
+
+    Raises:
+        InputError: the runs of a folder cannot be compared.
+    """
+    if path.name in (SUMMARY, CONFIG) and path.is_file():
+        path = path.parent
+    if not path.is_dir() or is_export(path) or has_checkpoint(path):
+        return path
+    found = search([path])
+    if not found.runs and not found.damaged:
+        return path
+    runs = [run for run in found.runs if run.folder and has_checkpoint(run.folder)]
+    scored = [(run, figures) for run in runs if (figures := run.summary.student.validation)]
+    if not scored:
+        raise InputError(f"checkpoint={path}: no run in it has a student and validation images; name a run's folder")
+    if len({(run.group.data, run.group.digest, run.summary.score) for run, _ in scored}) > 1:
+        raise InputError(f"checkpoint={path}: holds runs on several data sets; name a run's folder")
+    best, score = scored[0][0], scored[0][0].summary.score
+    for run, figures in scored:
+        if score.better(run.score(figures), best.score(best.summary.student.validation or {})):
+            best = run
+    value = score.text(best.score(best.summary.student.validation or {}))
+    print_rank_zero(f"{best.folder}: the best of {len(scored)} runs by {score.name} on validation images, {value}")
+    return best.folder or path
