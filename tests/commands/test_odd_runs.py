@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from stkd_lightning.commands.report import write_report
+from stkd_lightning.commands.report import complete_diagnostics, write_report
 from stkd_lightning.reporting.run import read_run
 from tests.reporting.runs import run, written
 
@@ -50,3 +50,15 @@ def test_a_network_of_the_project_is_measured(tmp_path: Path) -> None:
     assert folder is not None
     write_report([read_run(folder)], tmp_path / "page", "kd", trust=False)
     assert ",100,2000,0." in (tmp_path / "page" / "report.csv").read_text()
+
+
+def test_one_fault_of_many_runs_is_one_warning(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    runs = [written(run("kd", seed, 0.5), tmp_path / str(seed)) for seed in range(3)]
+    for one in runs:
+        assert one.folder is not None
+        (one.folder / "diagnostics.npz").unlink()
+        one.config["dataset"] = {"_target_": "os.abort"}
+    complete_diagnostics(runs, trust=False)
+    said = " ".join(capsys.readouterr().out.split())
+    assert said.count("warning") == 1
+    assert "0 and 2 more: some figures are missing (checkpoint config.yaml: wants to build os.abort" in said

@@ -8,7 +8,7 @@ from omegaconf import OmegaConf
 from stkd_lightning.commands.comparison import Comparison
 from stkd_lightning.reporting.comparison import compare, headings, markdown
 from stkd_lightning.reporting.grouping import settings
-from stkd_lightning.reporting.statistics import Spread
+from stkd_lightning.reporting.statistics import Spread, image_interval
 from tests.reporting.runs import run, written
 
 RUNS = [
@@ -28,6 +28,18 @@ def test_mean_deviation_and_paired_difference() -> None:
     assert sp.difference is not None
     assert sp.difference.mean == pytest.approx(0.02)
     assert sp.difference.half_interval == pytest.approx(4.3027 * 0.01 / 3**0.5, rel=1e-4)
+
+
+def test_two_seeds_have_no_interval() -> None:
+    assert Spread.of([0.1, 0.2]).half_interval is None
+    assert Spread.of([0.1, 0.2]).points() == "+15.00"
+    assert Spread.of([0.1, 0.2, 0.3]).half_interval == pytest.approx(4.3027 * 0.1 / 3**0.5, rel=1e-4)
+
+
+def test_image_interval_is_wilsons() -> None:
+    """Of 81 in 263: 0.2553 to 0.3662 (Newcombe 1998, Table I)."""
+    assert image_interval(81 / 263, 263) == pytest.approx((0.3662 - 0.2553) / 2, abs=1e-4)
+    assert image_interval(1.0, 100) > 0.01
 
 
 def test_a_difference_of_nothing_has_no_sign() -> None:

@@ -1,5 +1,6 @@
 import csv
 import io
+import os
 import re
 import shlex
 from dataclasses import replace
@@ -8,8 +9,10 @@ from xml.etree import ElementTree
 
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from stkd_lightning.reporting.figures import best_settings, pictures, png, svg
+from stkd_lightning.reporting.figures.fonts import fonts_for
 from stkd_lightning.reporting.grouping import settings
 from stkd_lightning.reporting.html import page
 from stkd_lightning.reporting.report import Report, make_report, report_csv, report_markdown
@@ -85,8 +88,9 @@ def test_the_answer_is_chosen_by_validation_images(runs: list[Run]) -> None:
     report = make_report(runs, "kd", {})
     (answer,) = answers(report)
     assert answer == (
-        "stkd has the highest validation accuracy: 70.00 ± 0.00 % over 3 seeds (last students). Its selected students "
-        "have 74.00 ± 1.00 % on test images; the teacher has 90.00 % with 4.0 times the parameters."
+        "stkd has the highest validation accuracy: 70.00 ± 0.00 % over 3 seeds. On test images it has 75.00 ± 1.00 %; "
+        "the teacher has 90.00 % with 4.0 times the parameters. These are figures of the last students. The selected "
+        "students, which are exported, have 74.00 ± 1.00 % on test images."
     )
     assert report.recommendations[0].run.folder == runs[6].folder
 
@@ -108,6 +112,10 @@ def test_the_answer_tells_its_doubts() -> None:
     common = [run("kd", 0, 0.9, validation=0.5), *(run("sp", s, 0.6, validation=0.6) for s in (0, 1, 2))]
     (answer,) = answers(make_report(common, "kd", {}))
     assert "It shares one seed with kd: the difference of -30.00 points may be chance." in answer
+    two = [run(m, s, 0.6 + (m == "sp") / 10, validation=0.5 + (m == "sp") / 10) for s in (0, 1) for m in ("kd", "sp")]
+    (answer,) = answers(make_report(two, "kd", {}))
+    assert "With two seeds, a difference may be chance, and no interval is shown: run seed=0,1,2." in answer
+    assert "It shares two seeds with kd: the difference of +10.00 points may be chance." in answer
     best = [run(m, s, 0.7 + (m == "sp") * (s - 0.9) / 10, validation=0.6 - (m == "sp") / 10) for s in (0, 1, 2)
             for m in ("kd", "sp")]  # fmt: skip
     (answer,) = answers(make_report(best, "kd", {}))
@@ -118,6 +126,45 @@ def test_the_answer_tells_its_doubts() -> None:
         in answers(make_report(many, "stkd", {}))[0]
     )
     assert "Equal validation accuracy: stkd, loss.alpha=0.1" in answers(make_report(many, "stkd", {}))[0]
+
+
+def test_the_answer_doubts_few_images() -> None:
+    one = run("kd", 0, 0.9, validation=0.5)
+    one = replace(one, summary=replace(one.summary, images={"validation": 5000, "test": 100}))
+    (answer,) = answers(make_report([one], "kd", {}))
+    words = (
+        "There are only 100 test images: their choice alone gives an accuracy of 90.00 % an interval of ± 6.0 points"
+    )
+    assert words in answer
+    assert "validation images:" not in answer
+
+
+def test_last_and_selected_students_have_sentences_of_their_own(runs: list[Run]) -> None:
+    text = report_markdown(make_report(runs, "kd", {}))
+    for sentence in re.split(r"(?<=[.]) ", text[: text.index("| ")]):
+        assert not ("last student" in sentence and "selected" in sentence), sentence
+
+
+@pytest.mark.filterwarnings("error")
+def test_class_names_of_any_script_are_drawn(tmp_path: Path) -> None:
+    """In SVG a browser finds the font; in PNG a character that no font has is an escape."""
+    names = ("猫", "नमस्ते", "🐈", "Zoë\x1b\udce9")
+    one = run("kd", 0, 0.5)
+    one = replace(one, summary=replace(one.summary, data=replace(one.summary.data, class_names=names)))
+    drawn = pictures(settings([written(one, tmp_path / "run")]))
+    text = "".join(svg(p.figure) for p in drawn)
+    assert all(name in text for name in (*names[:3], r"Zoë\x1b\udce9"))
+    for picture in drawn:
+        assert png(picture.figure, 40).startswith(b"\x89PNG")
+        FigureCanvasAgg(picture.figure).draw()  # as dashboards do, outside of this project's style
+    (similarity,) = (p.figure for p in drawn if p.name == "similarity")
+    labels = {label.get_text() for label in similarity.axes[0].get_yticklabels()}
+    assert {"猫", r"\u732b"} & labels
+    assert escapes(fonts_for("猫")) == labels & {"猫", r"\u732b"}
+
+
+def escapes(families: list[str]) -> set[str]:
+    return {"猫"} if families else {r"\u732b"}
 
 
 def test_without_validation_images_nothing_is_chosen() -> None:
@@ -210,6 +257,24 @@ def test_runs_are_found_at_any_depth_in_order_of_their_numbers(runs: list[Run], 
     found = find_runs([tmp_path, tmp_path / "9"])
     assert [str(r.folder.relative_to(tmp_path)) for r in found.runs if r.folder] == ["inner/2", "9", "10"]
     assert [p.name for p in found.unfinished] == ["begun"]
+
+
+def test_runs_are_found_in_folders_of_any_name_and_depth(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    strange = tmp_path / os.fsdecode(b"caf\xe9 \x1b[31m")
+    written(run("kd", 0, 0.5), strange)
+    (strange / "loop").symlink_to(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    for _ in range(1500):  # deeper than Python's stack
+        os.mkdir("a")
+        os.chdir("a")
+    (found,) = find_runs([tmp_path]).runs
+    for _ in range(1500):  # which pytest cannot remove
+        os.chdir("..")
+        os.rmdir("a")
+    report = make_report([found], "kd", {}, unfinished=[strange])
+    for text in (page(report), report_markdown(report), report_csv(report)):
+        assert text.encode()
+        assert "\x1b" not in text
 
 
 @pytest.mark.parametrize(

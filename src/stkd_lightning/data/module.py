@@ -168,6 +168,13 @@ class ArrayDataModule(L.LightningDataModule):
         return size_of(*self.input_shape[1:])
 
     @property
+    def image_counts(self) -> dict[str, int]:
+        """Number of images by the use of a split: ``validation`` and ``test``."""
+        splits = self.arrays.splits
+        validation = splits["val"].labels if "val" in splits else self._train_and_held_out[1]
+        return {"validation": len(validation), "test": len(splits["test"].labels)}
+
+    @property
     def has_validation(self) -> bool:
         """True if the data set has validation images, from which a student is selected."""
         return "val" in self.arrays.splits or self.validation_fraction > 0

@@ -111,9 +111,9 @@ def table(rows: Sequence[Row], reference: str) -> Table:
     """Return a table for the terminal; accuracies in percent, mean and standard deviation over n seeds.
 
     The last column is the difference of the last students' test accuracies, seed by seed, with its 95 % confidence
-    interval.
+    interval, from three seeds on.
     """
-    title = "accuracy, %, over n seeds; test images with the last and the selected student"
+    title = "accuracy, %, over n seeds; validation and test: last students; selected: selected students on test images"
     shown = Table(box=box.SIMPLE_HEAD, padding=0, pad_edge=False, title=title, title_justify="left")
     first, *others = _lines(rows, reference)
     for i, heading in enumerate(first):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from stkd_lightning.reporting.comparison import Row
 from stkd_lightning.reporting.grouping import Setting
 from stkd_lightning.reporting.run import Group, Run
-from stkd_lightning.reporting.statistics import Spread
+from stkd_lightning.reporting.statistics import FEWEST, IMAGES, Spread, image_interval
 
 MANY = 8  # from more settings than this, the best one is probably lucky
 
@@ -58,13 +58,15 @@ def recommend(settings: Sequence[Setting], rows: Sequence[Row], reference: str) 
     best = max if score.higher else min
     setting, row, validation = best(candidates, key=lambda candidate: candidate[2].mean)
     run = best(setting.runs, key=lambda r: r.score(r.summary.student.validation or {}))
+    highest = "highest" if score.higher else "lowest"
     answer = (
-        f"{setting.label} has the highest validation accuracy: {validation.percent()} % over {_seeds(row)} (last "
-        f"students). Its selected students have {row.selected.percent()} % on test images{_beside_teacher(row, run)}."
+        f"{setting.label} has the {highest} validation {score.name}: {validation.percent()} % over {_seeds(row)}. "
+        f"On test images it has {row.last.percent()} %{_beside_teacher(row, run)}. These are figures of the last "
+        f"students. The selected students, which are exported, have {row.selected.percent()} % on test images."
     )
     equal = [s.label for s, _, v in candidates if v.mean == validation.mean and s is not setting]
     cautions = [f"Equal validation accuracy: {', '.join(equal)}."] * bool(equal)
-    cautions += _cautions(row, len(candidates), reference)
+    cautions += _cautions(row, run, len(candidates), reference)
     others = [(r, v) for _, r, v in candidates if r is not row]
     if row.method == reference and others:
         cautions += _runner_up(max(others, key=lambda other: other[1].mean)[0], reference)
@@ -72,7 +74,25 @@ def recommend(settings: Sequence[Setting], rows: Sequence[Row], reference: str) 
 
 
 def _seeds(row: Row) -> str:
-    return f"{len(row.seeds)} seeds" if len(row.seeds) > 1 else "one seed"
+    return _seeds_in_words(len(row.seeds))
+
+
+def _seeds_in_words(number: int) -> str:
+    return {1: "one seed", 2: "two seeds"}.get(number, f"{number} seeds")
+
+
+def _few_images(run: Run, row: Row) -> list[str]:
+    """Return a caution for each split with few images, with the interval that their number alone gives."""
+    if run.summary.score.unit != "%":
+        return []
+    name = run.summary.score.name
+    shares = {"validation": row.validation.mean if row.validation else 0.0, "test": row.last.mean}
+    return [
+        f"There are only {count} {split} images: their choice alone gives an {name} of {100 * shares[split]:.2f} % an "
+        f"interval of ± {100 * image_interval(shares[split], count):.1f} points (95 %)."
+        for split, count in run.summary.images.items()
+        if split in shares and 0 < count < IMAGES
+    ]
 
 
 def _beside_teacher(row: Row, run: Run) -> str:
@@ -83,10 +103,11 @@ def _beside_teacher(row: Row, run: Run) -> str:
     return f"; the teacher has {100 * run.score(teacher.test['last']):.2f} % with {times:.1f} times the parameters"
 
 
-def _cautions(row: Row, settings: int, reference: str) -> list[str]:
+def _cautions(row: Row, run: Run, settings: int, reference: str) -> list[str]:
     cautions = []
-    if len(row.seeds) == 1:
-        cautions.append("With one seed, a difference may be chance: run seed=0,1,2.")
+    if len(row.seeds) < FEWEST:
+        cautions.append(f"With {_seeds(row)}, a difference may be chance, and no interval is shown: run seed=0,1,2.")
+    cautions += _few_images(run, row)
     if row.method != reference:
         cautions += _against_reference(row.difference, reference)
     if settings > MANY:
@@ -101,7 +122,8 @@ def _against_reference(difference: Spread | None, reference: str) -> list[str]:
         return [f"There is no run of {reference} with the same seeds and settings to compare with."]
     half = difference.half_interval
     if half is None:
-        return [f"It shares one seed with {reference}: the difference of {difference.points()} points may be chance."]
+        shared = _seeds_in_words(difference.n)
+        return [f"It shares {shared} with {reference}: the difference of {difference.points()} points may be chance."]
     points = f"{difference.points()} points (95 %)"
     if abs(difference.mean) <= half:
         return [f"The last students' difference to {reference} on test images, seed by seed, may be chance: {points}."]

@@ -80,7 +80,7 @@ def make_report(
         member_rows = [r for s, r in zip(every_setting, rows, strict=True) if s.group == group]
         sections.append(Section(group, recommend(members, member_rows, reference), pictures(members)))
     data_sets = dict.fromkeys((s.group.data, s.group.digest) for s in every_setting)
-    with figure_style():
+    with figure_style(f"{s.group}{s.label}" for s in every_setting):
         overview = [pareto(_best_of_data(every_setting, name, digest), latency) for name, digest in data_sets]
     return Report(
         rows,
@@ -118,9 +118,10 @@ def report_markdown(report: Report) -> str:
 
 
 NOTE = (
-    "Accuracy in %, mean ± standard deviation over n seeds: validation images with the last student, test images with "
-    "the last and the selected student. - {reference}: difference of the last students to {reference} on test images, "
-    "seed by seed, with a 95 % confidence interval. Test images are used once."
+    "Accuracy in %, mean ± standard deviation over n seeds. Validation, test and - {reference} are figures of the last "
+    "students. The column selected is the test accuracy of the selected students. - {reference}: difference to "
+    "{reference} on test images, seed by seed, from three seeds on with a 95 % confidence interval. Test images are "
+    "used once."
 )
 
 

@@ -4,6 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import mean, stdev
 
+FEWEST = 3  # values of an interval: with two it is six times as wide, and depends on their luck
+IMAGES = 2000  # with fewer, the choice of the images matters as much as most differences between methods
+
 
 @dataclass(frozen=True)
 class Spread:
@@ -38,9 +41,25 @@ class Spread:
 
     @property
     def half_interval(self) -> float | None:
-        """Half the width of the mean's 95 % confidence interval, by Student's t distribution."""
-        if self.std is None:
+        """Half the width of the mean's 95 % confidence interval, by Student's t distribution; two values give none."""
+        if self.std is None or self.n < FEWEST:
             return None
         from scipy.stats import t  # the import takes a second, and few runs need it
 
         return float(t.ppf(0.975, self.n - 1)) * self.std / self.n**0.5
+
+
+def image_interval(share: float, images: int) -> float:
+    """Return half the width of the 95 % confidence interval of a share of images, by Wilson's score interval.
+
+    Args:
+        share: in [0, 1].
+        images: at least 1.
+
+    Example:
+        >>> from stkd_lightning.reporting.statistics import image_interval
+        >>> round(image_interval(0.9, 100), 3)
+        0.06
+    """
+    z = 1.959964
+    return float(z / (1 + z**2 / images) * (share * (1 - share) / images + (z / (2 * images)) ** 2) ** 0.5)

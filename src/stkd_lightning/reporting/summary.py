@@ -77,6 +77,7 @@ class RunSummary:
         teacher_checkpoint: file of the teacher's weights; ``None`` for a pretrained network of a library.
         baseline: the student trained without a teacher; ``None`` if the run had none.
         score: the metric by which students are selected.
+        images: number of ``validation`` and ``test`` images; empty in files of old versions.
     """
 
     seed: Count
@@ -92,6 +93,7 @@ class RunSummary:
     teacher_checkpoint: str | None = None
     baseline: NetworkSummary | None = None
     score: Score = dataclasses.field(default_factory=Score)
+    images: dict[str, Count] = dataclasses.field(default_factory=dict)
 
     @property
     def result(self) -> float:
@@ -113,6 +115,8 @@ class RunSummary:
             plain |= {"teacher": self.teacher.to_plain(), "teacher_checkpoint": self.teacher_checkpoint}
         if self.baseline is not None:
             plain["baseline"] = self.baseline.to_plain()
+        if self.images:
+            plain["images"] = self.images
         if self.score != Score():
             plain["score"] = dataclasses.asdict(self.score)
         order = [field.name for field in dataclasses.fields(self)]

@@ -221,6 +221,7 @@ def summarize(plan: RunPlan, baseline: PretrainedNetwork | None, fitted: Fitted)
         teacher_checkpoint=teacher.checkpoint if teacher else None,
         baseline=None if baseline is None else _baseline_summary(plan, baseline),
         score=data.task.score,
+        images=data.image_counts,
     )
 
 

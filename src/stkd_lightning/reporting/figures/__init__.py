@@ -6,6 +6,7 @@ from statistics import fmean
 from stkd_lightning.reporting.figures.calibration import calibration
 from stkd_lightning.reporting.figures.curves import curves
 from stkd_lightning.reporting.figures.divergence import divergence
+from stkd_lightning.reporting.figures.fonts import escape_missing
 from stkd_lightning.reporting.figures.gallery import gallery
 from stkd_lightning.reporting.figures.pareto import pareto
 from stkd_lightning.reporting.figures.picture import Picture
@@ -14,7 +15,7 @@ from stkd_lightning.reporting.figures.style import figure_style, png, svg
 from stkd_lightning.reporting.figures.sweep import sweep
 from stkd_lightning.reporting.grouping import Setting
 
-__all__ = ["Picture", "best_settings", "figure_style", "pareto", "pictures", "png", "svg"]
+__all__ = ["Picture", "best_settings", "escape_missing", "figure_style", "pareto", "pictures", "png", "svg"]
 
 
 MOST = 8  # settings in one figure
@@ -28,7 +29,8 @@ def pictures(settings: Sequence[Setting]) -> list[Picture]:
     """
     shown = best_settings(settings)
     methods = list(dict.fromkeys(s.method for s in settings))
-    with figure_style():
+    names = {name for s in settings[:1] for name in s.runs[0].summary.data.class_names}
+    with figure_style([*names, *(s.label for s in settings)]):
         drawn = [
             curves(shown),
             *(sweep([s for s in settings if s.method == method]) for method in methods),

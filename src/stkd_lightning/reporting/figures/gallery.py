@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from stkd_lightning.reporting.figures.picture import Picture
 from stkd_lightning.reporting.figures.style import COLOURS, INK, new_figure
 from stkd_lightning.reporting.grouping import Setting
+from stkd_lightning.utilities.text import printable
 
 CLASSES = 3  # number of top classes of each network
 
@@ -24,7 +25,7 @@ def gallery(setting: Setting) -> Picture | None:
     diagnostics = setting.runs[0].diagnostics
     if diagnostics is None or not len(diagnostics.shown):
         return None
-    names = [str(name) for name in setting.runs[0].summary.data.class_names]
+    names = [printable(name) for name in setting.runs[0].summary.data.class_names]
     rows = len(diagnostics.shown)
     figure = new_figure(0.3 + 0.95 * rows)
     axes = figure.subplots(rows, 4, squeeze=False, width_ratios=[1, 1, 1, 2.6])

@@ -11,6 +11,7 @@ from stkd_lightning.reporting.grouping import Setting
 from stkd_lightning.reporting.run import Latency, network_key
 from stkd_lightning.reporting.statistics import Spread
 from stkd_lightning.reporting.summary import NetworkSummary
+from stkd_lightning.utilities.text import printable
 
 
 def pareto(settings: Sequence[Setting], latency: Latency) -> Picture:
@@ -43,7 +44,7 @@ def pareto(settings: Sequence[Setting], latency: Latency) -> Picture:
             if x := _cost(teacher, cost, latency):
                 y = 100 * taught
                 axis.plot(x, y, "*", color=INK, markersize=11, label=None if i else "teacher")
-                name, below = teacher.network, (0, -13)
+                name, below = printable(teacher.network[:40]), (0, -13)
                 axis.annotate(name, (x, y), xytext=below, textcoords="offset points", ha="center", fontsize=8)
                 drawn.append(x)
         _scale(axis, drawn)

@@ -10,6 +10,7 @@ from matplotlib.ticker import LogLocator, NullLocator
 from stkd_lightning.reporting.figures.picture import Picture
 from stkd_lightning.reporting.figures.style import new_figure
 from stkd_lightning.reporting.grouping import Setting
+from stkd_lightning.utilities.text import printable
 
 NAMED = 24  # largest number of classes with names at the axis
 MOST = 5  # largest number of settings
@@ -31,7 +32,7 @@ def similarity(settings: Sequence[Setting]) -> Picture | None:
         return None
     teacher = measured[0][1].teacher_similarity
     order = _clustered(teacher)
-    names = measured[0][0].runs[0].summary.data.class_names
+    names = [printable(name) for name in measured[0][0].runs[0].summary.data.class_names]
     panels = [("teacher", teacher), *((s.label, d.student_similarity) for s, d in measured)]
     rows = -(-len(panels) // 2)
     figure = new_figure(0.4 + 2.5 * rows)
@@ -49,7 +50,7 @@ def similarity(settings: Sequence[Setting]) -> Picture | None:
         axis.set_xticks([])
         axis.set_yticks([])
         if len(names) <= NAMED and axis in axes[:, 0]:
-            axis.set_yticks(range(len(names)), [str(names[i])[:14] for i in order], fontsize=7)
+            axis.set_yticks(range(len(names)), [names[i][:14] for i in order], fontsize=7)
     for axis in axes.flat[len(panels) :]:
         axis.set_axis_off()
     if image is not None:

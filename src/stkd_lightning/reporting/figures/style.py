@@ -2,7 +2,8 @@
 
 import io
 import re
-from collections.abc import Iterator, Sequence
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import cycle, islice
 from typing import Any
@@ -11,6 +12,8 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, LogLocator, NullLocator
+
+from stkd_lightning.reporting.figures.fonts import escape_missing, fonts_for
 
 INK = "#1d1d22"  # of text and axes; ``svg`` replaces it by the text colour of the page
 WIDTH = 5.0  # inches
@@ -39,9 +42,16 @@ STYLE: Any = {
 
 
 @contextmanager
-def figure_style() -> Iterator[None]:
-    """Apply this style to figures created and drawn in the context."""
-    with mpl.rc_context(STYLE):
+def figure_style(texts: Iterable[str] = ()) -> Iterator[None]:
+    """Apply this style to figures created and drawn in the context.
+
+    Args:
+        texts: names in the figures, for which installed fonts are found.
+    """
+    families = ["sans-serif", *fonts_for("".join(texts))]
+    with mpl.rc_context({**STYLE, "font.family": families}), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from")  # a browser has more fonts; ``png`` shows escapes
+        warnings.filterwarnings("ignore", "Matplotlib currently does not support")  # joined letters of some scripts
         yield
 
 
@@ -92,8 +102,9 @@ def svg(figure: Figure) -> str:
 
 
 def png(figure: Figure, dpi: int = 120) -> bytes:
-    """Return a figure as a PNG file with a white background."""
+    """Return a figure as a PNG file with a white background; characters that no font has are shown as escapes."""
     file = io.BytesIO()
+    escape_missing(figure)
     with figure_style():
         figure.savefig(file, format="png", dpi=dpi, facecolor="white")
     return file.getvalue()

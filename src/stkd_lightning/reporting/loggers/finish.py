@@ -74,11 +74,11 @@ def finish(
 
 def _draw(run: Run) -> "dict[str, Figure]":
     """Return a run's figures; a fault is a warning."""
-    from stkd_lightning.reporting.figures import pictures  # the import takes a second
+    from stkd_lightning.reporting.figures import escape_missing, pictures  # the import takes a second
     from stkd_lightning.reporting.grouping import settings
 
     try:
-        return {picture.name: picture.figure for picture in pictures(settings([run]))}
+        return {picture.name: escape_missing(picture.figure) for picture in pictures(settings([run]))}
     except Exception as error:  # drawing raises exceptions of any type
         _warn("pictures", error_text(error))
         return {}
