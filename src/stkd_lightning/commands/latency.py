@@ -14,7 +14,9 @@ from stkd_lightning.models.build import build_network, without_start
 from stkd_lightning.reporting.latency import latencies
 from stkd_lightning.reporting.run import Latency, Network, Run, network_key
 from stkd_lightning.utilities.console import warn
-from stkd_lightning.utilities.errors import reason
+from stkd_lightning.utilities.errors import InputError, reason
+
+LARGEST = 1024  # pixels of a side; with larger images the rounds take minutes
 
 
 def measure(runs: Sequence[Run], *, trust: bool) -> Latency:
@@ -70,6 +72,8 @@ def _build(node: Any, options: dict[str, Any], run: Run, *, trust: bool) -> tupl
     data = run.summary.data
     description = {"class_names": data.class_names, "mean": data.mean, "std": data.std, "image_size": data.image_size}
     facts = checked({"network": node, "input": {}, "about": {}, **description}, str(run.folder))
+    if facts.image_size > LARGEST:
+        raise InputError(f"images of {facts.image_size} pixels are too large")
     if not trust:
         check_trusted({"network": node}, (run.folder or Path()) / "config.yaml")
     network = build_network(without_start(OmegaConf.create(facts.network)), facts, seed=None, **options)
