@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -23,30 +24,35 @@ from tests.inference.students import checkpoint
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
-    """70 pictures, two of them broken."""
+    """70 pictures and two broken ones, a text and a pipe."""
     folder = tmp_path / "photos"
     for i in range(70):
         picture(folder / ("below" if i % 2 else ".") / f"{i:02d}[b].png", (8 + i % 3, 8))
     (folder / "03.jpg").write_bytes(b"\xff\xd8\xff broken")
     (folder / "below" / "empty.png").touch()
     (folder / "notes.txt").touch()
+    os.mkfifo(folder / "pipe.png")
     return folder
 
 
 def test_a_folder_with_broken_images(command: Command, photos: Path, tmp_path: Path) -> None:
     path, _ = checkpoint(tmp_path / "run")
-    done = command("predict", "checkpoint=run", "images=photos", "output=found/all.csv", "top=2", "batch_size=16")
+    done = command(
+        "predict", "checkpoint=run", "images=[photos,photos/pipe.png]", "output=found/all.csv", "top=2", "batch_size=16"
+    )
     assert done.returncode == 1, done.stderr
     assert done.stderr.count("\n") == 1, done.stderr
-    assert done.stderr.startswith("error: 2 of 72 images: photos/03.jpg: cannot be read")
+    assert done.stderr.startswith("error: 3 of 73 images: photos/03.jpg: cannot be read")
     assert "photos/below/empty.png: cannot be read" in done.stderr
+    assert "photos/pipe.png: cannot be read (not a regular file)" in done.stderr
     assert done.stderr.endswith("; the others are in found/all.csv\n")
+    assert "photos: files not read: .txt 1, no regular file 1" in done.stdout
     assert "the first 10 of 70 images" in done.stdout
     assert "photos/00[b].png" in done.stdout
     with (tmp_path / "found" / "all.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert len(rows) == 72
-    assert [r["image"] for r in rows if r["error"]] == ["photos/03.jpg", "photos/below/empty.png"]
+    assert len(rows) == 73
+    assert [r["image"] for r in rows if r["error"]] == ["photos/03.jpg", "photos/below/empty.png", "photos/pipe.png"]
     good = [r for r in rows if not r["error"]]
     student = load_student(path)
     for row, expected in zip(good, student.predict([tmp_path / r["image"] for r in good], top=2), strict=True):

@@ -230,7 +230,7 @@ def test_many_damaged_images_are_counted(own_images: Path, tmp_path: Path) -> No
 def test_damaged_images_are_skipped(own_images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     damage_some(own_images, *SOME)
     skipped = ImageFolderDataModule(own_images, on_error="skip", cache_dir=tmp_path / "cache").arrays
-    assert ": 3 images left out that cannot be read: " in capsys.readouterr().out
+    assert ": left out 3 of 26 images, which cannot be read: " in capsys.readouterr().out
     assert {s: tuple(split.images.shape) for s, split in skipped.splits.items()} == {
         "train": (18, 3, 64, 64), "test": (5, 3, 64, 64)
     }  # fmt: skip
@@ -266,7 +266,7 @@ def test_own_images_left_out_are_named(own_images: Path, tmp_path: Path, capsys:
         (own_images / name).write_bytes(b"")
     ImageFolderDataModule(own_images, cache_dir=tmp_path / "cache").prepare_data()
     lines = capsys.readouterr().out.splitlines()
-    assert f"{own_images / 'train'}: files not read: .heic 2, outside a class folder 1, hidden 1" in lines
+    assert f"{own_images / 'train'}: files not read: .heic 2, hidden 1, outside a class folder 1" in lines
     assert f"{own_images}: folders not read: valid; validation images are held out of train" in lines[0]
 
 

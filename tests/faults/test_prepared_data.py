@@ -221,8 +221,6 @@ def test_changed_under_a_run(change: Callable[[Path], object], words: str, name:
     arrays.check_unchanged()
     keep = (arrays.folder / name).open("rb")  # another file cannot take its inode
     change(arrays.folder / name)
-    with pytest.raises(
-        RunError, match=f"prepared data {arrays.folder / name}: {words}.*; delete {arrays.folder}; a resumed run"
-    ):
+    with pytest.raises(RunError, match=f"prepared data {arrays.folder / name}: {words}.*; a resumed run prepares"):
         arrays.check_unchanged()
     keep.close()

@@ -97,7 +97,7 @@ class Arrays:
         """
         for name, stamp in self.stamps.items():
             path = self.folder / name
-            advice = f"delete {self.folder}; a resumed run prepares it again"
+            advice = "a resumed run prepares them again"
             try:
                 now = stamp_of(path)
             except OSError as error:

@@ -48,7 +48,7 @@ def decode_all(
         try:
             return decode(path, size)
         except UnreadableImageError as error:
-            return error
+            return UnreadableImageError(error.path, error.words)  # without the frames that hold its content
 
     count = max(1, min(CHUNK, CHUNK_BYTES // (3 * size**2)))
     with (

@@ -68,11 +68,8 @@ def decode(path: Path, size: int) -> NDArray[np.uint8]:
             image = ImageOps.fit(image, (size, size), Image.Resampling.BICUBIC)
         return np.asarray(image).transpose(2, 0, 1)
     except Exception as error:  # Pillow raises many types for a damaged file
-        words = reason(error)
-        unknown = str(path) in words or words.startswith("cannot identify")
-        if isinstance(error, OSError) and error.strerror:
-            words = error.strerror
-        elif unknown:
+        words = getattr(error, "strerror", None) or reason(error)
+        if str(path) in words or words.startswith("cannot identify"):
             words = "damaged or not an image"
         raise UnreadableImageError(path, words) from error
 

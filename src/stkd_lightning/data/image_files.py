@@ -80,7 +80,7 @@ def say_left_out(place: Path, left_out: Counter[str]) -> None:
 
 def kinds_of(left_out: Counter[str]) -> str:
     """Return the most frequent endings with the number of their files."""
-    kinds = dict(left_out.most_common(SHOWN))
+    kinds = dict(sorted(left_out.items(), key=lambda item: (-item[1], item[0]))[:SHOWN])
     if rest := left_out.total() - sum(kinds.values()):
         kinds["others"] = rest
     return ", ".join(f"{kind} {number:,}" for kind, number in kinds.items())

@@ -77,7 +77,10 @@ def _check_readable(name: str, raw: RawData, on_error: OnError | None) -> None:
                 f"dataset {name}: no image of class {raw.class_names[label]} in its {part} split can be read: "
                 f"{listed(errors)}; replace them"
             )
-    print_rank_zero(f"dataset {name}: {len(errors):,} images left out that cannot be read: {listed(errors)}")
+    total = sum(len(split.labels) for split in raw.splits.values())
+    print_rank_zero(
+        f"dataset {name}: left out {len(errors):,} of {total:,} images, which cannot be read: {listed(errors)}"
+    )
 
 
 def _kept_labels(split: RawSplit) -> NDArray[np.int64]:
