@@ -3,15 +3,16 @@
 import argparse
 import pickle
 from collections.abc import Callable
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from stkd_lightning.models import create_model
+from stkd_lightning.models import create_model, weights
 from stkd_lightning.teacher import load_weights
 from stkd_lightning.utilities.errors import InputError
 
@@ -37,6 +38,24 @@ ENVELOPES: dict[str, Callable[[State, State], Any]] = {
     "data parallel": lambda s, o: prefixed("module.", s),
     "compiled": lambda s, o: {"state_dict": prefixed("_orig_mod.", s)},
     "compiled inside": lambda s, o: prefixed("module._orig_mod.", s),
+    "net": lambda s, o: {"net": prefixed("net.", s), "acc": 72.3},
+    "model_state_dict": lambda s, o: {
+        "model_state_dict": prefixed("backbone.", s),
+        "optimizer_state_dict": {"state": {}},
+    },
+    "params": lambda s, o: {"params": s, "args": {"lr": 0.1}},
+    "teacher beside another network": lambda s, o: {"teacher": prefixed("module.encoder.", s), "student": o},
+    "any name": lambda s, o: {"weights of the run": s},
+    "NumPy and paths": lambda s, o: {
+        "state_dict": s,
+        "best": np.float64(72.3),
+        "epoch": np.int64(3),
+        "curve": np.linspace(0, 1, 3),
+        "random": np.random.RandomState(0).get_state(),
+        "args": argparse.Namespace(out=Path("runs"), data=PureWindowsPath("c:/data"), scale=np.float32(1)),
+    },
+    "equal twice": lambda s, o: {"model": s, "state_dict": prefixed("module.", s)},
+    "average": lambda s, o: {"model": {k: v + 1 for k, v in s.items()}, "model_ema": prefixed("module.", s)},
     "old": lambda s, o: {k: v for k, v in s.items() if not k.endswith("num_batches_tracked")},
 }
 
@@ -49,6 +68,54 @@ def test_envelopes(envelope: str, tmp_path: Path) -> None:
     load_weights(target, tmp_path / "w.pth")
     for name, value in target.named_parameters():
         assert torch.equal(value, source.get_parameter(name)), name
+
+
+def test_several_weights_that_fit_are_named(tmp_path: Path) -> None:
+    trained = {name: create_model("resnet8", num_classes=10) for name in ("student", "teacher")}
+    target = create_model("resnet8", num_classes=10)
+    states = {name: network.state_dict() for name, network in trained.items()}
+    torch.save({"epoch": 1, **states}, tmp_path / "apart.pth")
+    inside = {**prefixed("module.student.", states["student"]), **prefixed("module.teacher.", states["teacher"])}
+    torch.save({"model": inside}, tmp_path / "inside.pth")
+    for file, below in (("apart.pth", ""), ("inside.pth", "model.module.")):
+        words = f"{below}student and {below}teacher fit ResNet; .*teacher.checkpoint_key={below}student; the file holds"
+        with pytest.raises(InputError, match=words):
+            load_weights(target, tmp_path / file)
+        for name, network in trained.items():
+            load_weights(target, tmp_path / file, key=f"{below}{name}")
+            assert torch.equal(target.fc.weight, network.fc.weight)
+    with pytest.raises(InputError, match="student and .*teacher fit ResNet"):
+        load_weights(target, tmp_path / "inside.pth", key="model")
+    with pytest.raises(InputError, match="holds no tensors under 'ema'; the file holds epoch, student, teacher"):
+        load_weights(target, tmp_path / "apart.pth", key="ema")
+
+
+def test_a_refusal_lists_the_keys_of_the_file(tmp_path: Path) -> None:
+    network = create_model("resnet8", num_classes=10)
+    other = create_model("resnet14", num_classes=10).state_dict()
+    torch.save({"epoch": 3, "net": other, "optimizer": {}, "scheduler": {}, "args": {}}, tmp_path / "w.pth")
+    words = (
+        "does not fit ResNet: unexpected layer1.1.conv1.weight.*; the file holds epoch, net, optimizer, scheduler and 1"
+    )
+    with pytest.raises(InputError, match=words):
+        load_weights(network, tmp_path / "w.pth")
+    torch.save({"epoch": 3}, tmp_path / "empty.pth")
+    with pytest.raises(InputError, match="missing conv1.weight.*; the file holds epoch$"):
+        load_weights(network, tmp_path / "empty.pth")
+
+
+def test_tensors_that_repeat_their_content_are_refused(tmp_path: Path) -> None:
+    network = nn.Linear(10**4, 3 * 10**3, bias=False, device="meta")
+    torch.save({"weight": torch.ones(1).expand(3 * 10**3, 10**4)}, tmp_path / "w.pth")
+    with pytest.raises(InputError, match="repeat their content up to 114 MiB"):
+        load_weights(network, tmp_path / "w.pth")
+
+
+def test_a_large_record_is_refused_before_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(weights, "LARGEST_RECORD", 1 << 20)
+    torch.save({"a": torch.ones(1), "names": ["x"] * 600_000}, tmp_path / "w.pth")
+    with pytest.raises(InputError, match="holds 1 MiB beside its tensors; save the weights alone"):
+        load_weights(nn.Linear(1, 1), tmp_path / "w.pth")
 
 
 def test_safetensors(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from stkd_lightning.models.checkpoint_file import KEY
 from stkd_lightning.models.feature_hooks import logits_of
 from stkd_lightning.models.input_adapter import AdaptedInput, InputSpec, declared, for_data
-from stkd_lightning.models.weights import load_weights, read_checkpoint
+from stkd_lightning.models.weights import load_content, read_checkpoint
 from stkd_lightning.tasks.base import Task
 from stkd_lightning.utilities.errors import InputError, reason
 from stkd_lightning.utilities.image_size import Size, sides
@@ -48,6 +48,7 @@ def build_network(
     *,
     seed: int | None = 0,
     checkpoint: str | None = None,
+    checkpoint_key: str | None = None,
     input_size: Size | None = None,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
@@ -59,6 +60,7 @@ def build_network(
         data: the images that the network gets.
         seed: seed of its first weights; ``None`` does not seed the global generators.
         checkpoint: file of weights; ``None`` keeps the first weights.
+        checkpoint_key: which weights of the file; see ``load_weights``.
         input_size: input size of the network, in place of that of the network or the checkpoint.
         mean: mean of its input, likewise.
         std: standard deviation of its input, likewise.
@@ -68,13 +70,14 @@ def build_network(
     """
     if seed is not None:
         seeded(seed)
-    facts = read_checkpoint(checkpoint).get(KEY, {}) if checkpoint is not None else {}
+    content = {} if checkpoint is None else read_checkpoint(checkpoint)
+    facts = content.get(KEY, {})
     # Hydra resolves in place, also nodes of read-only settings that an interpolation leads to; so a copy is resolved.
     node = cast(DictConfig, OmegaConf.create(OmegaConf.to_container(config, resolve=True)))
     network: nn.Module = instantiate(without_start(node) if facts else node)
     spec = declared(network)
     if checkpoint is not None:
-        load_weights(network, checkpoint)
+        load_content(network, content, checkpoint, checkpoint_key)
         spec = InputSpec(**facts["input"]) if "input" in facts else spec
     spec = spec.overridden(input_size, mean, std)
     network = for_data(network, spec, image_size=data.image_size, mean=data.mean, std=data.std)

@@ -4,24 +4,22 @@ import argparse
 import pickle
 import re
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from stkd_lightning.models.checkpoint_file import check_seal
+from stkd_lightning.models.checkpoint_parts import Part, StateDict, distinct, fitting, mismatch, parts_of
+from stkd_lightning.models.plain_data import placeholders
 from stkd_lightning.models.tensor_checks import converted, is_plain, kind_of
 from stkd_lightning.utilities.errors import InputError, reason
 from stkd_lightning.utilities.files import check_exists
 
-StateDict = dict[str, Tensor]
-# Keys of the state_dict in checkpoints of this project, RepDistiller, mdistiller, Lightning and timm.
-ENVELOPES = ("state_dict_ema", "model_ema", "state_dict", "model")
-# Prefixes of the keys in a state_dict; the student is tried before the teacher.
-PREFIXES = ("module.", "student.", "teacher.", "model.", "network.")
-NESTED = 6  # largest number of prefixes before a key
+SHOWN = 4  # keys in a message
+LARGEST_RECORD = 1 << 24  # bytes of an archive's record of names and values; reading more would take many seconds
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
@@ -43,7 +41,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
             return dict(load_file(path))
         _check_stored(path)
         # RepDistiller's "*_last.pth" has its options in a Namespace, which is plain data.
-        with torch.serialization.safe_globals([argparse.Namespace]):
+        with torch.serialization.safe_globals([argparse.Namespace, *placeholders()]):
             content = torch.load(path, map_location="cpu", weights_only=True)
     except InputError:
         raise
@@ -61,35 +59,23 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
 
 
 def _check_stored(path: Path) -> None:
-    """Refuse a compressed archive: torch never writes one, and would read all of its content to memory."""
+    """Refuse an archive that costs more than its size lets expect.
+
+    Torch never writes a compressed one, and would read all of its content to memory.
+    """
     with path.open("rb") as file:
         zipped = file.read(4) == b"PK\x03\x04"
     if zipped:
         with zipfile.ZipFile(path) as archive:
-            if sum(record.file_size for record in archive.infolist()) > path.stat().st_size:
+            records = archive.infolist()
+        if sum(record.file_size for record in records) > path.stat().st_size:
+            raise InputError(f"checkpoint {path}: refused, its content is compressed; save it again with torch.save")
+        for record in records:
+            if record.filename.endswith("data.pkl") and record.file_size > LARGEST_RECORD:
                 raise InputError(
-                    f"checkpoint {path}: refused, its content is compressed; save it again with torch.save"
+                    f"checkpoint {path}: refused, it holds {record.file_size >> 20} MiB beside its tensors; "
+                    "save the weights alone"
                 )
-
-
-def unwrap(content: Mapping[Any, Any]) -> StateDict:
-    """Return the state_dict of a checkpoint, without ``_orig_mod.`` in its keys."""
-    inner: Mapping[Any, Any] = content
-    for name in ENVELOPES:
-        if isinstance(content.get(name), Mapping):
-            inner = content[name]
-            break
-    named = ((k, v) for k, v in inner.items() if isinstance(k, str) and isinstance(v, Tensor))
-    return {k.replace("_orig_mod.", ""): v for k, v in named}
-
-
-def _stripped(state: StateDict, depth: int = NESTED) -> Iterable[StateDict]:
-    """Yield the state_dict, then every part of it below a prefix of its keys, without this prefix."""
-    yield state
-    for prefix in PREFIXES if depth else ():
-        below = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
-        if below:
-            yield from _stripped(below, depth - 1)
 
 
 def _torchdistill_wide_resnet(state: StateDict) -> StateDict:
@@ -103,27 +89,24 @@ def _torchdistill_wide_resnet(state: StateDict) -> StateDict:
     return renamed
 
 
-def _mismatch(network: StateDict, state: StateDict) -> tuple[list[str], list[str], list[str]]:
-    missing = [k for k in network if k not in state and not k.endswith("num_batches_tracked")]
-    unexpected = [k for k in state if k not in network]
-    reshaped = [k for k in network if k in state and network[k].shape != state[k].shape]
-    return missing, unexpected, reshaped
-
-
-def load_weights(network: nn.Module, path: str | Path) -> None:
+def load_weights(network: nn.Module, path: str | Path, key: str | None = None) -> None:
     """Load a checkpoint of any of several projects into a network.
 
     Supported are checkpoints of this project and Lightning, ``.pth`` of RepDistiller and mdistiller, checkpoints of
-    timm, bare state_dicts and ``.safetensors``. The checkpoint must have exactly the keys of the network with their
-    shapes (old files may lack ``num_batches_tracked``); the architecture is never guessed.
+    timm, bare state_dicts and ``.safetensors``: any file with one mapping of tensors, at its top or under one name,
+    that has exactly the keys of the network with their shapes, below any prefix (old files may lack
+    ``num_batches_tracked``). Of weights and their average, as timm saves it, the average is loaded. The architecture
+    is never guessed.
 
     Args:
         network: receives the weights; it does not change if they do not fit.
         path: the checkpoint.
+        key: name of the mapping in the file, and prefix of its keys, if several fit, for example ``"student"`` or
+            ``"state_dict.teacher"``.
 
     Raises:
-        InputError: a file that cannot be read, keys that do not fit (names them), another number of classes, or
-            tensors that are not weights: sparse, quantized, of whole numbers, not finite.
+        InputError: a file that cannot be read, keys that do not fit (names them), several weights that fit, another
+            number of classes, or tensors that are not weights: sparse, quantized, of whole numbers, not finite.
 
     Example:
         >>> import tempfile, torch
@@ -136,33 +119,63 @@ def load_weights(network: nn.Module, path: str | Path) -> None:
         >>> torch.equal(network.fc.weight, trained.fc.weight)
         True
     """
+    load_content(network, read_checkpoint(path), path, key)
+
+
+def load_content(network: nn.Module, content: Mapping[Any, Any], path: str | Path, key: str | None = None) -> None:
+    """Load the content of a checkpoint; see ``load_weights``."""
     wanted = network.state_dict()
-    state = unwrap(read_checkpoint(path))
+    state = fitting_state(network, content, path, key)
+    values = {k: converted(f"checkpoint {path}: {k}", value, wanted[k]) for k, value in state.items()}
+    network.load_state_dict({**wanted, **values})
+
+
+def fitting_state(
+    network: nn.Module, content: Mapping[Any, Any], path: str | Path, key: str | None = None
+) -> StateDict:
+    """Return the tensors of a checkpoint that fit a network, whose own tensors are not read.
+
+    Raises:
+        InputError: see ``load_weights``.
+    """
+    wanted, holds = network.state_dict(), f"the file holds {_some([str(name) for name in content]) or 'nothing'}"
+    parts = parts_of(content)
+    if key is not None:
+        parts = [part for part in parts if part.is_below(key)]
+        if not parts:
+            raise InputError(f"checkpoint {path}: holds no tensors under {_brief(key)!r}; {holds}")
+    if any(k.startswith("block1.layer.") for k in wanted):
+        parts += [Part(part.place, _torchdistill_wide_resnet(part.state)) for part in parts]
+    fits = fitting(parts, wanted)
+    if not fits:
+        best = min(parts, key=lambda part: part.distance(wanted), default=Part("", {}))
+        raise InputError(f"{_explain(network, Path(path), wanted, best.state)}; {holds}")
+    for part in fits:
+        _check_plain(part.state, Path(path))
+    fits = distinct([part for part in fits if part.place == key] or fits)
+    if len(fits) > 1:
+        places = " and ".join(part.place or "the keys at its top" for part in fits[:SHOWN])
+        raise InputError(
+            f"checkpoint {path}: {places} fit {type(network).__name__}; choose, for a teacher with "
+            f"teacher.checkpoint_key={fits[0].place or fits[1].place}; {holds}"
+        )
+    return fits[0].state
+
+
+def _check_plain(state: StateDict, path: Path) -> None:
+    """Refuse tensors that are not plain, or that need more memory than their file has content."""
     for key, value in state.items():
         if not is_plain(value):
             raise InputError(f"checkpoint {path}: {_brief(key)} is not a plain tensor but {kind_of(value)}")
-    candidates = list(_stripped(state))
-    if any(k.startswith("block1.layer.") for k in wanted):
-        candidates += [_torchdistill_wide_resnet(c) for c in candidates]
-    best = min(candidates, key=lambda c: sum(map(len, _mismatch(wanted, c))))
-    missing, unexpected, reshaped = _mismatch(wanted, best)
-    if missing or unexpected or reshaped:
-        raise InputError(_explain(network, Path(path), wanted, best, missing, unexpected, reshaped))
-    fitting = {k: converted(f"checkpoint {path}: {k}", value, wanted[k]) for k, value in best.items()}
-    network.load_state_dict({**wanted, **fitting})
+    size = sum(value.numel() * value.element_size() for value in state.values())
+    if path.exists() and size > 4 * path.stat().st_size + (1 << 26):
+        raise InputError(f"checkpoint {path}: refused, its tensors repeat their content up to {size >> 20} MiB")
 
 
-def _explain(
-    network: nn.Module,
-    path: Path,
-    wanted: StateDict,
-    state: StateDict,
-    missing: list[str],
-    unexpected: list[str],
-    reshaped: list[str],
-) -> str:
+def _explain(network: nn.Module, path: Path, wanted: StateDict, state: StateDict) -> str:
     """Return the reason why a state_dict does not fit a network, in one line."""
     name = f"checkpoint {path}"
+    missing, unexpected, reshaped = mismatch(wanted, state)
     last = [k for k in wanted if k.endswith("weight") and wanted[k].ndim == 2][-1:]
     classifier = [k for k in reshaped if k.rsplit(".", 1)[0] == (last[0].rsplit(".", 1)[0] if last else None)]
     only_classes = all(state[k].ndim == wanted[k].ndim and state[k].shape[1:] == wanted[k].shape[1:] for k in reshaped)
@@ -170,13 +183,14 @@ def _explain(
         key = classifier[0]
         return f"{name}: made for {state[key].shape[0]} classes, the data has {wanted[key].shape[0]} ({key})"
 
-    def some(keys: list[str]) -> str:
-        return ", ".join(map(_brief, keys[:4])) + (f" and {len(keys) - 4} more" if len(keys) > 4 else "")
-
     shapes = [f"{_brief(k)} {tuple(state[k].shape)} instead of {tuple(wanted[k].shape)}" for k in reshaped]
-    parts = [f"missing {some(missing)}"] * bool(missing) + [f"unexpected {some(unexpected)}"] * bool(unexpected)
-    parts += [f"other shapes {some(shapes)}"] * bool(shapes)
+    parts = [f"missing {_some(missing)}"] * bool(missing) + [f"unexpected {_some(unexpected)}"] * bool(unexpected)
+    parts += [f"other shapes {_some(shapes)}"] * bool(shapes)
     return f"{name}: does not fit {type(network).__name__}: {'; '.join(parts)}"
+
+
+def _some(keys: list[str]) -> str:
+    return ", ".join(map(_brief, keys[:SHOWN])) + (f" and {len(keys) - SHOWN} more" if len(keys) > SHOWN else "")
 
 
 def _brief(key: str) -> str:

@@ -140,13 +140,15 @@ def _check_teacher(teacher: DictConfig) -> None:
     if teacher.lr is not None:
         validation.positive("teacher.lr", teacher.lr)
     if teacher.checkpoint is None:
-        for name in ("input_size", "mean", "std"):
+        for name in ("checkpoint_key", "input_size", "mean", "std"):
             if teacher[name] is not None:
                 raise InputError(
                     f"teacher.{name}: describes a teacher's checkpoint, but teacher.checkpoint is not set; set it too"
                 )
     elif teacher.checkpoint != "pretrained":
         check_exists(Path(validation.path("teacher.checkpoint", teacher.checkpoint)))
+    if not isinstance(teacher.checkpoint_key, str | None):
+        raise InputError(f"teacher.checkpoint_key={teacher.checkpoint_key}: must be a name, such as student")
 
 
 def _check_packages(loggers: DictConfig) -> None:

@@ -57,6 +57,7 @@ def load(node: DictConfig, trainer: DictConfig, data: ArrayDataModule, cache: Pa
         node.network,
         data,
         checkpoint=None if pretrained else node.checkpoint,
+        checkpoint_key=node.checkpoint_key,
         input_size=node.input_size,
         mean=node.mean,
         std=node.std,
