@@ -10,9 +10,11 @@ from stkd_lightning import DistillationModule, MixedTarget, ModelOutput
 from stkd_lightning.callbacks import Checkpoints
 from stkd_lightning.data import DigitsDataModule
 from stkd_lightning.distillation.terms import Place, TermTracker
-from stkd_lightning.losses import CrossEntropyLoss, Loss
+from stkd_lightning.losses import CrossEntropyLoss, KDLoss, Loss
 from stkd_lightning.losses.base import Terms
+from stkd_lightning.models import create_model
 from stkd_lightning.tasks.types import StepContext
+from stkd_lightning.teacher import FrozenTeacher
 from stkd_lightning.utilities.errors import RunError
 from stkd_lightning.utilities.files import LAST
 from tests.distillation.test_module import trainer
@@ -69,3 +71,11 @@ def test_weights_that_are_not_finite_are_not_kept(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="student.1.bias is no longer finite in epoch 0, after 1 steps"):
         fitting.fit(module, DigitsDataModule())
     assert not (tmp_path / LAST).exists()
+
+
+def test_teacher_whose_logits_are_infinite_is_blamed(tmp_path: Path) -> None:
+    network = create_model("resnet8", num_classes=10)
+    network.fc.bias.data[3] = float("inf")
+    module = DistillationModule(create_model("resnet8", num_classes=10), KDLoss(), FrozenTeacher(network))
+    with pytest.raises(RunError, match="teacher: its logits are NaN or infinite, hence loss: .* in epoch 0, batch 0"):
+        trainer(tmp_path).fit(module, DigitsDataModule())

@@ -2,7 +2,9 @@ import pytest
 import torch
 
 from stkd_lightning.models import create_model
+from stkd_lightning.tasks import Classification
 from stkd_lightning.teacher import FrozenTeacher, check_accuracy, default_min_accuracy
+from stkd_lightning.teacher.frozen import score
 from stkd_lightning.utilities.errors import InputError
 
 
@@ -51,3 +53,12 @@ def test_chance_level_is_refused() -> None:
     check_accuracy(0.0, minimum=0, source="x")
     with pytest.raises(InputError, match=r"teacher x.pth: accuracy 9.0% .* below teacher.min_accuracy=0.2"):
         check_accuracy(0.09, minimum=0.2, source="x.pth")
+
+
+def test_score_refuses_logits_that_are_infinite() -> None:
+    """Such a teacher can have the right classes."""
+    network = create_model("resnet8", num_classes=10)
+    network.fc.bias.data[3] = float("inf")
+    batches = [(torch.randn(2, 3, 8, 8), torch.full((2,), 3))]
+    with pytest.raises(InputError, match="teacher: its logits are NaN or infinite"):
+        score(FrozenTeacher(network), batches, torch.device("cpu"), Classification())

@@ -19,10 +19,12 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.errors import ConfigCompositionException, HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError
 
 from stkd_lightning.commands.config.checks import check, output_folders
 from stkd_lightning.commands.config.compose import composed, composing, hide_shared_files, jobs, quoted
 from stkd_lightning.commands.config.hydra_callbacks import FOLDERS, hide_in_logs, outcome
+from stkd_lightning.commands.config.ranges import check_ranges
 from stkd_lightning.commands.config.run_folder import check_fresh, claim, is_sweep
 from stkd_lightning.utilities import signals
 from stkd_lightning.utilities.errors import InputError, RunError
@@ -163,6 +165,7 @@ def _job(program: str, job: str, errors: list[Exception], folders: list[Path]) -
         if not cache.is_dir() or os.access(cache, os.W_OK):
             os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache / "compiled"))
         module, function = job.split(":")
+        check_ranges(config)  # makes whole numbers of floats, as in the checked copy
         OmegaConf.set_readonly(config, True)  # the job runs with the values that were checked
         try:
             check_fresh(config, folder)
@@ -256,6 +259,8 @@ def _mistake(error: BaseException | None) -> str | None:
             return " ".join(str(error).split())
         if isinstance(error, TypeError) and "unexpected keyword argument" in str(error):
             return f"configuration: {error}"
+        if isinstance(error, ConfigAttributeError | ConfigKeyError):  # an option was deleted with ~
+            return f"option {error.full_key!r}: is needed, but it was deleted"
         no_target = isinstance(error, HydraException) and "Error locating target" in str(error)
         if no_target or isinstance(error, ConfigCompositionException):
             return " ".join(str(error).split())

@@ -86,9 +86,10 @@ def write(
 ) -> None:
     """Write the diagnostics of a student on up to 2,048 validation images, or test images if there are none."""
     student, training = student.to(device).eval(), student.training
+    dtype = next((p.dtype for p in student.parameters() if p.is_floating_point()), torch.float32)
 
     def student_logits(images: Tensor) -> Tensor:
-        return logits_of(student(images))
+        return logits_of(student(images.to(dtype)))
 
     def teacher_logits(images: Tensor) -> Tensor:
         return frozen(images, eager=True).logits

@@ -7,7 +7,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from stkd_lightning.callbacks import ProgressBar
 from stkd_lightning.commands.chosen_run import student_path
-from stkd_lightning.commands.training.fit import quiet
+from stkd_lightning.commands.training.fit import quiet, with_bar
 from stkd_lightning.data.module import ArrayDataModule
 from stkd_lightning.distillation.module import DistillationModule
 from stkd_lightning.inference.load import checkpoint_file
@@ -53,7 +53,9 @@ def evaluate(config: DictConfig) -> float:
     with building(path):
         student = build_network(saved.student, data, checkpoint=str(path))
     module = DistillationModule(student, CrossEntropyLoss(), task=data.task)
-    trainer = instantiate(config.trainer, callbacks=[ProgressBar()], logger=False, enable_checkpointing=False)
+    trainer = instantiate(
+        config.trainer, callbacks=with_bar(config.trainer, [ProgressBar()]), logger=False, enable_checkpointing=False
+    )
     loader = data.test_dataloader() if config.split == "test" else data.val_dataloader()
     if not loader:
         raise InputError(f"split=val: {data.name} has no validation images (dataset.validation_fraction=0)")

@@ -165,8 +165,23 @@ class DistillationModule(L.LightningModule):
         context = StepContext(self.current_epoch, self._epochs, batch_idx, batch.indices)
         terms = self.terms(batch, context)
         values = torch.stack(list(terms.values()))
-        self._terms.add(tuple(terms), values, Place(self.current_epoch, batch_idx, self.global_step))
+        try:
+            self._terms.add(tuple(terms), values, Place(self.current_epoch, batch_idx, self.global_step))
+        except RunError as error:
+            self._check_teacher(batch, error)
+            raise
         return values.sum()
+
+    def _check_teacher(self, batch: Batch, error: RunError) -> None:
+        """Blame the teacher for terms that are not finite if its logits are not finite."""
+        if self._asks and self.teacher is not None:
+            logits = self.teacher(images_channels_last(batch.inputs), eager=True).logits
+            if not bool(logits.isfinite().all()):
+                raise RunError(
+                    f"teacher: its logits are NaN or infinite, hence {str(error).partition(';')[0]}; "
+                    "another teacher.checkpoint or precision=32-true may help",
+                    passes=False,
+                ) from error
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Log the mean of the terms every n optimizer steps; other steps do not wait for the device."""

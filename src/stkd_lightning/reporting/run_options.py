@@ -19,6 +19,8 @@ NON_RESULT_OPTIONS = {
     *(f"trainer.{option}" for option in INCIDENTAL),
 }  # fmt: skip
 NON_RESULT_GROUPS = ("callbacks.progress_bar.", "logger.", "pair.")
+# Options that earlier versions did not have, and their defaults: a run with these is the same run.
+LATER_OPTIONS = {"teacher.max_steps": -1, "teacher.limit_train_batches": None}
 SEEDS = {"seed", "dataset.seed", "mixup.seed"}  # the latter two follow the first
 
 
@@ -33,4 +35,10 @@ def flat(node: Any, name: str = "") -> Iterator[tuple[str, Any]]:
 
 def result_options(config: dict[str, Any]) -> dict[str, Any]:
     """Return the options of a run's configuration that change its result, by dotted name."""
-    return {k: v for k, v in flat(config) if k not in NON_RESULT_OPTIONS and not k.startswith(NON_RESULT_GROUPS)}
+    return {
+        k: v
+        for k, v in flat(config)
+        if k not in NON_RESULT_OPTIONS
+        and not k.startswith(NON_RESULT_GROUPS)
+        and not (k in LATER_OPTIONS and LATER_OPTIONS[k] == v)
+    }

@@ -108,10 +108,17 @@ def default_min_accuracy(num_classes: int) -> float:
 
 
 def score(teacher: FrozenTeacher, loader: Iterable[Any], device: torch.device, task: Task) -> float:
-    """Return the teacher's score on a loader of ``(inputs, labels, ...)``, for example its accuracy in [0, 1]."""
+    """Return the teacher's score on a loader of ``(inputs, labels, ...)``, for example its accuracy in [0, 1].
+
+    Raises:
+        InputError: a logit is NaN or infinite.
+    """
     metrics = task.metrics().to(device)
     for inputs, labels, *_ in loader:
-        metrics.update(teacher(inputs.to(device), eager=True).logits, labels.to(device))
+        logits = teacher(inputs.to(device), eager=True).logits
+        if not bool(logits.isfinite().all()):
+            raise InputError("teacher: its logits are NaN or infinite; use another checkpoint or precision=32-true")
+        metrics.update(logits, labels.to(device))
     return float(metrics.compute(with_teacher=False)[task.score.name])
 
 

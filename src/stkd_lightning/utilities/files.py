@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -134,8 +135,15 @@ def check_writable(folder: Path) -> None:
     """
     existing = folder.absolute()
     while not existing.exists():
+        if existing.is_symlink():
+            raise InputError(f"output folder {folder}: cannot be made, {existing} is a link to nothing")
         existing = existing.parent
     if not existing.is_dir():
         raise InputError(f"output folder {folder}: cannot be made, {existing} is a file")
     if not os.access(existing, os.W_OK | os.X_OK):
         raise InputError(f"output folder {folder}: cannot be written, no permission for {existing}")
+    try:
+        if existing != folder.absolute():  # some file systems, such as /proc, grant the permission and make no folder
+            tempfile.TemporaryDirectory(dir=existing).cleanup()
+    except OSError as error:
+        raise InputError(f"output folder {folder}: cannot be made in {existing} ({error.strerror})") from error

@@ -8,6 +8,8 @@ from typing import Any, Literal
 from stkd_lightning.utilities.errors import InputError
 
 LARGEST = 2**53  # larger whole numbers are not exact as floats
+LARGEST_SEED = 2**32 - 1  # of NumPy's global generator
+WIDEST = 1e18  # its square and the square of its inverse are finite in float32
 
 
 def _number(name: str, value: Any, need: str) -> float:
@@ -41,6 +43,9 @@ def positive(name: str, value: Any) -> float:
     number = _number(name, value, "a number above 0")
     if not 0 < number < float("inf"):
         raise InputError(f"{name}={value}: must be above 0 and finite; 1 is a neutral value")
+    if not 1 / WIDEST <= number <= WIDEST:
+        nearest = WIDEST if number > 1 else 1 / WIDEST
+        raise InputError(f"{name}={value}: must be between {1 / WIDEST:g} and {WIDEST:g}; the nearest is {nearest:g}")
     return number
 
 
@@ -53,11 +58,13 @@ def non_negative(name: str, value: Any) -> float:
     number = _number(name, value, "a number of at least 0")
     if not 0 <= number < float("inf"):
         raise InputError(f"{name}={value}: must be at least 0 and finite; the nearest is 0")
+    if number > WIDEST:
+        raise InputError(f"{name}={value}: must be at most {WIDEST:g}")
     return number
 
 
-def whole(name: str, value: Any, *, minimum: int = 0) -> int:
-    """Return a whole number of at least ``minimum``.
+def whole(name: str, value: Any, *, minimum: int = 0, maximum: int = LARGEST) -> int:
+    """Return a whole number between ``minimum`` and ``maximum``.
 
     Raises:
         InputError: another value.
@@ -65,9 +72,63 @@ def whole(name: str, value: Any, *, minimum: int = 0) -> int:
     number = _number(name, value, f"a whole number of at least {minimum}")
     if not isfinite(number) or number != int(number) or number < minimum:
         raise InputError(f"{name}={value}: must be a whole number of at least {minimum}; the nearest is {minimum}")
-    if number > LARGEST:
-        raise InputError(f"{name}={value}: must be at most {LARGEST}")
-    return int(number)
+    exact = value if isinstance(value, int) else int(number)
+    if exact > maximum:
+        raise InputError(f"{name}={value}: must be at most {maximum}")
+    return exact
+
+
+def seed(name: str, value: Any) -> int:
+    """Return a seed that every generator takes.
+
+    Raises:
+        InputError: another value.
+    """
+    return whole(name, value, maximum=LARGEST_SEED)
+
+
+def steps(name: str, value: Any) -> int:
+    """Return a number of steps, or -1: no limit.
+
+    Raises:
+        InputError: another value.
+    """
+    if whole(name, value, minimum=-1) == 0:
+        raise InputError(f"{name}={value}: must be at least 1, or -1: no limit")
+    return int(value)
+
+
+def batches(name: str, value: Any, *, minimum: int = 0) -> int | float | None:
+    """Return a limit of batches: a whole number of at least ``minimum``, a share in [0, 1], or ``None``: no limit.
+
+    Raises:
+        InputError: another value, or the share 0 where ``minimum`` is above 0.
+    """
+    if value is None:
+        return None
+    number = _number(name, value, f"a number of at least {minimum} batches or a share of them")
+    if isinstance(value, float) and 0 < number <= 1:
+        return value
+    return whole(name, value, minimum=minimum)
+
+
+def interval(name: str, value: Any) -> Any:
+    """Return a number of batches or a share of an epoch, above 0; also times as text, which Lightning checks."""
+    return batches(name, value, minimum=1) if isinstance(value, int | float) else value
+
+
+def count(name: str, value: Any) -> Any:
+    """Return a number of devices; also their indices, -1 or ``"auto"``, which Lightning checks.
+
+    Raises:
+        InputError: a fraction.
+    """
+    return whole(name, value, minimum=1) if isinstance(value, float) else value
+
+
+def optional_positive(name: str, value: Any) -> float | None:
+    """Return ``None`` or a finite number above 0."""
+    return None if value is None else positive(name, value)
 
 
 def optional_non_negative(name: str, value: Any) -> float | None:
@@ -116,6 +177,6 @@ def path(name: str, value: Any) -> str:
     return value
 
 
-def optional_whole(name: str, value: Any, *, minimum: int = 0) -> int | None:
-    """Return ``None`` or a whole number of at least ``minimum``."""
-    return None if value is None else whole(name, value, minimum=minimum)
+def optional_whole(name: str, value: Any, *, minimum: int = 0, maximum: int = LARGEST) -> int | None:
+    """Return ``None`` or a whole number between ``minimum`` and ``maximum``."""
+    return None if value is None else whole(name, value, minimum=minimum, maximum=maximum)

@@ -57,6 +57,16 @@ CONFIGURATION = [
     (["loss=crd", "loss.losses.crd.momentum=2"], "loss.losses.crd.momentum=2: must be in [0, 1]; the nearest is 1"),
     (["loss=sp", "loss.weights.spp=1"], "option 'loss.weights.spp': unknown; did you mean loss.weights.sp?"),
     (["hydra.sweeper.params.loss=ce,kd"], "hydra.sweeper.params.loss=ce: Unexpected type"),
+    (["~loss"], "~loss: every run needs loss; choose another with loss=VALUE"),
+    (["trainer.limit_test_batches=0"], "trainer.limit_test_batches=0: must be a whole number"),
+    (["trainer.limit_train_batches=0"], "trainer.limit_train_batches=0: must be a whole number of at least 1"),
+    (["trainer.max_steps=0"], "trainer.max_steps=0: must be at least 1, or -1: no limit"),
+    (["+trainer.enable_checkpointing=false"], "trainer.enable_checkpointing: must be true; a run is resumed"),
+    (["+trainer.callbacks=[]"], "trainer.callbacks: is set by the group callbacks"),
+    (["+trainer.val_check_interval=0"], "trainer.val_check_interval=0: must be a whole number of at least 1"),
+    (["seed=4294967296"], "seed=4294967296: must be at most 4294967295"),
+    (["loss.temperature=1e308"], "loss.temperature=1e+308: must be between 1e-18 and 1e+18"),
+    (["dataset.padding=1e9"], "dataset.padding=1000000000.0: must be at most 256"),
     (["cache_dir=file/cache"], "output folder file/cache: cannot be made"),
 ]
 
@@ -172,6 +182,8 @@ RUNTIME = [
     ([*DIGITS, "loss=pkt", "teacher.replay=true"], "teacher.replay=true: PKTLoss reads features of the teacher"),
     ([*DIGITS, "dataset.sampler=superclass_uniform"], "these data have no superclasses; class_uniform needs none"),
     ([*DIGITS, "dataset.sampler=class_uniform", "dataset.sampler_groups=7"], "nearest divisor of 64: 4 or 8"),
+    ([*DIGITS, "~teacher.optimizer"], "option 'teacher.optimizer': is needed, but it was deleted"),
+    ([*DIGITS, "trainer.num_nodes=2"], "trainer.num_nodes=2: start the command on each machine with torchrun or srun"),
     ([*DIGITS, "trainer=gpu"], "No supported gpu backend found"),
     ([*DIGITS, "+loss.alhpa=1"], "unexpected keyword argument 'alhpa'"),
     ([*DIGITS, "student._target_=nowhere.Network"], "nowhere.Network"),
@@ -188,6 +200,17 @@ def test_files_and_data(arguments: list[str], words: str, command: Command, chec
     assert words in errors[0]
     assert "Traceback" not in done.stderr
     assert [p.name for p in tmp_path.iterdir()] == ["weights"]  # no run folder
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc permits to write and refuses")
+def test_a_folder_that_cannot_be_made_is_named(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("nowhere")
+    for folder, words in (("/proc/x", "cannot be made in /proc"), ("link/run", "link is a link to nothing")):
+        done = command("train", *DIGITS, f"hydra.run.dir={folder}")
+        assert done.returncode == 2
+        assert done.stderr.startswith(f"error: output folder {folder}: ")
+        assert words in done.stderr
+    assert [p.name for p in tmp_path.iterdir()] == ["link"]
 
 
 def test_a_mistake_in_one_job_of_a_sweep_leaves_no_empty_folders(command: Command, tmp_path: Path) -> None:

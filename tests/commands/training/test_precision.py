@@ -5,7 +5,7 @@ import torch
 from omegaconf import OmegaConf
 
 from stkd_lightning.commands.training import precision
-from stkd_lightning.commands.training.precision import count_steps, device_type, resolve_compile, resolve_precision
+from stkd_lightning.commands.training.precision import device_type, resolve_compile, resolve_precision
 from stkd_lightning.models import create_model
 from stkd_lightning.utilities.errors import InputError
 
@@ -44,20 +44,6 @@ def test_without_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
         InputError, match=r"compile=true: needs a C\+\+ compiler \(g\+\+ or clang\+\+\); .* compile=false"
     ):
         compiled(True, 1.0)
-
-
-@pytest.mark.parametrize(
-    ("limits", "expected"),
-    [
-        ({}, 300),
-        ({"limit_train_batches": 7}, 21),
-        ({"limit_train_batches": 0.5}, 150),
-        ({"limit_train_batches": None, "max_steps": 40}, 40),
-        ({"max_steps": -1}, 300),
-    ],
-)
-def test_count_steps(limits: dict[str, float], expected: int) -> None:
-    assert count_steps(OmegaConf.create({"max_epochs": 3, **limits}), 100) == expected
 
 
 def test_the_device_of_a_trainer() -> None:

@@ -1,18 +1,17 @@
 """Checks of a composed configuration, made before torch is loaded."""
 
 import os
-from collections.abc import Callable, Iterator
-from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from stkd_lightning.commands.config.command_checks import check_cache, check_export, check_predict, check_report
 from stkd_lightning.commands.config.compose import options
 from stkd_lightning.commands.config.credentials import check_folder_names
+from stkd_lightning.commands.config.ranges import check_ranges
 from stkd_lightning.commands.config.run_folder import has_time, is_sweep
 from stkd_lightning.utilities import validation
 from stkd_lightning.utilities.choices import ON_ERROR, PRECISIONS, SAMPLERS
@@ -20,39 +19,12 @@ from stkd_lightning.utilities.errors import InputError, reason, unknown
 from stkd_lightning.utilities.files import check_exists, check_writable
 from stkd_lightning.utilities.paths import cache_root
 
-Check = Callable[[str, Any], object]
-
-# Within a group, options of the same name have the same range at any depth.
-RANGES: dict[str, dict[str, Check]] = {
-    "loss": {
-        "alpha": validation.unit_interval,
-        "temperature": validation.positive,
-        "incorrect_weight": validation.optional_non_negative,
-        "gamma": validation.positive,
-        "variance": validation.positive,
-        "warmup": validation.unit_interval,
-        "momentum": validation.unit_interval,
-        "order": partial(validation.whole, minimum=1),
-        "negatives": partial(validation.whole, minimum=1),
-        "width": partial(validation.whole, minimum=1),
-        "embedding_width": partial(validation.optional_whole, minimum=1),
-        **{f"{part}_weight": validation.non_negative for part in ("distance", "angle", "target", "inter", "intra")},
-    },
-    "mixup": {
-        "alpha": validation.positive,
-        "k": partial(validation.whole, minimum=2),
-        "probability": validation.unit_interval,
-        "fraction": validation.unit_interval,
-    },
-    "dataset": {
-        "batch_size": partial(validation.whole, minimum=1),
-        "validation_fraction": validation.unit_interval,
-        "resident": validation.automatic,
-        "workers": partial(validation.optional_whole, minimum=1),
-        "sampler_groups": partial(validation.optional_whole, minimum=1),
-    },
-    "trainer": {"max_epochs": partial(validation.whole, minimum=1)},
-    "optimizer": {"lr": validation.positive},
+# Options of Lightning's Trainer that this project sets itself.
+OUR_PART = {
+    "logger": "is set by the group logger, for example logger=csv",
+    "callbacks": "is set by the group callbacks; add one with +callbacks.NAME._target_=CLASS",
+    "default_root_dir": "is the run's folder, hydra.run.dir",
+    "enable_checkpointing": "must be true; a run is resumed and tested from its checkpoints",
 }
 
 
@@ -75,19 +47,9 @@ def check(config: DictConfig) -> None:
 
 def _check(config: DictConfig) -> None:
     _check_values(config)
-    for group, checks in RANGES.items():
-        for name, node in _checked_nodes(config.get(group), group):
-            for option, check_range in checks.items():
-                if option in node:
-                    check_range(f"{name}.{option}", node[option])
-    if "seed" in config:
-        validation.whole("seed", config.seed)
+    check_ranges(config)
     if "resume" in config and not (config.resume in (None, "auto") or config.resume is False):
         raise InputError(f"resume={config.resume}: must be auto, false or null")
-    if config.get("checkpoint_minutes") is not None:
-        validation.positive("checkpoint_minutes", config.checkpoint_minutes)
-    if "compile" in config:
-        validation.automatic("compile", config.compile)
     if "precision" in config and config.precision not in PRECISIONS:
         raise unknown("precision", str(config.precision), PRECISIONS)
     if "teacher" in config:
@@ -132,13 +94,6 @@ def _check_readable(cache: Path) -> None:
 
 
 def _check_teacher(teacher: DictConfig) -> None:
-    validation.whole("teacher.max_epochs", teacher.max_epochs, minimum=1)
-    validation.whole("teacher.seed", teacher.seed)
-    validation.optional_non_negative("teacher.min_accuracy", teacher.min_accuracy)
-    validation.switch("teacher.replay", teacher.replay)
-    validation.positive("teacher.replay_limit", teacher.replay_limit)
-    if teacher.lr is not None:
-        validation.positive("teacher.lr", teacher.lr)
     if teacher.checkpoint is None:
         for name in ("checkpoint_key", "input_size", "mean", "std"):
             if teacher[name] is not None:
@@ -166,6 +121,9 @@ def _check_trainer(trainer: DictConfig, batch_size: Any) -> None:
         raise InputError(
             f"dataset.batch_size={batch_size}: must be a multiple of the {ranks} ranks; the nearest is {nearest}"
         )
+    for name, instead in OUR_PART.items():
+        if trainer.get(name) is not None and trainer[name] is not True:
+            raise InputError(f"trainer.{name}: {instead}")
     if trainer.get("fast_dev_run"):
         raise InputError("trainer.fast_dev_run: writes no checkpoint; a short run is trainer.limit_train_batches=3")
 
@@ -195,20 +153,6 @@ def _check_values(config: DictConfig) -> None:
 def _parent_and_key(config: DictConfig, name: str) -> tuple[DictConfig, str]:
     parent, _, key = name.rpartition(".")
     return (OmegaConf.select(config, parent) if parent else config), key
-
-
-def _checked_nodes(node: Any, name: str) -> Iterator[tuple[str, DictConfig]]:
-    """Yield the names and nodes of a group whose class is of this project, of Lightning or of torch."""
-    if isinstance(node, DictConfig):
-        target = str(node.get("_target_", ""))
-        if target.startswith(("stkd_lightning.", "lightning.", "torch.")):
-            yield name, node
-        for key in map(str, node):
-            if not OmegaConf.is_missing(node, key) and not OmegaConf.is_interpolation(node, key):
-                yield from _checked_nodes(node[key], f"{name}.{key}")
-    elif isinstance(node, ListConfig):
-        for i, child in enumerate(node):
-            yield from _checked_nodes(child, f"{name}[{i}]")
 
 
 def output_folders(config: DictConfig) -> list[Path]:

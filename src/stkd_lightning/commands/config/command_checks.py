@@ -62,8 +62,6 @@ def check_predict(config: DictConfig) -> None:
     Raises:
         InputError: an image or folder does not exist, or the output file cannot be written.
     """
-    validation.whole("top", config.top, minimum=1)
-    validation.whole("batch_size", config.batch_size, minimum=1)
     if config.device not in DEVICES:
         raise unknown("device", str(config.device), DEVICES)
     images: Any = config.images

@@ -55,6 +55,8 @@ def composed(config_name: str, overrides: list[str], config_dir: str | None = No
     Raises:
         InputError: an option or a name does not exist; names the nearest ones.
     """
+    for override in overrides:
+        _check_deletion(override)
     search_path = []
     if config_dir is not None:
         if not Path(config_dir).is_dir():
@@ -66,6 +68,17 @@ def composed(config_name: str, overrides: list[str], config_dir: str | None = No
         raise _missing(error) from error
     except UNREADABLE as error:
         raise _unknown_option(error, config_name, overrides, search_path) from error
+
+
+def _check_deletion(override: str) -> None:
+    """Refuse to delete a group or an option of all runs; a part of a group, such as a callback, can be deleted.
+
+    Raises:
+        InputError: names what to do instead.
+    """
+    name = override.lstrip("~").partition("=")[0]
+    if override.startswith("~") and "." not in name and "/" not in name and name != "experiment":
+        raise InputError(f"{override}: every run needs {name}; choose another with {name}=VALUE")
 
 
 def with_values(config: DictConfig, values: Mapping[str, Any]) -> DictConfig:

@@ -72,18 +72,3 @@ def resolve_compile(setting: bool | str, *, device: str, flops: float, steps: in
         }
         setting = compiler is not None and seconds.get(device, 0.0) > WORTH_COMPILING
     return bool(setting)
-
-
-def count_steps(trainer: DictConfig, batches: int) -> int:
-    """Return the number of steps of a run.
-
-    Args:
-        trainer: node with ``max_epochs``, and perhaps ``max_steps`` and ``limit_train_batches``.
-        batches: number of batches in an epoch of the loader.
-    """
-    limit = trainer.get("limit_train_batches")
-    if limit is not None:
-        batches = min(batches, int(limit) if isinstance(limit, int) else int(batches * limit))
-    steps = batches * int(trainer.max_epochs)
-    max_steps = trainer.get("max_steps", -1)
-    return min(steps, max_steps) if max_steps >= 0 else steps

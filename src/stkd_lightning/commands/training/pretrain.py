@@ -18,14 +18,9 @@ from torch import nn
 from stkd_lightning.callbacks import Checkpoints, ProgressBar, Provenance, Seeding, Throughput
 from stkd_lightning.callbacks.checkpoint_folder import newest_whole
 from stkd_lightning.commands.training.fit import Fitted, fit_and_test, with_bar
+from stkd_lightning.commands.training.limits import count_steps
 from stkd_lightning.commands.training.optimizer import optimizer_factory
-from stkd_lightning.commands.training.precision import (
-    count_steps,
-    device_type,
-    has_bfloat16,
-    resolve_compile,
-    resolve_precision,
-)
+from stkd_lightning.commands.training.precision import device_type, has_bfloat16, resolve_compile, resolve_precision
 from stkd_lightning.data.description import DataDescription
 from stkd_lightning.data.module import ArrayDataModule
 from stkd_lightning.distillation.module import DistillationModule

@@ -14,9 +14,10 @@ from stkd_lightning.commands.config.compose import with_values
 from stkd_lightning.commands.config.credentials import public
 from stkd_lightning.commands.training import teacher as teachers
 from stkd_lightning.commands.training.fit import Fitted
+from stkd_lightning.commands.training.limits import check_limits, count_steps, teacher_trainer
 from stkd_lightning.commands.training.loss_checks import check_classes, print_features, try_features
 from stkd_lightning.commands.training.optimizer import optimizer_factory
-from stkd_lightning.commands.training.precision import count_steps, device_type, resolve_compile, resolve_precision
+from stkd_lightning.commands.training.precision import device_type, resolve_compile, resolve_precision
 from stkd_lightning.commands.training.pretrain import (
     TRAINED,
     PretrainedNetwork,
@@ -84,6 +85,7 @@ def plan_run(settings: DictConfig, earlier: EarlierRun | None, ranks: int) -> Ru
     elif process_rank() == 0:
         clear_run(Path(settings.run_dir))
     batches = len(data.train_dataloader())  # refuses a batch larger than the data before any training
+    check_limits(settings.trainer, data)
     counts = {"num_classes": data.num_classes, "num_samples": len(data.arrays.splits["train"].labels)}
     settings = with_values(settings, counts)
     seeded(settings.seed)  # a loss may draw random parameters, here or when it is fitted to the networks
@@ -136,7 +138,6 @@ def find_teacher(settings: DictConfig, data: ArrayDataModule, *, needed: bool) -
     node, cache = settings.teacher, cache_root(settings.cache_dir)
     if node.checkpoint is not None:
         return teachers.load(node, settings.trainer, data, cache)
-    trainer = cast(DictConfig, OmegaConf.merge(settings.trainer, {"max_epochs": node.max_epochs}))
     rate = {} if node.lr is None else {"lr": node.lr}
     optimizer = cast(DictConfig, OmegaConf.merge(node.optimizer, rate))
     recipe = Recipe(
@@ -145,7 +146,7 @@ def find_teacher(settings: DictConfig, data: ArrayDataModule, *, needed: bool) -
         _without_sampler(settings),
         optimizer,
         node.scheduler,
-        trainer,
+        teacher_trainer(settings),
         node.seed,
         settings.compile,
     )

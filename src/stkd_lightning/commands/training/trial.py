@@ -1,5 +1,6 @@
 """Try the trainer, the optimizer, the schedule and the callbacks of a run, before anything is trained or written."""
 
+import os
 import tempfile
 import warnings
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from hydra.utils import instantiate
 from lightning.pytorch.callbacks import Checkpoint, ProgressBar
 from lightning.pytorch.plugins.environments import LightningEnvironment
 from lightning.pytorch.utilities.seed import isolate_rng
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -26,6 +27,9 @@ from stkd_lightning.utilities.errors import InputError
 from stkd_lightning.utilities.rank import process_rank
 
 KNOWN = ("lightning.", "stkd_lightning.")  # packages whose callbacks fit any network
+
+# Prefixes of the environment's variables by which a process finds the other machines.
+LAUNCHERS = ("MASTER_ADDR", "SLURM_", "OMPI_", "PMI_", "LSB_")
 
 # One step that shows and writes nothing, on one device.
 TRIAL: dict[str, Any] = {
@@ -49,15 +53,17 @@ def try_settings(config: DictConfig) -> int:
         InputError: the accelerator does not exist, the libraries refuse an option or a combination of options, or the
             ranks do not divide a batch.
     """
+    nodes = config.trainer.num_nodes
+    if nodes > 1 and not config.trainer.get("plugins") and not any(name.startswith(LAUNCHERS) for name in os.environ):
+        raise InputError(f"trainer.num_nodes={nodes}: start the command on each machine with torchrun or srun")
     precision = config.trainer.precision
     if precision == "auto":  # resolved later, for the networks
         precision = "bf16-mixed" if has_bfloat16(device_type(config.trainer)) else "32-true"
     options = {"precision": precision, "logger": False, "enable_checkpointing": False}
     ranks = _build("trainer", partial(instantiate, config.trainer, **options)).world_size
-    for name in ("optimizer", "teacher.optimizer"):
-        _build(name, _make_optimizer, OmegaConf.select(config, name))
-    for name in ("scheduler", "teacher.scheduler"):
-        _build(name, _make_schedule, OmegaConf.select(config, name))
+    for part, settings in (("", config), ("teacher.", config.teacher)):
+        _build(f"{part}optimizer", _make_optimizer, settings.optimizer)
+        _build(f"{part}scheduler", _make_schedule, settings.scheduler)
     callbacks = {name: _build(f"callbacks.{name}", instantiate, node) for name, node in config.callbacks.items()}
     if config.dataset.batch_size % ranks:
         raise InputError(f"dataset.batch_size={config.dataset.batch_size}: must be a multiple of the {ranks} ranks")

@@ -1,0 +1,127 @@
+"""The ranges of options; whole numbers written as floats, such as 1e3, become integers."""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+from omegaconf import DictConfig, ListConfig, OmegaConf
+
+from stkd_lightning.utilities import validation
+
+Check = Callable[[str, Any], object]
+
+at_least_one = partial(validation.whole, minimum=1)
+optional_at_least_one = partial(validation.optional_whole, minimum=1)
+
+# Options outside of the groups below.
+SINGLE: dict[str, Check] = {
+    "seed": validation.seed,
+    "checkpoint_minutes": validation.optional_positive,
+    "compile": validation.automatic,
+    "teacher.seed": validation.seed,
+    "teacher.max_epochs": at_least_one,
+    "teacher.max_steps": validation.steps,
+    "teacher.limit_train_batches": partial(validation.batches, minimum=1),
+    "teacher.min_accuracy": validation.optional_non_negative,
+    "teacher.replay": validation.switch,
+    "teacher.replay_limit": validation.positive,
+    "teacher.lr": validation.optional_positive,
+    "batch_size": at_least_one,  # of evaluate and predict
+    "top": at_least_one,
+}
+
+# Within a group, options of the same name have the same range at any depth.
+RANGES: dict[str, dict[str, Check]] = {
+    "loss": {
+        "alpha": validation.unit_interval,
+        "temperature": validation.positive,
+        "incorrect_weight": validation.optional_non_negative,
+        "gamma": validation.positive,
+        "variance": validation.positive,
+        "warmup": validation.unit_interval,
+        "momentum": validation.unit_interval,
+        "order": partial(at_least_one, maximum=100),
+        "negatives": partial(at_least_one, maximum=2**20),
+        "width": partial(at_least_one, maximum=2**16),
+        "embedding_width": partial(optional_at_least_one, maximum=2**16),
+        **{f"{part}_weight": validation.non_negative for part in ("distance", "angle", "target", "inter", "intra")},
+    },
+    "mixup": {
+        "alpha": validation.positive,
+        "k": partial(validation.whole, minimum=2, maximum=1024),
+        "probability": validation.unit_interval,
+        "fraction": validation.unit_interval,
+        "seed": validation.seed,
+    },
+    "dataset": {
+        "batch_size": at_least_one,
+        "validation_fraction": validation.unit_interval,
+        "split_seed": validation.whole,
+        "seed": validation.seed,
+        "padding": partial(validation.optional_whole, maximum=256),
+        "image_size": partial(validation.whole, minimum=8),
+        "resident": validation.automatic,
+        "workers": partial(optional_at_least_one, maximum=1024),
+        "sampler_groups": optional_at_least_one,
+    },
+    "trainer": {
+        "devices": validation.count,
+        "num_nodes": at_least_one,
+        "max_epochs": at_least_one,
+        "max_steps": validation.steps,
+        "min_epochs": validation.optional_whole,
+        "min_steps": validation.optional_whole,
+        "limit_train_batches": partial(validation.batches, minimum=1),
+        "limit_val_batches": validation.batches,
+        "limit_test_batches": partial(validation.batches, minimum=1),
+        "overfit_batches": validation.batches,
+        "val_check_interval": validation.interval,
+        "accumulate_grad_batches": at_least_one,
+        "gradient_clip_val": validation.optional_non_negative,
+        "check_val_every_n_epoch": optional_at_least_one,
+        "log_every_n_steps": validation.optional_whole,
+        "num_sanity_val_steps": partial(validation.optional_whole, minimum=-1),
+        "reload_dataloaders_every_n_epochs": validation.whole,
+    },
+    "optimizer": {"lr": validation.positive},
+}
+
+
+def check_ranges(config: DictConfig) -> None:
+    """Check the options of a configuration, and replace whole numbers written as floats by integers in place.
+
+    Raises:
+        InputError: an option is outside its range.
+    """
+    for node, name, check in _checked(config):
+        option = name.rpartition(".")[2]
+        value = check(name, node[option])
+        is_own = not OmegaConf.is_interpolation(node, option)
+        if is_own and isinstance(value, int) and isinstance(node[option], float):
+            node[option] = value
+
+
+def _checked(config: DictConfig) -> Iterator[tuple[DictConfig, str, Check]]:
+    """Yield the nodes, the dotted names and the checks of the options that are set."""
+    for name, check in SINGLE.items():
+        parent, _, option = name.rpartition(".")
+        node = OmegaConf.select(config, parent) if parent else config
+        if isinstance(node, DictConfig) and option in node:
+            yield node, name, check
+    for group, checks in RANGES.items():
+        for name, node in _nodes(config.get(group), group):
+            yield from ((node, f"{name}.{option}", check) for option, check in checks.items() if option in node)
+
+
+def _nodes(node: Any, name: str) -> Iterator[tuple[str, DictConfig]]:
+    """Yield the names and nodes of a group whose class is of this project, of Lightning or of torch."""
+    if isinstance(node, DictConfig):
+        target = str(node.get("_target_", ""))
+        if target.startswith(("stkd_lightning.", "lightning.", "torch.")):
+            yield name, node
+        for key in map(str, node):
+            if not OmegaConf.is_missing(node, key) and not OmegaConf.is_interpolation(node, key):
+                yield from _nodes(node[key], f"{name}.{key}")
+    elif isinstance(node, ListConfig):
+        for i, child in enumerate(node):
+            yield from _nodes(child, f"{name}[{i}]")
