@@ -47,7 +47,8 @@ class Comparison(Callback):
         from stkd_lightning.utilities.errors import reason
 
         try:
-            write_report(runs, folder, self.reference, trust=True)  # their classes have just run in this sweep
+            # Their classes have just run in this sweep, so they are trusted.
+            write_report(runs, folder, self.reference, trust=True, in_time=True)
             print_rank_zero(f"{folder}: {FILES}")
         except Exception as error:  # figures, a network or a disk can raise anything
             retry = f"python -m stkd_lightning.report runs={folder}"

@@ -1,13 +1,17 @@
 """Write ``diagnostics.npz`` into a run's folder: the data for figures of its selected student."""
 
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import cast
 
 import torch
 from omegaconf import OmegaConf
 from torch import Tensor, nn
+from tqdm import tqdm
 
 from stkd_lightning.commands.local_data import load_local_data
+from stkd_lightning.data.loader import BatchDataset
 from stkd_lightning.data.module import ArrayDataModule
 from stkd_lightning.distillation.module import DistillationModule
 from stkd_lightning.inference.load import checkpoint_file, load_student
@@ -18,14 +22,30 @@ from stkd_lightning.models.weights import read_checkpoint
 from stkd_lightning.reporting.diagnose import diagnose
 from stkd_lightning.reporting.diagnostics import FILE
 from stkd_lightning.reporting.run import Run
+from stkd_lightning.tasks.types import Batch
 from stkd_lightning.teacher.frozen import FrozenTeacher
 from stkd_lightning.utilities.console import warn
 from stkd_lightning.utilities.errors import InputError, reason
 
-IMAGES = 2048  # largest number of images for diagnostics
+IMAGES = 2048  # largest number of images for diagnostics, unless a number is set
+SHARE, LEAST_SECONDS = 0.1, 5.0  # of the training's time
 
 
-def write_diagnostics(module: DistillationModule, data: ArrayDataModule, run_dir: Path, device: torch.device) -> None:
+def time_limit(training: float) -> float:
+    """Return the seconds that the diagnostics of a run may take after so many seconds of training."""
+    return max(LEAST_SECONDS, SHARE * training)
+
+
+def write_diagnostics(
+    module: DistillationModule,
+    data: ArrayDataModule,
+    run_dir: Path,
+    device: torch.device,
+    *,
+    images: int | None = None,
+    seconds: float | None = None,
+    bar: bool = True,
+) -> None:
     """Write the diagnostics of a run's selected student; an error is only a warning, as the run has its results.
 
     Args:
@@ -33,15 +53,21 @@ def write_diagnostics(module: DistillationModule, data: ArrayDataModule, run_dir
         data: data module of the run.
         run_dir: folder with the run's checkpoints.
         device: device of the computation.
+        images: largest number of images; ``None``: 2,048.
+        seconds: time after which no further images are measured; ``None``: no limit.
+        bar: show a progress bar.
     """
     try:
         module.load_state_dict(read_checkpoint(checkpoint_file(run_dir))["state_dict"])
-        write(module.student, module.teacher, data, run_dir / FILE, device)
+        path = run_dir / FILE
+        write(module.student, module.teacher, data, path, device, images=images, seconds=seconds, bar=bar)
     except Exception as error:  # a network, a disk or a device can raise anything
         warn(f"{run_dir / FILE}: not written ({reason(error)})")
 
 
-def diagnose_run(run: Run, teacher: Run | None, *, trust: bool, cache_dir: str | None = None) -> None:
+def diagnose_run(
+    run: Run, teacher: Run | None, *, trust: bool, cache_dir: str | None = None, seconds: float | None = None
+) -> None:
     """Write the diagnostics of a finished run's student from the files in its folder.
 
     Args:
@@ -49,6 +75,7 @@ def diagnose_run(run: Run, teacher: Run | None, *, trust: bool, cache_dir: str |
         teacher: a run on the same data, with whose teacher the student is compared; ``None``: no teacher.
         trust: also build classes of the configurations that are not part of this project.
         cache_dir: folder of prepared data; ``None``: the default folder.
+        seconds: time after which no further images are measured; ``None``: no limit.
 
     Raises:
         InputError: the data, the checkpoint or a class is missing, damaged or not trusted.
@@ -60,7 +87,7 @@ def diagnose_run(run: Run, teacher: Run | None, *, trust: bool, cache_dir: str |
         raise InputError("the data have changed since the run")
     student = load_student(folder, trust=trust)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    write(student, _teacher(teacher, data, trust=trust), data, folder / FILE, device)
+    write(student, _teacher(teacher, data, trust=trust), data, folder / FILE, device, seconds=seconds)
 
 
 def _teacher(run: Run | None, data: ArrayDataModule, *, trust: bool) -> FrozenTeacher | None:
@@ -82,9 +109,18 @@ def _teacher(run: Run | None, data: ArrayDataModule, *, trust: bool) -> FrozenTe
 
 
 def write(
-    student: nn.Module, teacher: FrozenTeacher | None, data: ArrayDataModule, path: Path, device: torch.device
+    student: nn.Module,
+    teacher: FrozenTeacher | None,
+    data: ArrayDataModule,
+    path: Path,
+    device: torch.device,
+    *,
+    images: int | None = None,
+    seconds: float | None = None,
+    bar: bool = True,
 ) -> None:
-    """Write the diagnostics of a student on up to 2,048 validation images, or test images if there are none."""
+    """Write the diagnostics of a student on validation images, or on test images if there are none."""
+    sample = data.sample(images or IMAGES)
     student, training = student.to(device).eval(), student.training
     dtype = next((p.dtype for p in student.parameters() if p.is_floating_point()), torch.float32)
 
@@ -98,11 +134,25 @@ def write(
     diagnostics = diagnose(
         student_logits,
         teacher_logits if teacher else None,
-        data.sample(IMAGES),
+        _batches(sample, seconds, bar=bar),
         num_classes=data.num_classes,
         device=device,
         mean=data.mean,
         std=data.std,
+        available=len(sample.order),
     )
     diagnostics.save(path)
     student.train(training)
+
+
+def _batches(sample: BatchDataset, seconds: float | None, *, bar: bool) -> Iterator[Batch]:
+    """Yield the batches of a sample, at least one, until the time is over."""
+    start = time.monotonic()
+    disable = None if bar else True  # None: shown on a terminal only
+    with tqdm(total=len(sample.order), desc="figures", unit="image", leave=False, disable=disable) as shown:
+        for i in range(len(sample)):
+            if i and seconds is not None and time.monotonic() - start > seconds:
+                return
+            batch = sample[i]
+            yield batch
+            shown.update(len(batch.labels))

@@ -51,6 +51,7 @@ def write_report(
     *,
     trust: bool,
     complete: bool = True,
+    in_time: bool = False,
     latency: bool = True,
     unfinished: Sequence[Path] = (),
     damaged: Sequence[str] = (),
@@ -64,6 +65,7 @@ def write_report(
         reference: method with which the others are compared.
         trust: also build classes of the configurations that are not part of this project.
         complete: write missing diagnostics, if the data are on this machine.
+        in_time: take no longer for them than a run does at its end; none for ``diagnostics=false``.
         latency: measure the time of each network for one image.
         unfinished: folders of unfinished runs, which the report lists.
         damaged: a line for each run that cannot be read, which the report lists.
@@ -74,7 +76,7 @@ def write_report(
     from stkd_lightning.reporting.report import make_report, report_csv, report_markdown
 
     if complete:
-        complete_diagnostics(runs, trust=trust, cache_dir=cache_dir)
+        complete_diagnostics(runs, trust=trust, cache_dir=cache_dir, in_time=in_time)
     report = make_report(runs, reference, measure(runs, trust=trust) if latency else {}, unfinished, damaged)
     output.mkdir(parents=True, exist_ok=True)
     write_text(output / "report.csv", report_csv(report))
@@ -82,8 +84,10 @@ def write_report(
     write_text(output / "report.html", page(report))
 
 
-def complete_diagnostics(runs: Sequence[Run], *, trust: bool, cache_dir: str | None = None) -> None:
-    """Write the missing diagnostics of runs whose students, data and teacher are on this machine.
+def complete_diagnostics(
+    runs: Sequence[Run], *, trust: bool, cache_dir: str | None = None, in_time: bool = False
+) -> None:
+    """Write the missing or shortened diagnostics of runs whose students, data and teacher are on this machine.
 
     A run without a teacher, for example by cross-entropy, is compared with the teacher of another run on the same data
     and networks. An error is only a warning.
@@ -92,16 +96,21 @@ def complete_diagnostics(runs: Sequence[Run], *, trust: bool, cache_dir: str | N
         runs: finished runs.
         trust: also build classes that are not part of this project.
         cache_dir: folder of prepared data; ``None``: the default folder.
+        in_time: leave shortened and unwanted diagnostics, and limit the time for others as at the end of a run.
     """
-    from stkd_lightning.commands.diagnose import diagnose_run
+    from stkd_lightning.commands.diagnose import diagnose_run, time_limit
 
     teachers = {run.group: run for run in runs if run.summary.teacher_checkpoint}
     missing: dict[str, list[Path]] = {}  # folders by the reason
     for run in runs:
         teacher, diagnostics = teachers.get(run.group), run.diagnostics
-        if run.folder and (diagnostics is None or (teacher and not diagnostics.has_teacher)):
+        is_missing = diagnostics is None or (teacher and not diagnostics.has_teacher)
+        is_short = diagnostics is not None and not diagnostics.is_whole and not in_time
+        is_unwanted = in_time and run.config.get("diagnostics") is False
+        if run.folder and (is_missing or is_short) and not is_unwanted:
+            seconds = time_limit(run.summary.seconds) if in_time else None
             try:
-                diagnose_run(run, teacher, trust=trust, cache_dir=cache_dir)
+                diagnose_run(run, teacher, trust=trust, cache_dir=cache_dir, seconds=seconds)
             except Exception as error:  # a configuration, a network or data can raise anything
                 cause = reason(error).replace(f"{run.folder}/", "")
                 missing.setdefault(cause, []).append(run.folder)

@@ -2,7 +2,6 @@
 
 import os
 from abc import abstractmethod
-from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
@@ -20,7 +19,6 @@ from stkd_lightning.data.resident import fits
 from stkd_lightning.data.sampling import checked, order_of
 from stkd_lightning.tasks.base import Task
 from stkd_lightning.tasks.classification import Classification
-from stkd_lightning.tasks.types import Batch
 from stkd_lightning.utilities import validation
 from stkd_lightning.utilities.choices import OnError, Sampler
 from stkd_lightning.utilities.console import print_rank_zero
@@ -251,15 +249,14 @@ class ArrayDataModule(L.LightningDataModule):
         """Return the test images, without augmentation."""
         return self._evaluate("test")
 
-    def sample(self, size: int) -> Iterator[Batch]:
-        """Yield up to ``size`` random validation images, or test images if there are none; always the same images."""
+    def sample(self, size: int) -> BatchDataset:
+        """Return up to ``size`` random validation images, or test images if there are none; always the same images."""
         name = "val" if "val" in self.arrays.splits else "train" if self.has_validation else "test"
         split, _ = self._placed_split(name)
         device = split.images.device
         held_out = self._train_and_held_out[1] if name == "train" else np.arange(len(split.labels))
         drawn = torch.from_numpy(generator(self.split_seed, "sample").permutation(held_out)[:size])
-        batches = BatchDataset(split, drawn.to(device), 256, Normalize(self.mean, self.std).to(device))
-        return (batches[i] for i in range(len(batches)))  # in the calling process only, on any rank
+        return BatchDataset(split, drawn.to(device), 64, Normalize(self.mean, self.std).to(device))
 
     def plain_train_dataloader(self) -> EvalLoader:
         """Return the training images without augmentation."""

@@ -33,6 +33,7 @@ def diagnose(
     device: torch.device,
     mean: Iterable[float],
     std: Iterable[float],
+    available: int | None = None,
 ) -> Diagnostics:
     """Measure a student and its teacher on images that they were not trained on.
 
@@ -44,6 +45,7 @@ def diagnose(
         device: device of both networks.
         mean: channel means of the normalization, to display images.
         std: channel standard deviations of the normalization.
+        available: number of images in the sample; ``None``: the batches hold all of them.
     """
     seen: dict[str, list[Tensor]] = {"student": [], "teacher": [], "labels": []}
     virtual: dict[str, list[Tensor]] = {"divergence": [], "incorrect": [], "agreement": []}
@@ -67,6 +69,7 @@ def diagnose(
     empty = torch.zeros(0)
     return Diagnostics(
         images=np.asarray(len(labels)),
+        available=np.asarray(len(labels) if available is None else available),
         student_calibration=_numpy(_calibration(student_logits, labels)),
         teacher_calibration=_numpy(_calibration(teacher_logits, labels) if len(teacher_logits) else empty),
         student_similarity=_numpy(similarity(student_logits, labels, num_classes)),

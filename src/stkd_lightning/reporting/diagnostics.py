@@ -33,6 +33,7 @@ class Diagnostics:
 
     Attributes:
         images: number of images.
+        available: number of images in the sample; larger than ``images`` if the time was too short for all.
         student_calibration: ``(3, 15)``; number of images, mean confidence and accuracy in each bin of confidence.
         teacher_calibration: the same for the teacher.
         student_similarity: ``(K, K)``; row k is the mean distribution at T = 4 over the images of class k.
@@ -49,6 +50,7 @@ class Diagnostics:
     """
 
     images: Array
+    available: Array
     student_calibration: Array
     teacher_calibration: Array
     student_similarity: Array
@@ -67,6 +69,11 @@ class Diagnostics:
     def num_classes(self) -> int:
         """The number of classes."""
         return len(self.student_similarity)
+
+    @property
+    def is_whole(self) -> bool:
+        """True if all images of the sample were measured."""
+        return bool(self.images >= self.available)
 
     @property
     def has_teacher(self) -> bool:
@@ -92,7 +99,8 @@ def read_diagnostics(path: Path) -> Diagnostics:
             if sum(member.file_size for member in archive.infolist()) > LIMIT:
                 raise ValueError(f"its arrays have more than {LIMIT // MIB} MiB")
         with np.load(file, allow_pickle=False) as content:
-            diagnostics = Diagnostics(**{field.name: content[field.name] for field in fields(Diagnostics)})
+            old = {"available": content["images"]}  # older files have all images of their sample
+            diagnostics = Diagnostics(**{f.name: content.get(f.name, old.get(f.name)) for f in fields(Diagnostics)})
         _check(diagnostics)
     except Exception as error:  # numpy and zlib raise many types for a damaged file
         raise InputError(f"diagnostics {path}: cannot be read ({reason(error)}); delete the file") from error
@@ -114,6 +122,7 @@ def _check(diagnostics: Diagnostics) -> None:
     shown, has_teacher = len(diagnostics.shown), diagnostics.has_teacher
     shapes = {
         "images": (),
+        "available": (),
         "weights": WEIGHTS.shape if has_teacher else (0,),
         "student_calibration": (3, BINS),
         "student_similarity": (classes, classes),

@@ -13,8 +13,8 @@ DATA_LOCATION_OPTIONS = {"data_dir", "cache_dir", "download", "url", "md5", "see
 LOADING_OPTIONS = {"resident", "workers"}
 # All options of a run that do not change its result, including those that set its comparison.
 NON_RESULT_OPTIONS = {
-    "baseline", "cache_dir", "checkpoint_minutes", "method", "resume", "run_dir", "teacher.checkpoint",
-    "teacher.checkpoint_key", "teacher.min_accuracy", "teacher.replay", "teacher.replay_limit",
+    "baseline", "cache_dir", "checkpoint_minutes", "diagnostics", "method", "resume", "run_dir",
+    "teacher.checkpoint", "teacher.checkpoint_key", "teacher.min_accuracy", "teacher.replay", "teacher.replay_limit",
     *(f"dataset.{option}" for option in (DATA_LOCATION_OPTIONS | LOADING_OPTIONS) - {"seed"}),
     *(f"trainer.{option}" for option in INCIDENTAL),
 }  # fmt: skip

@@ -147,6 +147,19 @@ def automatic(name: str, value: Any) -> bool | Literal["auto"]:
     raise InputError(f"{name}={value}: must be auto, true or false")
 
 
+def images(name: str, value: Any) -> int | Literal["auto", False]:
+    """Return a number of images, ``"auto"`` or ``False``.
+
+    Raises:
+        InputError: another value.
+    """
+    if value is False or value == "auto":
+        return value
+    if isinstance(value, int) and value is not True and value > 0:
+        return whole(name, value, minimum=1)
+    raise InputError(f"{name}={value}: must be auto, false or a number of images; the nearest is auto")
+
+
 def switch(name: str, value: Any) -> bool:
     """Return ``True`` or ``False``.
 
