@@ -1,6 +1,7 @@
 """Read weights from checkpoints of many projects; no code in them is run."""
 
 import argparse
+import io
 import pickle
 import re
 import zipfile
@@ -13,11 +14,13 @@ from torch import nn
 
 from stkd_lightning.models.checkpoint_file import check_seal
 from stkd_lightning.models.checkpoint_parts import Part, StateDict, distinct, fitting, mismatch, parts_of
+from stkd_lightning.models.pickle_depth import check_depth
 from stkd_lightning.models.plain_data import placeholders
 from stkd_lightning.models.tensor_checks import converted, is_plain, kind_of
 from stkd_lightning.utilities.errors import InputError, reason
 from stkd_lightning.utilities.files import check_exists
 
+LEGACY_PICKLES = 5  # at the start of a file in torch's format before 1.6
 SHOWN = 4  # keys in a message
 LARGEST_RECORD = 1 << 24  # bytes of an archive's record of names and values; reading more would take many seconds
 
@@ -39,7 +42,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
             from safetensors.torch import load_file
 
             return dict(load_file(path))
-        _check_stored(path)
+        _check_structure(path)
         # RepDistiller's "*_last.pth" has its options in a Namespace, which is plain data.
         with torch.serialization.safe_globals([argparse.Namespace, *placeholders()]):
             content = torch.load(path, map_location="cpu", weights_only=True)
@@ -58,24 +61,35 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     return dict(content)
 
 
-def _check_stored(path: Path) -> None:
-    """Refuse an archive that costs more than its size lets expect.
+def _check_structure(path: Path) -> None:
+    """Refuse a file in torch's format that costs more than its size lets expect, or ends the process.
 
-    Torch never writes a compressed one, and would read all of its content to memory.
+    Torch never writes a compressed archive, and would read all of its content to memory.
+
+    Raises:
+        InputError: a compressed archive, many values beside the tensors, or values nested too deeply.
+        Exception: of any type; the file is damaged.
     """
     with path.open("rb") as file:
         zipped = file.read(4) == b"PK\x03\x04"
+        file.seek(0)
+        for _ in range(0 if zipped else LEGACY_PICKLES):
+            check_depth(file, f"checkpoint {path}")
     if zipped:
         with zipfile.ZipFile(path) as archive:
             records = archive.infolist()
-        if sum(record.file_size for record in records) > path.stat().st_size:
-            raise InputError(f"checkpoint {path}: refused, its content is compressed; save it again with torch.save")
-        for record in records:
-            if record.filename.endswith("data.pkl") and record.file_size > LARGEST_RECORD:
+            if sum(record.file_size for record in records) > path.stat().st_size:
                 raise InputError(
-                    f"checkpoint {path}: refused, it holds {record.file_size >> 20} MiB beside its tensors; "
-                    "save the weights alone"
+                    f"checkpoint {path}: refused, its content is compressed; save it again with torch.save"
                 )
+            for record in records:
+                if record.filename.endswith("data.pkl"):
+                    if record.file_size > LARGEST_RECORD:
+                        raise InputError(
+                            f"checkpoint {path}: refused, it holds {record.file_size >> 20} MiB beside its tensors; "
+                            "save the weights alone"
+                        )
+                    check_depth(io.BytesIO(archive.read(record)), f"checkpoint {path}")
 
 
 def _torchdistill_wide_resnet(state: StateDict) -> StateDict:
