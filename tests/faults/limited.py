@@ -69,19 +69,23 @@ def main(cases: Path, results: Path) -> None:
     for case in json.loads(cases.read_text()):
         command = case["command"]
         config = ready.setdefault(command, settings(command)) if command not in ready else ready[command]
-        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        first, last = os.pipe()
         pid = os.fork()
         if pid == 0:
             code = TRACEBACK
             try:
+                os.write(last, str(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss).encode())
                 code = child(command, config, case["values"], output)
             finally:
                 os._exit(code)
         _, status, used = os.wait4(pid, 0)
+        before = int(os.read(first, 100))
+        os.close(first)
+        os.close(last)
         outcomes.append({
             "code": os.waitstatus_to_exitcode(status),
             "seconds": used.ru_utime + used.ru_stime,
-            "growth": used.ru_maxrss * 1024 - pages * resource.getpagesize(),
+            "growth": (used.ru_maxrss - before) * 1024,
             "output": output.read_text(errors="replace")[-5000:],
         })  # fmt: skip
     results.write_text(json.dumps(outcomes))
