@@ -4,7 +4,7 @@ from pathlib import Path
 
 from stkd_lightning.inference.export_folder import is_export
 from stkd_lightning.inference.load import has_checkpoint
-from stkd_lightning.reporting.run import CONFIG, SUMMARY, search
+from stkd_lightning.reporting.run import CONFIG, SUMMARY, Run, search
 from stkd_lightning.utilities.console import print_rank_zero
 from stkd_lightning.utilities.errors import InputError
 
@@ -27,16 +27,18 @@ def student_path(path: Path) -> Path:
     found = search([path])
     if not found.runs and not found.damaged:
         return path
-    runs = [run for run in found.runs if run.folder and has_checkpoint(run.folder)]
-    scored = [(run, figures) for run in runs if (figures := run.summary.student.validation)]
-    if not scored:
+    complete = [run for run in found.runs if run.folder and has_checkpoint(run.folder)]
+    runs = [run for run in complete if run.summary.student.validation]
+    if not runs:
         raise InputError(f"checkpoint={path}: no run in it has a student and validation images; name a run's folder")
-    if len({(run.group.data, run.group.digest, run.summary.score) for run, _ in scored}) > 1:
+    if len({(run.group.data, run.group.digest, run.summary.score) for run in runs}) > 1:
         raise InputError(f"checkpoint={path}: holds runs on several data sets; name a run's folder")
-    best, score = scored[0][0], scored[0][0].summary.score
-    for run, figures in scored:
-        if score.better(run.score(figures), best.score(best.summary.student.validation or {})):
-            best = run
-    value = score.text(best.score(best.summary.student.validation or {}))
-    print_rank_zero(f"{best.folder}: the best of {len(scored)} runs by {score.name} on validation images, {value}")
+    score = runs[0].summary.score
+    best = (max if score.higher else min)(runs, key=_validation)
+    value = score.text(_validation(best))
+    print_rank_zero(f"{best.folder}: the best of {len(runs)} runs by {score.name} on validation images, {value}")
     return best.folder or path
+
+
+def _validation(run: Run) -> float:
+    return run.score(run.summary.student.validation or {})
