@@ -15,6 +15,7 @@ from stkd_lightning.reporting.latency import latencies
 from stkd_lightning.reporting.run import Latency, Network, Run, network_key
 from stkd_lightning.utilities.console import warn
 from stkd_lightning.utilities.errors import InputError, reason
+from stkd_lightning.utilities.text import first_and_more
 
 LARGEST = 1024  # pixels of a side; with larger images the rounds take minutes
 
@@ -27,12 +28,13 @@ def measure(runs: Sequence[Run], *, trust: bool) -> Latency:
         trust: also build classes of the configurations that are not part of this project.
 
     Returns:
-        Milliseconds by network, without networks that cannot be built or run here; each of these gets a warning.
+        Milliseconds by network, without networks that cannot be built or run here, of which it warns.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     by_size: dict[int, dict[str, nn.Module]] = {}
     milliseconds: dict[Network, float] = {}
     names: dict[str, Network] = {}
+    missing: dict[str, list[str]] = {}  # names of networks by the reason
     for network, node, options, run in _networks(runs):
         name = " ".join(map(str, network))
         if name in names:
@@ -42,7 +44,9 @@ def measure(runs: Sequence[Run], *, trust: bool) -> Latency:
             size, module = _build(node, options, run, trust=trust)
             by_size.setdefault(size, {})[name] = module.to(device)
         except Exception as error:  # a configuration can raise anything
-            warn(f"{network[0]}: time not measured ({reason(error)})")
+            missing.setdefault(reason(error).removeprefix(f"{run.folder}: "), []).append(network[0])
+    for cause, untimed in missing.items():
+        warn(f"{first_and_more(untimed)}: time not measured ({cause})")
     for size, networks in by_size.items():
         seconds = _latencies(networks, torch.zeros(1, 3, size, size, device=device))
         milliseconds |= {names[name]: 1000 * value for name, value in seconds.items()}

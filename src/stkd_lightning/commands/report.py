@@ -10,6 +10,7 @@ from stkd_lightning.reporting.run import Run, find_runs, run_folder
 from stkd_lightning.utilities.console import print_rank_zero, warn
 from stkd_lightning.utilities.errors import reason
 from stkd_lightning.utilities.files import write_text
+from stkd_lightning.utilities.text import first_and_more
 
 FILES = "report.html, report.md, report.csv"
 
@@ -115,5 +116,4 @@ def complete_diagnostics(
                 cause = reason(error).replace(f"{run.folder}/", "")
                 missing.setdefault(cause, []).append(run.folder)
     for cause, folders in missing.items():  # one line for all runs with the same fault
-        more = f" and {len(folders) - 1} more" if len(folders) > 1 else ""
-        warn(f"{folders[0]}{more}: some figures are missing ({cause})")
+        warn(f"{first_and_more(folders)}: some figures are missing ({cause})")

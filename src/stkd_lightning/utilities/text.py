@@ -1,6 +1,7 @@
 """Text of others in our output. This file imports no torch."""
 
 import re
+from collections.abc import Sequence
 
 # Control characters, line and paragraph separators, direction marks, and the halves of bytes that are not UTF-8.
 _INVISIBLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -36,3 +37,8 @@ def csv_cell(value: object) -> object:
     text = str(value)
     formula = not isinstance(value, int | float) and text.startswith(_FORMULA) and not _NUMBER.fullmatch(text)
     return f"'{text}" if formula else value
+
+
+def first_and_more(names: Sequence[object]) -> str:
+    """Return the first of some names and how many there are beside it, such as ``a and 3 more``."""
+    return f"{names[0]} and {len(names) - 1} more" if len(names) > 1 else str(names[0])
