@@ -26,7 +26,7 @@ FIGURES = {"test": {"last": {"accuracy": 0.5}, "selected": {"accuracy": 0.25}}, 
 def recipe(name: str = "resnet8") -> Recipe:
     network = {"_target_": "stkd_lightning.models.create_model", "name": name, "num_classes": 10}
     empty = OmegaConf.create({})
-    trainer = OmegaConf.create({"precision": "32-true"})
+    trainer = OmegaConf.create({"precision": "32-true", "max_epochs": 1})
     return Recipe("teacher", OmegaConf.create(network), empty, empty, empty, trainer, 0)
 
 
