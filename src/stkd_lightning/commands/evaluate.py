@@ -7,6 +7,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from stkd_lightning.callbacks import ProgressBar
 from stkd_lightning.commands.chosen_run import student_path
+from stkd_lightning.commands.local_data import load_local_data
 from stkd_lightning.commands.training.fit import quiet, with_bar
 from stkd_lightning.data.module import ArrayDataModule
 from stkd_lightning.distillation.module import DistillationModule
@@ -38,20 +39,22 @@ def evaluate(config: DictConfig) -> float:
         raise unknown("split", str(config.split), ["test", "val"])
     path = checkpoint_file(student_path(Path(config.checkpoint)))
     origin = StudentProvenance.from_checkpoint(path)
-    parts = {"student": origin.network, "dataset": origin.config["dataset"]}
     if not config.trust:
-        check_trusted(parts, path)
-    saved = OmegaConf.create(parts)
-    options = {"cache_dir": config.cache_dir, "batch_size": config.batch_size}
-    options |= {"data_dir": config.data_dir} if config.data_dir is not None else {}
-    # An untrusted checkpoint must not choose where the data are downloaded from.
-    official = {k: None for k in ("url", "md5") if k in saved.dataset}
-    dataset = OmegaConf.merge(saved.dataset, options, official)
+        check_trusted({"student": origin.network}, path)
     with building(path, "data"):
-        data: ArrayDataModule = instantiate(dataset)
+        data = load_local_data(
+            origin.config["dataset"],
+            path,
+            trust=config.trust,
+            cache_dir=config.cache_dir,
+            data_dir=config.data_dir,
+            download=config.data_dir is not None,  # not into a folder that the checkpoint chose
+            batch_size=config.batch_size,
+        )
     _check_classes(data, origin.data.class_names, path)
     with building(path):
-        student = build_network(saved.student, data, checkpoint=str(path))
+        network = OmegaConf.create(origin.network)
+        student = build_network(network, data, checkpoint=str(path), compare_first=True)
     module = DistillationModule(student, CrossEntropyLoss(), task=data.task)
     trainer = instantiate(
         config.trainer, callbacks=with_bar(config.trainer, [ProgressBar()]), logger=False, enable_checkpointing=False

@@ -1,17 +1,25 @@
-"""Local data for a run that another person may have made; nothing is downloaded."""
+"""Data for a run that another person may have made; nothing is downloaded unless the user names the folder."""
 
 from pathlib import Path
 from typing import Any
 
-from hydra.utils import instantiate
+from hydra.utils import get_object, instantiate
 from omegaconf import OmegaConf
 
+from stkd_lightning.data.datasets.archive_module import OfficialDataModule
 from stkd_lightning.data.module import ArrayDataModule
 from stkd_lightning.inference.trust import check_trusted
 
 
 def load_local_data(
-    dataset: dict[str, Any], path: Path, *, trust: bool, cache_dir: str | None, data_dir: str | None = None
+    dataset: dict[str, Any],
+    path: Path,
+    *,
+    trust: bool,
+    cache_dir: str | None,
+    data_dir: str | None = None,
+    download: bool = False,
+    batch_size: int | None = None,
 ) -> ArrayDataModule:
     """Build a run's data module from local data.
 
@@ -21,6 +29,8 @@ def load_local_data(
         trust: also build classes that are not part of this project.
         cache_dir: folder for prepared data.
         data_dir: folder of the data; ``None``: the folder in the run's configuration.
+        download: whether missing data may be downloaded.
+        batch_size: ``None``: the run's.
 
     Raises:
         InputError: a class is not trusted.
@@ -28,7 +38,10 @@ def load_local_data(
     if not trust:
         check_trusted({"dataset": dataset}, path)
     options: dict[str, Any] = {"cache_dir": cache_dir}
-    options |= {"download": False} if "download" in dataset else {}
+    cls = get_object(dataset["_target_"])
+    if isinstance(cls, type) and issubclass(cls, OfficialDataModule):  # also if the configuration does not say it
+        options["download"] = download
+    options |= {"batch_size": batch_size} if batch_size is not None else {}
     options |= {k: None for k in ("url", "md5") if k in dataset}  # an untrusted file must not choose a download
     options |= {"data_dir": data_dir} if data_dir is not None else {}
     return instantiate(OmegaConf.merge(OmegaConf.create(dataset), options))

@@ -128,6 +128,7 @@ def build(facts: StudentFacts, weights: Path) -> nn.Module:
             facts,
             seed=None,
             checkpoint=str(weights),
+            compare_first=True,
             input_size=facts.input.get("size"),
             mean=facts.input.get("mean"),
             std=facts.input.get("std"),

@@ -1,6 +1,5 @@
 """Facts about a student, without its weights: its network, the images that it expects, and its origin."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Any
 
 from stkd_lightning.inference.about import about_checkpoint, check_about
 from stkd_lightning.inference.provenance import StudentProvenance
+from stkd_lightning.models.input_adapter import is_channels, is_input, is_side
 from stkd_lightning.tasks.base import Task
 from stkd_lightning.tasks.classification import Classification
 from stkd_lightning.utilities.errors import InputError
@@ -77,20 +77,16 @@ def checked(facts: Mapping[str, Any], place: str) -> StudentFacts:
     Raises:
         InputError: names the wrong field.
     """
-    input_ = facts.get("input") or {}
+    input_, size = facts.get("input") or {}, facts.get("image_size")
     names: Any = facts.get("class_names")
     network, about = facts.get("network") or {}, facts.get("about") or {}
     tests = {
         "network": isinstance(network, Mapping),
         "class_names": _listed(names) and len(names) > 0 and all(isinstance(n, str) for n in names),
-        "mean": _channels(facts.get("mean")),
-        "std": _channels(facts.get("std")) and min(facts["std"]) > 0,
-        "image_size": _side(facts.get("image_size")),
-        "input": isinstance(input_, Mapping)
-        and set(input_) <= {"size", "mean", "std"}
-        and (input_.get("size") is None or _side(input_["size"]))
-        and (input_.get("mean") is None or _channels(input_["mean"]))
-        and (input_.get("std") is None or (_channels(input_["std"]) and min(input_["std"]) > 0)),
+        "mean": is_channels(facts.get("mean")),
+        "std": is_channels(facts.get("std")) and min(facts["std"]) > 0,
+        "image_size": is_side(size, LARGEST),
+        "input": is_side(size, LARGEST) and is_input(input_, facts["image_size"]),
         "about": isinstance(about, Mapping),
     }
     for name, valid in tests.items():
@@ -109,15 +105,3 @@ def checked(facts: Mapping[str, Any], place: str) -> StudentFacts:
 
 def _listed(value: Any) -> bool:
     return isinstance(value, Sequence) and not isinstance(value, str)
-
-
-def _channels(value: Any) -> bool:
-    return _listed(value) and len(value) == 3 and all(_number(v) and math.isfinite(v) for v in value)
-
-
-def _number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _side(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= LARGEST

@@ -1,6 +1,6 @@
 """Build networks from configuration nodes and fit them to the data."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, cast
 
 import torch
@@ -10,12 +10,14 @@ from torch import Tensor, nn
 
 from stkd_lightning.models.checkpoint_file import KEY
 from stkd_lightning.models.feature_hooks import logits_of
-from stkd_lightning.models.input_adapter import AdaptedInput, InputSpec, declared, for_data
-from stkd_lightning.models.weights import load_content, read_checkpoint
+from stkd_lightning.models.input_adapter import AdaptedInput, InputSpec, declared, for_data, is_input
+from stkd_lightning.models.weights import fitting_state, load_content, read_checkpoint
 from stkd_lightning.tasks.base import Task
 from stkd_lightning.utilities.errors import InputError, reason
 from stkd_lightning.utilities.image_size import Size, sides
 from stkd_lightning.utilities.random import seeded
+
+LARGEST_PART = 10**9  # parameters of a network inside a checkpoint's network
 
 
 class Images(Protocol):
@@ -49,6 +51,7 @@ def build_network(
     seed: int | None = 0,
     checkpoint: str | None = None,
     checkpoint_key: str | None = None,
+    compare_first: bool = False,
     input_size: Size | None = None,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
@@ -61,6 +64,8 @@ def build_network(
         seed: seed of its first weights; ``None`` does not seed the global generators.
         checkpoint: file of weights; ``None`` keeps the first weights.
         checkpoint_key: which weights of the file; see ``load_weights``.
+        compare_first: compare the weights' names and shapes with the network's before it takes any memory, for a node
+            that comes from a file.
         input_size: input size of the network, in place of that of the network or the checkpoint.
         mean: mean of its input, likewise.
         std: standard deviation of its input, likewise.
@@ -71,18 +76,60 @@ def build_network(
     if seed is not None:
         seeded(seed)
     content = {} if checkpoint is None else read_checkpoint(checkpoint)
-    facts = content.get(KEY, {})
+    facts = _facts(content)
     # Hydra resolves in place, also nodes of read-only settings that an interpolation leads to; so a copy is resolved.
     node = cast(DictConfig, OmegaConf.create(OmegaConf.to_container(config, resolve=True)))
-    network: nn.Module = instantiate(without_start(node) if facts else node)
+    node = without_start(node) if facts else node
+    if compare_first:
+        _compare(node, content, checkpoint, data.num_classes)
+    network: nn.Module = instantiate(node)
     spec = declared(network)
     if checkpoint is not None:
         load_content(network, content, checkpoint, checkpoint_key)
+        if input_size is None and not is_input(facts.get("input", {}), data.image_size):
+            raise InputError(f"checkpoint {checkpoint}: its input is not valid: {str(facts['input'])[:100]}")
         spec = InputSpec(**facts["input"]) if "input" in facts else spec
     spec = spec.overridden(input_size, mean, std)
     network = for_data(network, spec, image_size=data.image_size, mean=data.mean, std=data.std)
     _try(network, data)
     return network
+
+
+def _facts(content: Mapping[Any, Any]) -> Mapping[str, Any]:
+    """Return a checkpoint's record of its network; an empty one if it has none."""
+    facts = content.get(KEY)
+    return facts if isinstance(facts, Mapping) else {}
+
+
+def _compare(node: DictConfig, content: Mapping[Any, Any], checkpoint: str | None, num_classes: int) -> None:
+    """Compare the names and shapes of weights with those of a network that takes no memory.
+
+    Raises:
+        InputError: they do not fit, or a network inside the node is too large.
+    """
+    for name in ("student", "teacher"):  # of a network that reuses a classifier, which an image must pass
+        inner = node.get(name)
+        network = _without_memory(inner) if isinstance(inner, DictConfig) else None
+        size = sum(p.numel() for p in network.parameters()) if network is not None else 0
+        if size > LARGEST_PART:
+            raise InputError(f"checkpoint {checkpoint}: its {name} has {size:,} parameters, too many to build")
+    network = _without_memory(node)
+    if network is not None and checkpoint is not None:
+        fitting_state(network, content, checkpoint)
+    elif (
+        str(node.get("_target_")).startswith("stkd_lightning.") and node.get("num_classes", num_classes) != num_classes
+    ):
+        # torchvision's RegNets cannot be built without memory.
+        raise InputError(f"checkpoint {checkpoint}: its network has {node.num_classes} classes, the data {num_classes}")
+
+
+def _without_memory(node: DictConfig) -> nn.Module | None:
+    """Build a network on the meta device; ``None`` if it cannot be built there."""
+    try:
+        with torch.device("meta"):
+            return instantiate(node)
+    except Exception:  # a class may read values; building it as usual shows its own faults
+        return None
 
 
 def example_of(data: Images) -> Tensor:

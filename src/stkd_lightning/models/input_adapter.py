@@ -1,13 +1,17 @@
 """The input that a network expects, and the adapter from the data's images to it."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from stkd_lightning.utilities.image_size import Size, sides
+
+LARGEST = 1024  # pixels of a side that a file may ask for; larger images could fill the memory
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,39 @@ class InputSpec:
             mean=self.mean if mean is None else mean,
             std=self.std if std is None else std,
         )
+
+
+def is_input(plain: Any, image_size: Size) -> bool:
+    """Return whether plain values of a file are those of an ``InputSpec``, of no surprising size.
+
+    Args:
+        plain: what the file holds.
+        image_size: of the data; larger networks' images have at most ``LARGEST`` pixels a side.
+    """
+    if not isinstance(plain, Mapping) or not set(plain) <= {"size", "mean", "std"}:
+        return False
+    size, mean, std = (plain.get(name) for name in ("size", "mean", "std"))
+    both = isinstance(size, list | tuple) and len(size) == 2
+    largest = max(LARGEST, *sides(image_size))
+    return (
+        (size is None or all(is_side(side, largest) for side in (size if both else [size])))
+        and (mean is None or is_channels(mean))
+        and (std is None or (is_channels(std) and min(std) > 0))
+    )
+
+
+def is_side(value: Any, largest: int) -> bool:
+    """Return whether a value is a number of pixels from 1 to the largest."""
+    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= largest
+
+
+def is_channels(value: Any) -> bool:
+    """Return whether a value is a list of a finite number for each of three channels."""
+    return isinstance(value, list | tuple) and len(value) == 3 and all(_is_finite(v) for v in value)
+
+
+def _is_finite(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def declare(network: nn.Module, spec: InputSpec) -> nn.Module:
