@@ -48,8 +48,12 @@ def test_a_multirun_keeps_credentials_to_itself(command: Command, tmp_path: Path
 
 
 def test_a_mistake_is_told_without_credentials(command: Command, tmp_path: Path) -> None:
-    done = command("train", "experiment=quickstart", *OPTIONS, "loss.alpha=[1")
-    assert done.returncode == 2
-    assert done.stderr.startswith("error: experiment=quickstart +pair.mirror='https://***@example.org/x?part=1&")
-    assert "loss.alpha=[1" in done.stderr
-    assert list(found(tmp_path, done)) == []
+    for mistake, words in (
+        ("loss.alpha=[1", "error: loss.alpha=[1: brackets"),
+        (f"+pair.my={{jwt: x, {SECRET}", "error: +pair.my: the value cannot be read"),
+        ("+pair.db_password=1", "error: +pair.db_password=***: this option exists"),
+    ):
+        done = command("train", "experiment=quickstart", *OPTIONS, mistake)
+        assert done.returncode == 2
+        assert done.stderr.startswith(words)
+        assert list(found(tmp_path, done)) == []

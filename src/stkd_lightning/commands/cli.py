@@ -14,18 +14,20 @@ from pathlib import Path
 from typing import Any
 
 import hydra
-from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import ConfigCompositionException, HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError
 
+from stkd_lightning.commands.config.arguments import read_arguments
 from stkd_lightning.commands.config.checks import check, output_folders
-from stkd_lightning.commands.config.compose import composed, composing, hide_shared_files, jobs, quoted
+from stkd_lightning.commands.config.compose import composed, composing, flags_instead, hide_shared_files
+from stkd_lightning.commands.config.hints import quoted
 from stkd_lightning.commands.config.hydra_callbacks import FOLDERS, hide_in_logs, outcome
 from stkd_lightning.commands.config.ranges import check_ranges
 from stkd_lightning.commands.config.run_folder import check_fresh, claim, is_sweep
+from stkd_lightning.commands.config.sweeps import jobs
 from stkd_lightning.utilities import signals
 from stkd_lightning.utilities.errors import InputError, RunError
 from stkd_lightning.utilities.orphan import ending_with, watch_starter
@@ -57,7 +59,10 @@ def command(config_name: str, job: str) -> None:
     try:
         signals.listen()
         watch_starter()
-        arguments = get_args_parser().parse_args()
+        arguments, unknown_flags = read_arguments()
+        if unknown_flags:
+            with composing(arguments.config_path):
+                raise flags_instead(unknown_flags, arguments.config_name or config_name, arguments.config_dir)
         if not (arguments.hydra_help or arguments.info or arguments.shell_completion):
             existing, claimed = _check_all(arguments, config_name)
         # Exceptions reach this handler instead of Hydra's, which prints several lines and exits with 1.
@@ -106,10 +111,8 @@ def _check_all(arguments: Any, config_name: str) -> tuple[set[Path], list[Path]]
         if multirun:
             swept = {k: str(v) for k, v in (first.hydra.sweeper.get("params") or {}).items()}
         intervals = multirun and not str(first.hydra.sweeper._target_).endswith(".BasicSweeper")
-        job_overrides = [arguments.overrides]
-        if multirun:
-            job_overrides = jobs(arguments.overrides, swept, intervals=intervals, config_dir=arguments.config_dir)
-        for overrides in job_overrides:
+        directory = arguments.config_dir
+        for overrides in jobs(arguments.overrides, swept, multirun=multirun, intervals=intervals, config_dir=directory):
             config = composed(name, overrides, arguments.config_dir)
             if multirun:
                 config.hydra.mode = RunMode.MULTIRUN

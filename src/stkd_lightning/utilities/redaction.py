@@ -36,6 +36,7 @@ _IN_QUERY = re.compile(rf"{_BARE}|[^\s&#'\"]+")
 _ITEM = re.compile(_WRAPPED + r"|[^\s,{}\\](?:(?:\\.|[^,{}\n\\])*(?:\\.|[^\s,{}\\]))?|(?:\\.|[^,{}\n\\])+")
 _OPTION = re.compile(r"([+~]{0,2}([\w./@:-]+)=)(.*)", re.DOTALL)
 _KEY = re.compile(r"[\w.@-]+")
+_INTERPOLATION = re.compile(r"\$\{[^{}]*\}")
 _SWITCH = re.compile(r"(?i:true|false|null|none)?")
 _NUMBER = re.compile(r"[-+]?[\d.]+")
 
@@ -95,13 +96,14 @@ def _option(text: str) -> str:
         return _text(text)
     if is_secret(match[2]):
         return text if _is_harmless(match[2], match[3]) else match[1] + MARK
-    if "{" not in match[3] or not any(map(is_secret, _KEY.findall(match[3]))):
+    if "{" not in match[3] or not any(map(is_secret, _KEY.findall(_INTERPOLATION.sub("", match[3])))):
         return match[1] + _text(match[3])
     try:
         return _nested(text)
-    except Exception:  # not in Hydra's syntax: nothing after the first name of a credential is shown
+    except Exception:  # not a mapping in Hydra's syntax: nothing after the first name of a credential is shown
         end = next(m.end() for m in _KEY.finditer(text) if is_secret(m[0]))
-        return text[: end + 1] + MARK
+        shown = text[: end + 1]
+        return (match[1] if "${" in shown else shown) + MARK  # half an interpolation cannot be read
 
 
 def _nested(text: str) -> str:
@@ -115,6 +117,8 @@ def _nested(text: str) -> str:
     values = value.list if isinstance(value, ChoiceSweep) else [value]
     plain = [Override._convert_value(v) for v in values]  # type: ignore[arg-type]
     shown = redacted(plain)
+    if any(isinstance(v, str) and "{" in v for v in plain):
+        raise ValueError("a text that may contain a mapping")
     if shown == plain:
         return text
     elements = [replace(override, _value=v, value_type=ValueType.ELEMENT).get_value_element_as_str() for v in shown]

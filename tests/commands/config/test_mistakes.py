@@ -43,7 +43,12 @@ CONFIGURATION = [
         ["trainer=ddp", "trainer.devices=3"],
         "dataset.batch_size=64: must be a multiple of the 3 ranks; the nearest is 63",
     ),
-    (["+trainer.fast_dev_run=true"], "trainer.fast_dev_run: writes no checkpoint"),
+    (["+trainer.fast_dev_run=true"], "trainer.fast_dev_run: writes no checkpoint; experiment=smoke runs one batch"),
+    (
+        ["loss=kd", "--epochs", "3", "--lr=0.1"],
+        "--epochs --lr: no such flag; write trainer.max_epochs=3 optimizer.lr=0.1",
+    ),
+    (["experiment=quickstart", "-m", "loss=kd,stdk"], "loss 'stdk': unknown; did you mean stkd?"),
     (["seed=inf"], "seed=inf: must be a whole number"),
     (["hydra.run.dir=file/run"], "output folder file/run: cannot be made"),
     (["precision=fp16"], "precision 'fp16': unknown; all: 16-mixed, 16-true, 32-true"),

@@ -11,6 +11,7 @@ from omegaconf.errors import OmegaConfBaseException
 from stkd_lightning.commands.config.command_checks import check_cache, check_export, check_predict, check_report
 from stkd_lightning.commands.config.compose import options
 from stkd_lightning.commands.config.credentials import check_folder_names
+from stkd_lightning.commands.config.hints import SMOKE
 from stkd_lightning.commands.config.ranges import check_ranges
 from stkd_lightning.commands.config.run_folder import has_time, is_sweep
 from stkd_lightning.utilities import validation
@@ -125,7 +126,7 @@ def _check_trainer(trainer: DictConfig, batch_size: Any) -> None:
         if trainer.get(name) is not None and trainer[name] is not True:
             raise InputError(f"trainer.{name}: {instead}")
     if trainer.get("fast_dev_run"):
-        raise InputError("trainer.fast_dev_run: writes no checkpoint; a short run is trainer.limit_train_batches=3")
+        raise InputError(f"trainer.fast_dev_run: writes no checkpoint; {SMOKE} runs one batch of everything")
 
 
 def _check_shared_folder(config: DictConfig) -> None:

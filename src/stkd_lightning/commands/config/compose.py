@@ -10,15 +10,13 @@ from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
-from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.object_type import ObjectType
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import IntervalSweep, Override
 from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from stkd_lightning.commands.config.hints import SMOKE, accepts, for_shell, instead_of_flag, nearest
 from stkd_lightning.utilities.errors import InputError, unknown
 from stkd_lightning.utilities.paths import conf_dir
 from stkd_lightning.utilities.redaction import redacted
@@ -67,7 +65,7 @@ def composed(config_name: str, overrides: list[str], config_dir: str | None = No
     except MissingConfigException as error:
         raise _missing(error) from error
     except UNREADABLE as error:
-        raise _unknown_option(error, config_name, overrides, search_path) from error
+        raise _refused(error, config_name, overrides, search_path) from error
 
 
 def _check_deletion(override: str) -> None:
@@ -96,11 +94,6 @@ def with_values(config: DictConfig, values: Mapping[str, Any]) -> DictConfig:
     return result
 
 
-def quoted(text: str) -> str:
-    """Return a text as a quoted value of an override, in which no character has a meaning of its own."""
-    return "'" + re.sub(r"(\\*)('|$)", lambda match: match[1] * 2 + match[2].replace("'", "\\'"), text) + "'"
-
-
 def hide_shared_files() -> None:
     """Leave names that begin with ``_`` out of the choices in Hydra's ``--help`` and ``glob(*)``."""
     listed = ConfigLoaderImpl.get_group_options
@@ -125,7 +118,10 @@ def _missing(error: MissingConfigException) -> InputError:
     return unknown(group, name, _choices(group))
 
 
-def _groups() -> list[str]:
+def groups(config: DictConfig | None = None) -> list[str]:
+    """Return the names of the groups of choices: those of a command's composed configuration, or all."""
+    if config is not None:
+        return sorted(g for g in config.hydra.runtime.choices if not g.startswith("hydra/") and "@" not in g)
     return [g for g in GlobalHydra.instance().config_loader().list_groups("") if g not in ("hydra", "term")]
 
 
@@ -137,30 +133,92 @@ def _choices(group: str, prefix: str = "") -> list[str]:
     return [prefix + c for c in choices if not c.startswith("_")] + nested
 
 
-def _unknown_option(error: Exception, config_name: str, overrides: list[str], search_path: list[str]) -> InputError:
-    """Return the error for an option that does not exist; for any other mistake Hydra's message in one line."""
+def all_choices() -> list[str]:
+    """Return all groups, and all choices as ``group=choice``."""
+    names = groups()
+    return names + [f"{group}={choice}" for group in names for choice in _choices(group)]
+
+
+def _refused(error: Exception, config_name: str, overrides: list[str], search_path: list[str]) -> InputError:
+    """Return the error for the override that Hydra refuses: the nearest options, or Hydra's message in one line."""
     message = " ".join(" ".join(str(e) for e in (error, error.__cause__) if e).split())[:1000]
     for override, shown in zip(overrides, redacted(overrides), strict=True):
         message = message.replace(override, shown)
-    match = re.search(r"Could not override '([^']+)'", message)
-    rest = [o for o in overrides if not match or re.split(r"[=@]", o, maxsplit=1)[0] != match.group(1)]
-    if not match or len(rest) == len(overrides):
+    culprit, config = _without_culprit(config_name, overrides, search_path)
+    if culprit is None or config is None:  # several overrides are wrong
         return InputError(f"{' '.join(redacted(overrides))}: {message}")
-    name = match.group(1)
+    shown = redacted([culprit])[0]
+    if "Could not append to config" in message:
+        return InputError(f"{shown}: this option exists; write {shown.removeprefix('+')}")
+    if not re.search(r"Could not override '([^']+)'", message):
+        return InputError(f"{shown}: {message}")
+    return _unknown_option(re.split(r"[=@]", culprit, maxsplit=1)[0], shown, config)
+
+
+def _without_culprit(
+    config_name: str, overrides: list[str], search_path: list[str]
+) -> tuple[str | None, DictConfig | None]:
+    """Return the one override without which the others compose, and their configuration."""
+    rests = {culprit: [o for o in overrides if o != culprit] for culprit in reversed(overrides)}
+    found = ((culprit, _composed_or_none(config_name, [*rest, *search_path])) for culprit, rest in rests.items())
+    return next(((culprit, config) for culprit, config in found if config is not None), (None, None))
+
+
+def _composed_or_none(config_name: str, overrides: list[str]) -> DictConfig | None:
     try:
-        known = [o for o in options(compose(config_name, [*rest, *search_path])) if not o.endswith("_target_")]
-    except UNREADABLE:  # another override is wrong too
-        return InputError(f"{' '.join(redacted(overrides))}: {message}")
-    known += [g for g in _groups() if g not in known]
+        return compose(config_name, overrides, return_hydra_config=True)
+    except UNREADABLE:
+        return None
+
+
+def _unknown_option(name: str, override: str, config: DictConfig) -> InputError:
+    """Return the error for an option that does not exist.
+
+    Args:
+        name: its dotted name.
+        override: the override that names it.
+        config: the configuration without the override.
+    """
+    known = [o for o in options(config) if not o.startswith("hydra") and not o.endswith("_target_")]
+    known += [g for g in groups(config) if g not in known]
     parent = name
     while parent and parent not in known:
         parent = parent.rpartition(".")[0]
+    if name == "trainer.fast_dev_run":
+        return InputError(f"{name}: writes no checkpoint; {SMOKE} runs one batch of everything")
+    if accepts(OmegaConf.select(config, parent) if parent else None, name.removeprefix(f"{parent}.")):
+        return InputError(f"option {name!r}: is not in conf/; add it with +: {for_shell(f'+{override}')}")
     siblings = [k for k in known if k.rpartition(".")[0] == parent]
     # "alpha=0.5" has the right last part but no group: suggest the options that end in it.
     same_ending = [k for k in known if "." in k and k.rpartition(".")[2] == name.rpartition(".")[2]]
-    near = same_ending or get_close_matches(name, siblings, n=2) or get_close_matches(name, known, n=3)
+    near = same_ending or get_close_matches(name, siblings, n=2)
+    near = near or get_close_matches(name, known, n=3) or nearest(name, leaves(config))
     hint = f"did you mean {' or '.join(near[:3])}? " if near else ""
     return InputError(f"option {name!r}: unknown; {hint}all{f' of {parent}' if parent else ''}: {', '.join(siblings)}")
+
+
+def flags_instead(flags: list[tuple[str, str | None]], config_name: str, config_dir: str | None) -> InputError:
+    """Return the error for flags that do not exist, with the overrides to write instead.
+
+    Args:
+        flags: each flag, and the word after it.
+        config_name: for example ``train``.
+        config_dir: a user's folder of additional configurations.
+    """
+    config = composed(config_name, [], config_dir)
+    instead = {flag: instead_of_flag(flag, value, config, leaves(config)) for flag, value in flags}
+    for flag, overrides in instead.items():
+        if overrides is None:
+            return InputError(f"{flag.partition('=')[0]}: no such flag; options are written NAME=VALUE; see --help")
+    names = " ".join(flag.partition("=")[0] for flag in instead)
+    return InputError(f"{names}: no such flag; write {' '.join(filter(None, instead.values()))}")
+
+
+def leaves(config: DictConfig) -> list[str]:
+    """Return the dotted names of options that hold a value, and the groups; those of callbacks and loggers aside."""
+    names = [name for name in options(config) if not name.startswith(("hydra", "callbacks.", "logger."))]
+    parents = {name.rpartition(".")[0] for name in names}
+    return groups(config) + [n for n in names if n not in parents and not n.endswith("_target_")]
 
 
 def options(config: DictConfig, prefix: str = "") -> list[str]:
@@ -174,71 +232,3 @@ def options(config: DictConfig, prefix: str = "") -> list[str]:
         if isinstance(config[key], DictConfig):
             names += options(config[key], f"{name}.")
     return names
-
-
-def jobs(
-    overrides: list[str], swept: dict[str, str], *, intervals: bool = True, config_dir: str | None = None
-) -> list[list[str]]:
-    """Return overrides of single jobs that contain every value of a sweep, and both ends of every interval.
-
-    There are as many jobs as the longest list has values, not their product: each value is checked by itself.
-
-    Args:
-        overrides: as on the command line.
-        swept: overrides that the sweeper of the configuration adds.
-        intervals: whether the sweeper can draw values from an interval.
-        config_dir: a user's folder of additional configurations, whose choices a pattern can match.
-
-    Raises:
-        InputError: an override cannot be read, no value can be drawn from an interval, or a pattern matches no choice.
-    """
-    try:
-        parsed = OverridesParser.create(config_loader=_loader(config_dir)).parse_overrides(
-            [*(f"{k}={v}" for k, v in swept.items()), *overrides]
-        )
-    except UNREADABLE as error:
-        raise InputError(f"{' '.join(redacted(overrides))}: {str(error).splitlines()[0]}") from error
-    values: list[list[str]] = []
-    for override in parsed:
-        if not override.is_sweep_override():
-            values.append([override.input_line or ""])
-        elif override.is_discrete_sweep():
-            values.append([f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator()])
-            if not values[-1]:
-                raise InputError(f"{override.input_line}: matches no choice")
-        else:
-            values.append(_ends(override, can_draw=intervals))
-    length = max(map(len, values), default=1)
-    return [[v[min(i, len(v) - 1)] for v in values] for i in range(length)]
-
-
-def _loader(config_dir: str | None) -> ConfigLoader:
-    """Return the loader of all choices, including those of a user's folder."""
-    loader = GlobalHydra.instance().config_loader()
-    if config_dir is None:
-        return loader
-    path = copy.deepcopy(loader.get_search_path())
-    path.append("command-line", f"file://{Path(config_dir).absolute()}")
-    return ConfigLoaderImpl(path)
-
-
-def _ends(override: Override, *, can_draw: bool) -> list[str]:
-    """Return two overrides: the ends of an interval.
-
-    Raises:
-        InputError: the sweeper cannot draw from intervals, or the interval is empty.
-    """
-    name, interval = override.get_key_element(), override.value()
-    assert isinstance(interval, IntervalSweep)
-    start, end = interval.start, interval.end
-    assert start is not None
-    assert end is not None
-    if not can_draw:
-        raise InputError(
-            f"{override.input_line}: only Optuna draws values from an interval; set hydra/sweeper=optuna or "
-            f"experiment=tune, or list values: {name}={start},{end}"
-        )
-    if start > end or ("log" in interval.tags and start <= 0):
-        need = "the lower end must come first" if start > end else "on a logarithmic scale it must start above 0"
-        raise InputError(f"{override.input_line}: {need}")
-    return [f"{name}={start}", f"{name}={end}"]

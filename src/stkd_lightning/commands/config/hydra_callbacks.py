@@ -5,6 +5,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
+import yaml
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
@@ -67,4 +68,4 @@ class Redaction(Callback):
         for path in filter(Path.is_file, paths):
             content = OmegaConf.to_container(OmegaConf.load(path))
             if (shown := without_credentials(content)) != content:
-                write_text(path, OmegaConf.to_yaml(OmegaConf.create(shown)))
+                write_text(path, yaml.safe_dump(shown, default_flow_style=False, allow_unicode=True, sort_keys=False))
