@@ -28,6 +28,7 @@ from stkd_lightning.commands.config.hydra_callbacks import FOLDERS, hide_in_logs
 from stkd_lightning.commands.config.ranges import check_ranges
 from stkd_lightning.commands.config.run_folder import check_fresh, claim, is_sweep
 from stkd_lightning.commands.config.sweeps import jobs
+from stkd_lightning.commands.help import help_text
 from stkd_lightning.utilities import signals
 from stkd_lightning.utilities.errors import InputError, RunError
 from stkd_lightning.utilities.orphan import ending_with, watch_starter
@@ -63,6 +64,13 @@ def command(config_name: str, job: str) -> None:
         if unknown_flags:
             with composing(arguments.config_path):
                 raise flags_instead(unknown_flags, arguments.config_name or config_name, arguments.config_dir)
+        if arguments.help:
+            with composing(arguments.config_path):
+                print(help_text(arguments.config_name or config_name, arguments))
+            return
+        if config_name == "train" and len(sys.argv) == 1:
+            _show_plan()
+            return
         if not (arguments.hydra_help or arguments.info or arguments.shell_completion):
             existing, claimed = _check_all(arguments, config_name)
         # Exceptions reach this handler instead of Hydra's, which prints several lines and exits with 1.
@@ -100,6 +108,12 @@ def command(config_name: str, job: str) -> None:
         sys.exit(EXIT_MISTAKE)
 
 
+def _show_plan() -> None:
+    """Print what a training without options would do; only the first rank does."""
+    if process_rank() == 0:
+        print(import_module("stkd_lightning.commands.plan").plan_text())
+
+
 def _check_all(arguments: Any, config_name: str) -> tuple[set[Path], list[Path]]:
     """Compose and check every job; return the existing folders on the paths of its output, and a claimed folder."""
     name = arguments.config_name or config_name
@@ -116,9 +130,9 @@ def _check_all(arguments: Any, config_name: str) -> tuple[set[Path], list[Path]]
             config = composed(name, overrides, arguments.config_dir)
             if multirun:
                 config.hydra.mode = RunMode.MULTIRUN
-            if not (arguments.help or arguments.cfg):
+            if not arguments.cfg:
                 check(config)
-        if arguments.help or arguments.cfg:
+        if arguments.cfg:
             return set(), []
         existing = {p for folder in output_folders(config) for p in _with_parents(folder) if p.exists()}
         return existing, _take_folder(config, arguments.overrides)

@@ -115,7 +115,7 @@ def _missing(error: MissingConfigException) -> InputError:
     group, _, name = path.partition("/")
     if not name:
         return unknown("configuration", path, GlobalHydra.instance().config_loader().get_group_options(""))
-    return unknown(group, name, _choices(group))
+    return unknown(group, name, choices(group))
 
 
 def groups(config: DictConfig | None = None) -> list[str]:
@@ -125,18 +125,18 @@ def groups(config: DictConfig | None = None) -> list[str]:
     return [g for g in GlobalHydra.instance().config_loader().list_groups("") if g not in ("hydra", "term")]
 
 
-def _choices(group: str, prefix: str = "") -> list[str]:
+def choices(group: str, prefix: str = "") -> list[str]:
     """Return the choices of a group; those of its subgroups as ``subgroup/choice``."""
     loader = GlobalHydra.instance().config_loader()
-    choices = loader.get_group_options(group, ObjectType.CONFIG)
-    nested = [c for sub in loader.list_groups(group) for c in _choices(f"{group}/{sub}", f"{prefix}{sub}/")]
-    return [prefix + c for c in choices if not c.startswith("_")] + nested
+    direct = loader.get_group_options(group, ObjectType.CONFIG)
+    nested = [c for sub in loader.list_groups(group) for c in choices(f"{group}/{sub}", f"{prefix}{sub}/")]
+    return [prefix + c for c in direct if not c.startswith("_")] + nested
 
 
 def all_choices() -> list[str]:
     """Return all groups, and all choices as ``group=choice``."""
     names = groups()
-    return names + [f"{group}={choice}" for group in names for choice in _choices(group)]
+    return names + [f"{group}={choice}" for group in names for choice in choices(group)]
 
 
 def _refused(error: Exception, config_name: str, overrides: list[str], search_path: list[str]) -> InputError:

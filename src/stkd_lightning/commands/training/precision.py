@@ -50,6 +50,19 @@ def resolve_precision(setting: str, network: nn.Module, device: str) -> str:
     return "bf16-mixed" if best_dtype(network, device) == torch.bfloat16 else "32-true"
 
 
+def eager_seconds(device: str, flops: float, steps: int) -> float | None:
+    """Return about how long a run takes without compilation; ``None`` for a device of unknown speed.
+
+    Args:
+        device: device type, as ``device_type`` returns it.
+        flops: floating-point operations of the whole run.
+        steps: optimizer steps of the whole run.
+    """
+    if device == "cpu":
+        return flops / (CPU_FLOPS_PER_CORE * torch.get_num_threads())
+    return max(flops / CUDA_FLOPS, steps * CUDA_SECONDS_PER_STEP) if device == "cuda" else None
+
+
 def resolve_compile(setting: bool | str, *, device: str, flops: float, steps: int) -> bool:
     """Replace the setting ``auto`` of ``compile`` by true for runs of more than about five minutes.
 
@@ -66,9 +79,6 @@ def resolve_compile(setting: bool | str, *, device: str, flops: float, steps: in
     if setting is True and compiler is None:
         raise InputError("compile=true: needs a C++ compiler (g++ or clang++); install one, or set compile=false")
     if setting == "auto":
-        seconds = {
-            "cpu": flops / (CPU_FLOPS_PER_CORE * torch.get_num_threads()),
-            "cuda": max(flops / CUDA_FLOPS, steps * CUDA_SECONDS_PER_STEP),
-        }
-        setting = compiler is not None and seconds.get(device, 0.0) > WORTH_COMPILING
+        seconds = eager_seconds(device, flops, steps) or 0.0
+        setting = compiler is not None and seconds > WORTH_COMPILING
     return bool(setting)
