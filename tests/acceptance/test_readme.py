@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from stkd_lightning.commands.config.checks import check
-from stkd_lightning.commands.config.compose import composed, composing, jobs
+from stkd_lightning.commands.config.compose import composed, composing
+from stkd_lightning.commands.config.sweeps import jobs
 from tests.conftest import Command
 
 ROOT = Path(__file__).parents[2]

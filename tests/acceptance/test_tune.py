@@ -10,8 +10,9 @@ import yaml
 from hydra.errors import MissingConfigException
 from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args
 
-from stkd_lightning.commands.config.compose import _missing, composed, composing, jobs
+from stkd_lightning.commands.config.compose import _missing, composed, composing
 from stkd_lightning.commands.config.hydra_callbacks import outcome
+from stkd_lightning.commands.config.sweeps import jobs
 from stkd_lightning.utilities.errors import InputError
 from stkd_lightning.utilities.paths import conf_dir
 from tests.conftest import Command
