@@ -85,7 +85,8 @@ def test_a_loaded_teacher_is_used_and_never_trained(command: Command, tmp_path: 
     first = command("train", "experiment=quickstart", "loss=ce", "student=resnet20", "baseline=false", "logger=csv",
                     "hydra.run.dir=teacher", "cache_dir=one")  # fmt: skip
     assert first.returncode == 0, first.stderr
-    done = command("train", *TINY, "teacher.checkpoint=teacher/checkpoints/last.ckpt", "baseline=false",
+    done = command("train", *TINY, "teacher.checkpoint=teacher/checkpoints/last.ckpt",
+                   "teacher.checkpoint_key=state_dict.student", "baseline=false",
                    "teacher.min_accuracy=0.5", "cache_dir=two", "hydra.run.dir=run")  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert not (tmp_path / "two" / "trained").exists()

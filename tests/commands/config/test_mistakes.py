@@ -34,6 +34,8 @@ CONFIGURATION = [
     (["-m", "loss=kd,stdk"], "loss 'stdk': unknown; did you mean stkd?"),
     (["--config-dir", "nowhere"], "--config-dir nowhere: no such folder"),
     (["teacher.checkpoint=nowhere.pth"], "checkpoint nowhere.pth: no such file"),
+    (["teacher.checkpoint_key=student"], "teacher.checkpoint_key: describes a teacher's checkpoint, but"),
+    (["teacher.checkpoint=pretrained", "teacher.checkpoint_key=1"], "teacher.checkpoint_key=1: must be a name"),
     (["teacher.max_epochs=0"], "teacher.max_epochs=0: must be a whole number of at least 1"),
     (
         ["teacher.mean=[0.5,0.5,0.5]"],
