@@ -55,7 +55,12 @@ class Checkpoints(Checkpoint):
     def __init__(
         self, folder: str | Path, *, select: bool, minutes: float | None = 10, score: Score | None = None
     ) -> None:
-        self.folder, self.select, self.minutes, self.score = Path(folder), select, minutes, score or Score()
+        self.folder, self.select, self.minutes, self.score = (
+            Path(folder).expanduser(),
+            select,
+            minutes,
+            score or Score(),
+        )
         self.validation: dict[str, float] = {}
         self.validated_step = -1
         self.best_epoch: int | None = None

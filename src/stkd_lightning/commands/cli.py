@@ -25,6 +25,7 @@ from stkd_lightning.commands.config.checks import check, output_folders
 from stkd_lightning.commands.config.compose import composed, composing, flags_instead, hide_shared_files
 from stkd_lightning.commands.config.hints import quoted
 from stkd_lightning.commands.config.hydra_callbacks import FOLDERS, hide_in_logs, outcome
+from stkd_lightning.commands.config.paths import home_expanded, resolve_paths
 from stkd_lightning.commands.config.ranges import check_ranges
 from stkd_lightning.commands.config.run_folder import check_fresh, claim, is_sweep
 from stkd_lightning.commands.config.sweeps import jobs
@@ -60,6 +61,7 @@ def command(config_name: str, job: str) -> None:
     try:
         signals.listen()
         watch_starter()
+        sys.argv[1:] = home_expanded(sys.argv[1:])
         arguments, unknown_flags = read_arguments()
         if unknown_flags:
             with composing(arguments.config_path):
@@ -144,10 +146,12 @@ def _take_folder(config: DictConfig, overrides: list[str]) -> list[Path]:
     claimed = claim(config, folder) if process_rank() == 0 else None
     if claimed is None:
         check_fresh(config, folder, sweep=sweep)
-        return []
+        raw = config.hydra.sweep.dir if sweep else config.hydra.run.dir
+        if not str(raw).startswith("~"):  # Hydra would make a folder of this name
+            return []
     last = max((i for i, argument in enumerate(sys.argv) if argument in overrides), default=len(sys.argv) - 1)
-    sys.argv.insert(last + 1, f"hydra.{'sweep' if sweep else 'run'}.dir={quoted(str(claimed))}")
-    return [claimed]
+    sys.argv.insert(last + 1, f"hydra.{'sweep' if sweep else 'run'}.dir={quoted(str(claimed or folder))}")
+    return [claimed] if claimed else []
 
 
 def _with_parents(folder: Path) -> Iterator[Path]:
@@ -177,6 +181,7 @@ def _job(program: str, job: str, errors: list[Exception], folders: list[Path]) -
         folders.append(folder)
         if _needs_new_process(config):
             return _run_in_new_process(program)
+        resolve_paths(config, Path(HydraConfig.get().runtime.cwd))
         # When Lightning is imported, it sets a folder for compiled code that is lost when the machine restarts.
         cache = cache_root(config.cache_dir).absolute()
         if not cache.is_dir() or os.access(cache, os.W_OK):
@@ -211,7 +216,7 @@ def _run_in_new_process(program: str) -> float | None:
     flags += [flag for path in config_dirs for flag in ("--config-dir", path)]
     task: Any = OmegaConf.to_container(settings.overrides.task, resolve=False)
     overrides = [*task, f"hydra.run.dir={quoted(folder)}", "hydra.mode=RUN"]
-    exit_code = signals.run_child([sys.executable, "-m", program, *flags, *overrides])
+    exit_code = signals.run_child([sys.executable, "-m", program, *flags, *overrides], cwd=settings.runtime.cwd)
     if exit_code == EXIT_MISTAKE:
         raise InputError(f"job {settings.job.num} of the sweep: refused; see the error above")
     if exit_code:

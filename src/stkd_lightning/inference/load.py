@@ -22,7 +22,7 @@ def load_student(path: str | Path, *, trust: bool = False) -> Student:
     """
     from stkd_lightning.inference.export_folder import is_export, load_export  # imports Student itself
 
-    path = Path(path)
+    path = Path(path).expanduser()
     if path.is_file() and path.stem in ("model", "student") and is_export(path.parent):
         path = path.parent  # a file of an export
     if is_export(path):

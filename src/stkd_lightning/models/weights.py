@@ -34,7 +34,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     Raises:
         InputError: a missing or damaged file, or a file with more than tensors and plain values.
     """
-    path = Path(path)
+    path = Path(path).expanduser()
     check_exists(path)
     try:
         check_seal(path)

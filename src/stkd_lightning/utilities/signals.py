@@ -114,7 +114,7 @@ def deferred() -> Iterator[None]:
         raise Interrupted(_State.received)
 
 
-def run_child(command: list[str]) -> int:
+def run_child(command: list[str], *, cwd: str | None = None) -> int:
     """Run a command and return its exit code; a signal to this process is sent on to the command once.
 
     The command ends with this process if it calls ``orphan.watch_starter``.
@@ -124,7 +124,7 @@ def run_child(command: list[str]) -> int:
     """
     with deferred():
         environment = {**os.environ, STARTER: str(os.getpid())}
-        _State.child = subprocess.Popen(command, start_new_session=True, env=environment)
+        _State.child = subprocess.Popen(command, start_new_session=True, env=environment, cwd=cwd)
         if _State.received is not None:
             _State.child.send_signal(_State.received)
         try:

@@ -12,6 +12,7 @@ from stkd_lightning.commands.config.command_checks import check_cache, check_exp
 from stkd_lightning.commands.config.compose import options
 from stkd_lightning.commands.config.credentials import check_folder_names
 from stkd_lightning.commands.config.hints import SMOKE
+from stkd_lightning.commands.config.paths import resolve_paths
 from stkd_lightning.commands.config.ranges import check_ranges
 from stkd_lightning.commands.config.run_folder import has_time, is_sweep
 from stkd_lightning.utilities import validation
@@ -48,6 +49,7 @@ def check(config: DictConfig) -> None:
 
 def _check(config: DictConfig) -> None:
     _check_values(config)
+    resolve_paths(config, Path.cwd())
     check_ranges(config)
     if "resume" in config and not (config.resume in (None, "auto") or config.resume is False):
         raise InputError(f"resume={config.resume}: must be auto, false or null")
@@ -159,5 +161,5 @@ def _parent_and_key(config: DictConfig, name: str) -> tuple[DictConfig, str]:
 def output_folders(config: DictConfig) -> list[Path]:
     """Return the folders that a job writes to: Hydra's output folder and the cache."""
     hydra = config.hydra
-    folders = [Path(hydra.sweep.dir if is_sweep(config) else hydra.run.dir)]
+    folders = [Path(hydra.sweep.dir if is_sweep(config) else hydra.run.dir).expanduser()]
     return [*folders, cache_root(config.cache_dir)] if "cache_dir" in config else folders

@@ -1,0 +1,65 @@
+"""Paths of a configuration: ``~`` is the home folder, and a relative path starts where the command was started."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, ListConfig, OmegaConf
+
+PATHS = ("cache_dir", "data_dir", "checkpoint", "images", "output", "runs", "dataset.data_dir", "dataset.cache_dir",
+         "teacher.checkpoint", "student.weights", "teacher.network.weights")  # fmt: skip
+
+
+def resolve_paths(config: DictConfig, start: Path) -> None:
+    """Replace ``~`` in the path options of a configuration in place; in another folder also make them absolute.
+
+    Hydra changes the folder of a job with ``hydra.job.chdir=true``; otherwise a relative path stays as it was written.
+
+    Args:
+        config: its options are strings or lists of strings where they are paths.
+        start: folder in which the command was started.
+    """
+    for node, option in _set_by_user(config):
+        value: Any = node[option]
+        if isinstance(value, ListConfig):
+            node[option] = [_resolved(path, start) for path in value]
+        else:
+            node[option] = _resolved(value, start)
+    if os.environ.get("STKD_CACHE"):
+        os.environ["STKD_CACHE"] = _resolved(os.environ["STKD_CACHE"], start)
+
+
+def home_expanded(arguments: list[str]) -> list[str]:
+    """Return arguments with ``~`` replaced in the folders of configurations, which Hydra reads by itself."""
+    names = ("--config-dir", "-cd", "--config-path", "-cp")
+    result = []
+    for i, argument in enumerate(arguments):
+        name, equals, value = argument.partition("=")
+        if equals and name in names:
+            argument = f"{name}={os.path.expanduser(value)}"
+        elif i and arguments[i - 1] in names:
+            argument = os.path.expanduser(argument)
+        result.append(argument)
+    return result
+
+
+def _set_by_user(config: DictConfig) -> Iterator[tuple[DictConfig, str]]:
+    """Yield the nodes and the names of the path options that have a value of their own."""
+    for name in PATHS:
+        parent, _, option = name.rpartition(".")
+        node = OmegaConf.select(config, parent) if parent else config
+        if not isinstance(node, DictConfig) or option not in node:
+            continue
+        # In a class of others, ``weights`` may be anything.
+        is_ours = option != "weights" or str(node.get("_target_")).startswith("stkd_lightning.")
+        if is_ours and not OmegaConf.is_missing(node, option) and not OmegaConf.is_interpolation(node, option):
+            yield node, option
+
+
+def _resolved(value: Any, start: Path) -> Any:
+    """Return a path as it is read from the current folder; return what is no path unchanged."""
+    if not isinstance(value, str) or not value or value == "pretrained":
+        return value
+    path = os.path.expanduser(value)
+    return path if start == Path.cwd() else str(start / path)
