@@ -28,7 +28,8 @@ import torch
 from machine import facts
 
 RUN = ["experiment=quickstart", "teacher=resnet14", "teacher.max_epochs=4", "teacher.min_accuracy=0",
-       "trainer.max_epochs=8", "checkpoint_minutes=0.01", "logger=csv", "callbacks=ema"]  # fmt: skip
+       "trainer.max_epochs=8", "checkpoint_minutes=0.01", "logger=csv", "callbacks=ema",
+       "diagnostics=2048"]  # fmt: skip
 PATHS = {
     "resident": ["dataset.resident=true"],
     "workers": ["dataset.resident=false", "dataset.workers=1"],
