@@ -48,6 +48,12 @@ def test_figures_out_of_time_say_what_they_lack(data: DigitsDataModule, tmp_path
     assert not diagnostics.is_whole
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
+def test_figures_of_a_student_of_another_precision(dtype: torch.dtype, data: DigitsDataModule, tmp_path: Path) -> None:
+    write(network().to(dtype), None, data, tmp_path / FILE, CPU, images=20)
+    assert read_diagnostics(tmp_path / FILE).images == 20
+
+
 def test_figures_use_the_number_of_images_that_is_set(data: DigitsDataModule, tmp_path: Path) -> None:
     write(network(), None, data, tmp_path / FILE, CPU, images=70)
     diagnostics = read_diagnostics(tmp_path / FILE)
