@@ -14,9 +14,10 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from stkd_lightning.commands import cli
+from stkd_lightning.commands.cli import EXIT_MISTAKE
 from stkd_lightning.commands.config.checks import check
 from stkd_lightning.commands.config.compose import composed, composing
+from stkd_lightning.commands.endings import failure_of, mistake_of
 from stkd_lightning.commands.evaluate import evaluate
 from stkd_lightning.commands.export import export
 from stkd_lightning.commands.predict import predict
@@ -49,12 +50,12 @@ def child(command: str, config: DictConfig, values: dict[str, Any], output: Path
         OmegaConf.set_readonly(config, True)
         JOBS[command](config)
     except Exception as error:
-        mistake = cli._failure(error) or cli._mistake(error)
+        mistake = failure_of(error) or mistake_of(error)
         if mistake is None:
             traceback.print_exc()
             return TRACEBACK
         print(f"error: {mistake}", file=sys.stderr)
-        return cli.EXIT_MISTAKE
+        return EXIT_MISTAKE
     finally:
         sys.stdout.flush()
         sys.stderr.flush()

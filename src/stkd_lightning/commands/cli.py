@@ -1,8 +1,6 @@
 """Run a command: check the configuration, start Hydra, run the job; a mistake is one line and exit code 2."""
 
-import errno
 import os
-import shlex
 import sys
 import textwrap
 import time
@@ -15,20 +13,19 @@ from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import ConfigCompositionException, HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import ConfigAttributeError, ConfigKeyError
 
 from stkd_lightning.commands.config.arguments import read_arguments
 from stkd_lightning.commands.config.checks import check, output_folders
 from stkd_lightning.commands.config.compose import composed, composing, flags_instead, hide_shared_files
 from stkd_lightning.commands.config.hints import quoted
-from stkd_lightning.commands.config.hydra_callbacks import FOLDERS, hide_in_logs, outcome
+from stkd_lightning.commands.config.hydra_callbacks import hide_in_logs, outcome
 from stkd_lightning.commands.config.paths import home_expanded, resolve_paths
 from stkd_lightning.commands.config.ranges import check_ranges
 from stkd_lightning.commands.config.run_folder import check_fresh, claim, is_sweep
 from stkd_lightning.commands.config.sweeps import jobs
+from stkd_lightning.commands.endings import failure_of, interruption, is_temporary, mistake_of, resume_hint
 from stkd_lightning.commands.help import help_text
 from stkd_lightning.utilities import signals
 from stkd_lightning.utilities.errors import InputError, RunError
@@ -85,16 +82,16 @@ def command(config_name: str, job: str) -> None:
             raise errors[0]
     except signals.Interrupted as interrupt:
         if process_rank() == 0:
-            text = _interruption(interrupt, folders) if can_resume else f"interrupted by {interrupt.received.name}"
+            text = interruption(interrupt, folders) if can_resume else f"interrupted by {interrupt.received.name}"
             print(printable(text), file=sys.stderr)
         sys.exit(interrupt.exit_code)
     except Exception as error:
-        failure = _failure(error)
+        failure = failure_of(error)
         if failure is not None:
-            hint = _resume_hint(folders) if can_resume and _is_temporary(error) else ""
+            hint = resume_hint(folders) if can_resume and is_temporary(error) else ""
             print(printable(f"error: {redacted(failure)}{hint}"), file=sys.stderr)
             sys.exit(EXIT_FAILURE)
-        mistake = _mistake(error)
+        mistake = mistake_of(error)
         if mistake is None:
             rank = f"[rank{process_rank()}]: " if "MASTER_ADDR" in os.environ else ""
             text = textwrap.indent("".join(traceback.format_exception(error)), rank, lambda line: True)
@@ -222,72 +219,6 @@ def _run_in_new_process(program: str) -> float | None:
     if exit_code:
         raise RunError(f"job {settings.job.num} of the sweep: failed with exit code {exit_code}; see {folder}")
     return outcome(Path(folder))
-
-
-def _interruption(interrupt: signals.Interrupted, folders: list[Path]) -> str:
-    """Return the line for an interrupted run; let SLURM start the job again if its time limit was reached."""
-    saved = f" {interrupt.saved}" if interrupt.saved else ""
-    if interrupt.requeues and signals.requeue():
-        requeued = "SLURM starts the job again" + ("" if "resume=auto" in sys.argv else ", but without resume=auto")
-        return f"interrupted by {interrupt.received.name}{saved}; {requeued}"
-    return f"interrupted by {interrupt.received.name}{saved}{_resume_hint(folders)}"
-
-
-def _is_temporary(error: BaseException | None) -> bool:
-    """Return true if the same command may succeed the next time."""
-    while error is not None:
-        if isinstance(error, RunError):
-            return error.passes
-        error = error.__cause__
-    return True
-
-
-def _resume_hint(folders: list[Path]) -> str:
-    """Return the command that resumes the sweep, or the run in the last folder."""
-    key, folders = ("hydra.sweep.dir", FOLDERS) if FOLDERS else ("hydra.run.dir", folders)
-    if not folders:
-        return ""
-    folder = f"{key}={_relative(folders[-1])}"
-    if "TORCHELASTIC_RUN_ID" in os.environ or "SLURM_STEP_ID" in os.environ:
-        return f"; to resume, repeat the command with {folder} resume=auto"
-    dropped = {key, "resume"} | ({"hydra.job.name", "hydra.output_subdir"} if "LOCAL_RANK" in os.environ else set())
-    arguments = [a for a in redacted(sys.argv[1:]) if a.partition("=")[0] not in dropped]
-    module = sys.modules["__main__"].__spec__
-    command = ["python", "-m", module.name] if module else [Path(sys.argv[0]).name]
-    return f"; resume with: {shlex.join([*command, *arguments, folder, 'resume=auto'])}"
-
-
-def _relative(folder: Path) -> Path:
-    return folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
-
-
-def _failure(error: BaseException | None) -> str | None:
-    """Return the message of a failure of the run or the machine, from an exception or its causes; else ``None``."""
-    while error is not None:
-        if isinstance(error, RunError):
-            return " ".join(str(error).split())
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO):
-            return f"{error.filename or 'the output'}: cannot be written ({error.strerror})"
-        error = error.__cause__
-    return None
-
-
-def _mistake(error: BaseException | None) -> str | None:
-    """Return the message of a user's mistake, from an exception or its causes; else ``None``."""
-    while error is not None:
-        if isinstance(error, InputError):
-            return " ".join(str(error).split())
-        if type(error).__name__ == "MisconfigurationException":  # from Lightning, for example for a missing GPU
-            return " ".join(str(error).split())
-        if isinstance(error, TypeError) and "unexpected keyword argument" in str(error):
-            return f"configuration: {error}"
-        if isinstance(error, ConfigAttributeError | ConfigKeyError):  # an option was deleted with ~
-            return f"option {error.full_key!r}: is needed, but it was deleted"
-        no_target = isinstance(error, HydraException) and "Error locating target" in str(error)
-        if no_target or isinstance(error, ConfigCompositionException):
-            return " ".join(str(error).split())
-        error = error.__cause__
-    return None
 
 
 def _remove_empty(folders: list[Path], existing: set[Path]) -> None:
