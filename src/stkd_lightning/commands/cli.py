@@ -173,7 +173,9 @@ def _job(program: str, job: str, errors: list[Exception], folders: list[Path]) -
             return run_job(config)
 
     def run_job(config: DictConfig) -> Any:
-        keep_output()  # a launcher may have started this process
+        # A launcher may have started this process.
+        keep_output()
+        hide_in_logs()
         folder = Path(HydraConfig.get().runtime.output_dir)
         folders.append(folder)
         if _needs_new_process(config):

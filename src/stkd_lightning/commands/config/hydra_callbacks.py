@@ -39,8 +39,10 @@ def outcome(run_dir: Path) -> float | None:
 
 
 def hide_in_logs() -> None:
-    """Remove credentials from every later record of ``logging``, before any handler shows it."""
+    """Remove credentials from every later record of ``logging``, before any handler shows it; twice is as once."""
     create = logging.getLogRecordFactory()
+    if getattr(create, "__module__", "") == __name__:
+        return
 
     def redacted_record(*arguments: Any, **options: Any) -> logging.LogRecord:
         record = create(*arguments, **options)
