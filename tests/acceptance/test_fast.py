@@ -11,7 +11,7 @@ from stkd_lightning.commands.training.precision import has_bfloat16
 from tests.conftest import Command
 
 TINY = ["experiment=quickstart", "trainer.max_epochs=2", "teacher.max_epochs=2", "teacher.min_accuracy=0", "logger=csv",
-        "baseline=false", "cache_dir=cache", "hydra.run.dir=run"]  # fmt: skip
+        "baseline=false", "cache_dir=cache", "hydra.run.dir=run", "resume=false"]  # fmt: skip
 
 
 def run(command: Command, folder: Path, *arguments: str) -> tuple[str, dict[str, Any]]:

@@ -1,14 +1,17 @@
 """The time and the number of images behind a run's figures."""
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
-from stkd_lightning.commands.diagnose import time_limit, write
+from stkd_lightning.commands.diagnose import _teacher, time_limit, write
 from stkd_lightning.commands.report import complete_diagnostics
 from stkd_lightning.data.datasets.digits import DigitsDataModule
+from stkd_lightning.models import create_model
 from stkd_lightning.reporting.diagnostics import FILE, read_diagnostics
 from stkd_lightning.reporting.run import read_run
 from tests.conftest import Command
@@ -86,3 +89,18 @@ def test_number_of_images_must_be_positive(command: Command, value: str) -> None
     refused = command("train", *SHORT, f"diagnostics={value}")
     assert refused.returncode == 2
     assert "must be auto, false or a number of images" in refused.stderr
+
+
+def test_figures_compare_with_the_chosen_weights(data: DigitsDataModule, tmp_path: Path) -> None:
+    trained = {name: create_model("resnet8", num_classes=10) for name in ("student", "teacher")}
+    torch.save({name: one.state_dict() for name, one in trained.items()}, tmp_path / "both.pth")
+    node = {"_target_": "stkd_lightning.models.create_model", "name": "resnet8", "num_classes": 10}
+    settings = {"network": node, "checkpoint_key": "teacher", "input_size": None, "mean": None, "std": None}
+    run: Any = SimpleNamespace(
+        config={"teacher": settings},
+        summary=SimpleNamespace(teacher_checkpoint=str(tmp_path / "both.pth")),
+        folder=tmp_path,
+    )
+    teacher = _teacher(run, data, trust=False)
+    assert teacher is not None
+    assert torch.equal(teacher.network.get_parameter("fc.weight"), trained["teacher"].fc.weight)

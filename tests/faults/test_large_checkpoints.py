@@ -99,3 +99,12 @@ def test_evaluate_does_not_download_into_a_folder_of_others(tmp_path: Path, monk
     with pytest.raises(InputError, match="no network"):
         evaluate(OmegaConf.create({**options, "data_dir": str(tmp_path / "mine")}))
     assert fetched == [tmp_path / "mine"]
+
+
+@pytest.mark.parametrize("size", [1025, 4096])
+def test_a_student_of_huge_images_needs_trust(size: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = rewritten(checkpoint(tmp_path / "run")[0], lambda own: own["data"].update(image_size=size))
+    with pytest.raises(InputError, match=f"asks for images of {size} pixels a side, above 1024; trust=true allows it"):
+        load_student(path)
+    monkeypatch.setattr("stkd_lightning.inference.load.build", lambda facts, weights: torch.nn.Identity())
+    assert load_student(path, trust=True).image_size == size

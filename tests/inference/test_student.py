@@ -31,6 +31,7 @@ def test_a_checkpoint_is_loaded_as_it_was_trained(kind: str, tmp_path: Path) -> 
     assert (student.mean, student.std, student.image_size) == ((0.3, 0.4, 0.5), (0.2, 0.25, 0.3), 8)
     about = student.about
     assert (about["method"], about["data"]["name"], about["epochs"]) == ("stkd", "digits", 8)
+    assert isinstance(about["epochs"], int)
     assert about["teacher"]["name"] == "resnet20"
     accuracies = [about[role]["test"]["accuracy"] for role in ("student", "alone", "teacher")]
     assert accuracies == pytest.approx([0.91, 0.81, 0.95])

@@ -106,3 +106,11 @@ def test_flops_of_an_own_attention_kernel_are_named() -> None:
 
     with pytest.warns(UserWarning, match="_scaled_dot_product_flash_attention"):
         flops(Calls(attend), 8)
+
+
+def test_norms_are_light_work() -> None:
+    class Normalized(nn.Module):
+        def forward(self, images: Tensor) -> Tensor:
+            return F.normalize(images.flatten(1))
+
+    assert counted(Normalized()) == 0

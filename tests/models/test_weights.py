@@ -78,7 +78,7 @@ def test_several_weights_that_fit_are_named(tmp_path: Path) -> None:
     inside = {**prefixed("module.student.", states["student"]), **prefixed("module.teacher.", states["teacher"])}
     torch.save({"model": inside}, tmp_path / "inside.pth")
     for file, below in (("apart.pth", ""), ("inside.pth", "model.module.")):
-        words = f"{below}student and {below}teacher fit ResNet; .*teacher.checkpoint_key={below}student; the file holds"
+        words = f"{below}student and {below}teacher fit ResNet; .*teacher.checkpoint_key={below}student, or .*; the file holds"
         with pytest.raises(InputError, match=words):
             load_weights(target, tmp_path / file)
         for name, network in trained.items():
@@ -197,3 +197,12 @@ def test_a_missing_file_names_its_neighbours(tmp_path: Path) -> None:
     (tmp_path / "other.pth").touch()
     with pytest.raises(InputError, match=r"nope.pth: no such file; there: other.pth"):
         load_weights(create_model("resnet8", num_classes=10), tmp_path / "nope.pth")
+
+
+def test_weights_of_a_new_network_are_chosen_by_key(tmp_path: Path) -> None:
+    trained = {name: create_model("resnet8", num_classes=10) for name in ("student", "teacher")}
+    torch.save({name: network.state_dict() for name, network in trained.items()}, tmp_path / "both.pth")
+    with pytest.raises(InputError, match="or with [+]student.weights_key=... for student.weights"):
+        create_model("resnet8", num_classes=10, weights=tmp_path / "both.pth")
+    network = create_model("resnet8", num_classes=10, weights=tmp_path / "both.pth", weights_key="teacher")
+    assert torch.equal(network.fc.weight, trained["teacher"].fc.weight)

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from stkd_lightning.reporting.diagnose import WEIGHTS, diagnose, similarity
-from stkd_lightning.reporting.diagnostics import Diagnostics, read_diagnostics
+from stkd_lightning.reporting.diagnostics import FILE, Diagnostics, read_diagnostics
 from stkd_lightning.tasks.types import Batch
 from stkd_lightning.utilities.errors import InputError
 
@@ -136,3 +136,14 @@ def test_networks_are_asked_without_gradients() -> None:
 
     diagnose(network, network, images(), num_classes=4, device=CPU, mean=[0.0] * 3, std=[1.0] * 3)
     assert not any(asked)
+
+
+def test_one_image_makes_no_pairs(tmp_path: Path) -> None:
+    """It has a calibration and similarities all the same."""
+    batch = Batch(*(values[:1] for values in images()[0][:2]))
+    diagnose(linear(0), linear(1), [batch], num_classes=4, device=CPU, mean=[0.0] * 3, std=[1.0] * 3).save(
+        tmp_path / FILE
+    )
+    read = read_diagnostics(tmp_path / FILE)
+    assert not read.has_teacher
+    assert read.teacher_calibration[0].sum() == 1

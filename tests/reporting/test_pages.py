@@ -305,6 +305,16 @@ def test_a_damaged_run_is_named(name: str, content: str, tmp_path: Path, monkeyp
     assert not (tmp_path / "pwned").exists()
 
 
+def test_large_metrics_are_no_damage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The accuracies of a long run come from its summary; only its curves are left out."""
+    monkeypatch.setattr("stkd_lightning.reporting.run.CURVES", 10)
+    one = written(run("kd", 0, 0.5), tmp_path / "one")
+    assert one.validation == {}
+    assert "too large for curves" in capsys.readouterr().out
+
+
 def test_where_there_is_no_run(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="nowhere: no such folder"):
         find_runs([tmp_path / "nowhere"])

@@ -13,8 +13,9 @@ NAMES = ("x[/]y", "a[bold]b", ":cat:", "[link=file:///]c[/link]", "d\\")
 @pytest.fixture
 def screen(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
     """What the console writes."""
-    monkeypatch.setattr(console, "file", io.StringIO())
-    return console.file  # type: ignore[return-value]
+    text = io.StringIO()
+    monkeypatch.setattr(console, "_file", text)  # `file` would be restored to the stream of this test
+    return text
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -101,6 +101,7 @@ def _teacher(run: Run | None, data: ArrayDataModule, *, trust: bool) -> FrozenTe
         OmegaConf.create(node["network"]),
         data,
         checkpoint=run.summary.teacher_checkpoint,
+        checkpoint_key=node.get("checkpoint_key"),
         input_size=node["input_size"],
         mean=node["mean"],
         std=node["std"],

@@ -35,7 +35,7 @@ class About:
     objective: dict[str, Any] | None = None
     mixup: dict[str, Any] | None = None
     seed: int | None = None
-    epochs: float | None = None
+    epochs: int | float | None = None
     batch_size: int | None = None
     selection: str | None = None
     student: NetworkFigures | None = None

@@ -10,6 +10,7 @@ from omegaconf import OmegaConf
 from stkd_lightning.inference.formats.base import INSIDE, Format
 from stkd_lightning.inference.student import Student
 from stkd_lightning.inference.student_info import StudentFacts, checked
+from stkd_lightning.inference.trust import check_image_size
 from stkd_lightning.utilities.errors import InputError, reason, unknown
 from stkd_lightning.utilities.files import write_json
 from stkd_lightning.utilities.paths import conf_dir
@@ -59,6 +60,7 @@ def load_export(folder: Path, *, trust: bool) -> Student:
     if not path.is_file():
         raise InputError(f"export {folder}: {export_format.file} is missing")
     if not trust:
+        check_image_size(facts.image_size, folder)
         export_format.check_trusted(path, facts)
     return Student(export_format.read(path, facts), facts)
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from stkd_lightning.inference.student import Student, build
 from stkd_lightning.inference.student_info import of_checkpoint
-from stkd_lightning.inference.trust import check_trusted
+from stkd_lightning.inference.trust import check_image_size, check_trusted
 from stkd_lightning.utilities.errors import InputError
 from stkd_lightning.utilities.files import BEST, LAST
 
@@ -30,6 +30,7 @@ def load_student(path: str | Path, *, trust: bool = False) -> Student:
     checkpoint = checkpoint_file(path)
     facts = of_checkpoint(checkpoint)
     if not trust:
+        check_image_size(facts.image_size, checkpoint)
         check_trusted({"student": facts.network}, checkpoint)
     return Student(build(facts, checkpoint), facts)
 

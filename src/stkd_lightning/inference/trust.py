@@ -4,7 +4,9 @@ from pathlib import Path
 from typing import Any
 
 from stkd_lightning.utilities.errors import InputError
+from stkd_lightning.utilities.image_size import Size, sides
 
+LARGEST_IMAGE = 1024  # pixels of a side; larger images take gigabytes in a network
 REUSING = "stkd_lightning.models.reuse_classifier"  # the only network that contains other networks
 TRUSTED = (
     "stkd_lightning.models.create_model",
@@ -18,8 +20,24 @@ TRUSTED = (
     "stkd_lightning.data.ImageFolderDataModule",
     "stkd_lightning.data.DigitsDataModule",
 )
-WORDS = {"_target_", "name", "resident", "weights", "data_dir", "cache_dir", "url", "md5", "train_folder",
-         "val_folder", "test_folder", "sampler", "on_error"}  # fmt: skip
+WORDS = {"_target_", "name", "resident", "weights", "weights_key", "data_dir", "cache_dir", "url", "md5",
+         "train_folder", "val_folder", "test_folder", "sampler", "on_error"}  # fmt: skip
+
+
+def check_image_size(size: Size, path: Path) -> None:
+    """Refuse a student that asks for very large images, which would fill the memory.
+
+    Args:
+        size: side in pixels, or height and width.
+        path: of the file of the student.
+
+    Raises:
+        InputError: names the size.
+    """
+    if max(sides(size)) > LARGEST_IMAGE:
+        raise InputError(
+            f"{path}: asks for images of {max(sides(size))} pixels a side, above {LARGEST_IMAGE}; trust=true allows it"
+        )
 
 
 def check_trusted(parts: dict[str, Any], path: Path) -> None:

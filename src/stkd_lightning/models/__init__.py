@@ -42,13 +42,16 @@ def list_models() -> list[str]:
     return list(zoo.__all__)
 
 
-def create_model(name: str, num_classes: int, weights: str | Path | None = None) -> nn.Module:
+def create_model(
+    name: str, num_classes: int, weights: str | Path | None = None, weights_key: str | None = None
+) -> nn.Module:
     """Build a network of the zoo.
 
     Args:
         name: a name from ``list_models()``.
         num_classes: number of logits.
         weights: checkpoint to load, in any format of ``load_weights``.
+        weights_key: which weights of the checkpoint, if several fit; see ``load_weights``.
 
     Raises:
         InputError: an unknown name, or weights that do not fit.
@@ -65,7 +68,7 @@ def create_model(name: str, num_classes: int, weights: str | Path | None = None)
         raise unknown("network", name, zoo.__all__)
     network: nn.Module = getattr(zoo, name)(num_classes=num_classes)
     if weights is not None:
-        load_weights(network, weights)
+        load_weights(network, weights, weights_key)
     return network
 
 

@@ -23,7 +23,7 @@ Shape = Sequence[int]
 LIGHT = {
     "cat", "stack", "copy", "index_put", "index_add", "index_copy", "scatter", "scatter_add", "scatter_reduce",
     "slice_scatter", "select_scatter", "masked_scatter", "native_layer_norm", "_prelu_kernel",
-    "_weight_norm_interface", "_linalg_check_errors",
+    "_weight_norm_interface", "_linalg_check_errors", "linalg_vector_norm",
 }  # fmt: skip
 
 

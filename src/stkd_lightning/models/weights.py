@@ -170,8 +170,9 @@ def fitting_state(
     if len(fits) > 1:
         places = " and ".join(part.place or "the keys at its top" for part in fits[:SHOWN])
         raise InputError(
-            f"checkpoint {path}: {places} fit {type(network).__name__}; choose, for a teacher with "
-            f"teacher.checkpoint_key={fits[0].place or fits[1].place}; {holds}"
+            f"checkpoint {path}: {places} fit {type(network).__name__}; choose with "
+            f"teacher.checkpoint_key={fits[0].place or fits[1].place}, or with +student.weights_key=... for "
+            f"student.weights; {holds}"
         )
     return fits[0].state
 

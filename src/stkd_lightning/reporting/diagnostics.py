@@ -119,16 +119,17 @@ def _check(diagnostics: Diagnostics) -> None:
         if not numbers or (array.size and not (low <= array.min() and array.max() <= high + EPSILON)):
             raise ValueError(f"{name} must hold numbers in [{low:g}, {high:g}]")
     classes, weights = diagnostics.num_classes, len(diagnostics.weights)
-    shown, has_teacher = len(diagnostics.shown), diagnostics.has_teacher
+    shown, has_pairs = len(diagnostics.shown), diagnostics.has_teacher
+    has_teacher = bool(diagnostics.teacher_similarity.size)  # a single image makes no pair
     shapes = {
         "images": (),
         "available": (),
-        "weights": WEIGHTS.shape if has_teacher else (0,),
+        "weights": WEIGHTS.shape if has_pairs else (0,),
         "student_calibration": (3, BINS),
         "student_similarity": (classes, classes),
         "teacher_similarity": (classes, classes) if has_teacher else (0,),
         "teacher_calibration": diagnostics.student_calibration.shape if has_teacher else (0,),
-        "divergence": (weights, *diagnostics.divergence.shape[1:2]) if has_teacher else (0,),
+        "divergence": (weights, *diagnostics.divergence.shape[1:2]) if has_pairs else (0,),
         "incorrect": diagnostics.divergence.shape,
         "agreement": (weights,),
         "shown_labels": (shown, 2) if shown else (0,),

@@ -13,6 +13,7 @@ from typing import Any
 from stkd_lightning.reporting.diagnostics import FILE, Diagnostics, read_diagnostics
 from stkd_lightning.reporting.run_options import SEEDS, result_options
 from stkd_lightning.reporting.summary import Figures, NetworkSummary, RunSummary
+from stkd_lightning.utilities.console import warn
 from stkd_lightning.utilities.errors import InputError, reason
 from stkd_lightning.utilities.text import printable
 from stkd_lightning.utilities.untrusted import MIB, read_bytes, read_json, read_yaml
@@ -21,6 +22,7 @@ SUMMARY, CONFIG, METRICS = "summary.json", "config.yaml", "metrics.csv"
 LARGEST = 1e12  # of a figure; larger ones cannot be drawn
 COLUMNS, EPOCHS, EPOCH = 1000, 20_000, 10_000_000  # most columns, most epochs and largest epoch of metrics.csv
 NAME = 200  # characters of a name
+CURVES = 64 * MIB  # largest metrics.csv that is read
 
 Network = tuple[str, int, int]  # name, parameters, FLOPs of one image; a method may add to both numbers
 Latency = Mapping[Network, float]  # milliseconds for one image
@@ -144,7 +146,10 @@ def _validation(path: Path) -> dict[str, dict[int, float]]:
     Raises:
         InputError, ValueError, LookupError, csv.Error: the file cannot be read, or has another form.
     """
-    with io.TextIOWrapper(io.BytesIO(read_bytes(path, 64 * MIB)), "utf-8", newline="") as text:
+    if path.is_file() and path.stat().st_size > CURVES:
+        warn(f"{path}: too large for curves ({path.stat().st_size // MIB} MiB)")
+        return {}
+    with io.TextIOWrapper(io.BytesIO(read_bytes(path, CURVES)), "utf-8", newline="") as text:
         rows = csv.reader(text)
         names = next(rows, [])
         if len(names) > COLUMNS:

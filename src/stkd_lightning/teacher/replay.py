@@ -65,7 +65,8 @@ def open_pass(folder: Path, name: str, batches: int) -> "StoredPass | RecordedPa
         lock = _acquire(folder / f"{name}.lock")
         if not (stored := all(file.complete for file in files)):
             for file in files:
-                file.set_aside()
+                if not file.complete:
+                    file.set_aside()
     stored = of_first_rank(stored)
     if stored and lock is not None:
         lock.release()

@@ -3,13 +3,13 @@
 import os
 import tempfile
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
 import lightning as L
 import torch
-from hydra.utils import instantiate
+from hydra.utils import get_class, instantiate
 from lightning.pytorch.callbacks import Checkpoint, ProgressBar
 from lightning.pytorch.plugins.environments import LightningEnvironment
 from lightning.pytorch.utilities.seed import isolate_rng
@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from stkd_lightning.commands.training.optimizer import optimizer_factory
 from stkd_lightning.commands.training.precision import device_type, has_bfloat16
+from stkd_lightning.data.module import ArrayDataModule
 from stkd_lightning.distillation.module import DistillationModule
 from stkd_lightning.losses import KDLoss
 from stkd_lightning.reporting.loggers.metrics_csv import MetricsFile
@@ -33,7 +34,7 @@ LAUNCHERS = ("MASTER_ADDR", "SLURM_", "OMPI_", "PMI_", "LSB_")
 
 # One step that shows and writes nothing, on one device.
 TRIAL: dict[str, Any] = {
-    "devices": 1, "num_nodes": 1, "strategy": "auto", "max_epochs": 1, "min_epochs": None, "max_steps": -1,
+    "num_nodes": 1, "strategy": "auto", "max_epochs": 1, "min_epochs": None, "max_steps": -1,
     "min_steps": None, "limit_train_batches": 1, "overfit_batches": 0, "val_check_interval": None,
     "check_val_every_n_epoch": 1, "num_sanity_val_steps": 0, "log_every_n_steps": 1, "enable_checkpointing": False,
     "enable_progress_bar": False, "enable_model_summary": False, "profiler": None,
@@ -75,12 +76,15 @@ def try_settings(config: DictConfig) -> int:
 def _try_step(config: DictConfig, callbacks: dict[str, L.Callback], precision: str) -> None:
     """Train a toy network for one step; the global random state stays."""
     known = {name for name, node in config.callbacks.items() if node._target_.startswith(KNOWN)}
-    tried = [callback for name, callback in callbacks.items() if name in known and _can_try(callback)]
+    classifies = getattr(get_class(config.dataset._target_), "task", None) is ArrayDataModule.task
+    own = ("train/",) if classifies else ("train/", "val/")  # the toy network classifies
+    tried = [callback for name, callback in callbacks.items() if name in known and _can_try(callback, own)]
     with isolate_rng(), warnings.catch_warnings(), tempfile.TemporaryDirectory() as folder:
         warnings.simplefilter("ignore")
         trainer: L.Trainer = instantiate(
             config.trainer,
             **TRIAL,
+            devices=_one_device(config.trainer.devices),
             precision=precision,
             logger=MetricsFile(folder) if config.logger else False,
             limit_val_batches=0 if config.trainer.get("limit_val_batches") == 0 else 1,
@@ -99,10 +103,22 @@ def _try_step(config: DictConfig, callbacks: dict[str, L.Callback], precision: s
         trainer.fit(module, batches, batches)
 
 
-def _can_try(callback: L.Callback) -> bool:
-    """Return false for callbacks that write or show something, or that watch a term of the run's loss."""
-    watches_term = str(getattr(callback, "monitor", "")).startswith("train/")
-    return not (isinstance(callback, Checkpoint | ProgressBar) or watches_term)
+def _one_device(devices: Any) -> Any:
+    """Return the first device of a list such as ``[2, 3]`` or ``"2,3"``; one device for a number."""
+    if isinstance(devices, Sequence) and not isinstance(devices, str):
+        return list(devices[:1])
+    return f"{devices.partition(',')[0]}," if isinstance(devices, str) and "," in devices else 1
+
+
+def _can_try(callback: L.Callback, own: tuple[str, ...]) -> bool:
+    """Return false for callbacks that write or show something, or that watch what only the run itself logs.
+
+    Args:
+        callback: of the run.
+        own: beginnings of the names that the toy network does not log.
+    """
+    watches_own = str(getattr(callback, "monitor", "")).startswith(own)
+    return not (isinstance(callback, Checkpoint | ProgressBar) or watches_own)
 
 
 def _make_optimizer(node: DictConfig) -> None:
