@@ -102,6 +102,7 @@ def test_whole_numbers_written_as_floats_are_integers() -> None:
     """The values and the keys are those of the integers; a share of the batches stays a share."""
     pairs = {"seed": ("1e3", "1000"), "trainer.max_epochs": ("2.0", "2"), "dataset.batch_size": ("6.4e1", "64"),
              "trainer.limit_train_batches": ("3.0", "3"), "trainer.limit_val_batches": ("1.0", "1.0"),
+             "diagnostics": ("1e3", "1000"),
              "trainer.devices": ("1.0", "1"), "teacher.seed": ("2.0", "2"), "teacher.max_steps": ("5.0", "5"),
              }  # fmt: skip
     floats, whole = ([f"{name}={values[i]}" for name, values in pairs.items()] for i in (0, 1))

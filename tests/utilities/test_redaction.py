@@ -135,8 +135,8 @@ def test_an_option_in_a_list_is_hidden_to_its_end() -> None:
     [
         ("+a={api_key: x\\, y, b: [1, {pwd: 'p, q'}]}", "+a={api_key:***,b:[1,{pwd:***}]}"),
         ("+a={x: 1},{jwt: b}", "+a={x:1},{jwt:***}"),
-        ("+a={api_key: x, y z", "+a={api_key:***"),  # not in Hydra's syntax
-        ("+a='{api_key: x, y z'", "+a='{api_key:***"),  # a text
+        ("+a={api_key: x, y z", "+a=***"),  # not in Hydra's syntax
+        ("+a='{api_key: x, y z'", "+a=***"),  # a text
         (
             "a=out/${oc.env:HF_TOKEN,b}",
             "a=out/${oc.env:HF_TOKEN,b}",

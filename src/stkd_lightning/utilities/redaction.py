@@ -100,10 +100,8 @@ def _option(text: str) -> str:
         return match[1] + _text(match[3])
     try:
         return _nested(text)
-    except Exception:  # not a mapping in Hydra's syntax: nothing after the first name of a credential is shown
-        end = next(m.end() for m in _KEY.finditer(text) if is_secret(m[0]))
-        shown = text[: end + 1]
-        return (match[1] if "${" in shown else shown) + MARK  # half an interpolation cannot be read
+    except Exception:  # not a mapping in Hydra's syntax: half a value cannot be read, so none of it is shown
+        return match[1] + MARK
 
 
 def _nested(text: str) -> str:

@@ -155,7 +155,7 @@ def images(name: str, value: Any) -> int | Literal["auto", False]:
     """
     if value is False or value == "auto":
         return value
-    if isinstance(value, int) and value is not True and value > 0:
+    if isinstance(value, int | float) and value is not True and value > 0:
         return whole(name, value, minimum=1)
     raise InputError(f"{name}={value}: must be auto, false or a number of images; the nearest is auto")
 

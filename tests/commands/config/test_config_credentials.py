@@ -45,6 +45,9 @@ def test_folder_name_with_credential_is_refused(overrides: list[str], words: str
         [SECRET, "hydra.sweep.subdir=${hydra.job.override_dirname}"],  # not used without --multirun
         ["loss=kd", "hydra.run.dir=out/${hydra.job.override_dirname}"],
         [SECRET, "hydra.run.dir=out/${now:%f}"],
+        ['+my="{api_key: x}"'],
+        ["+note='a {x} password=hello'"],
+        ['+my=\'{"a": "b", "api_key": "x y"}\''],
     ],
 )  # fmt: skip
 def test_folder_name_without_credential_is_taken(overrides: list[str]) -> None:
@@ -59,6 +62,12 @@ def test_override_dirname_is_made_of_redacted_overrides() -> None:
     shown = without_credentials(OmegaConf.to_container(config))
     assert shown["hydra"]["job"]["override_dirname"] == "+db.password=***,+my={api_key:***,user:me},loss=kd"
     assert "zq7" not in str(shown)
+
+
+def test_override_dirname_of_a_text_that_is_cut_is_hidden() -> None:
+    job = {"override_dirname": "+a=zq7", "config": {"override_dirname": {}}}
+    shown = without_credentials({"hydra": {"job": job, "overrides": {"task": ["+a='password=\"zq7'"]}}})
+    assert shown["hydra"]["job"]["override_dirname"] == "***"
 
 
 def test_values_that_refer_to_a_credential_are_hidden() -> None:

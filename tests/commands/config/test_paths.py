@@ -55,6 +55,22 @@ def test_relative_paths_in_another_folder(tmp_path: Path, monkeypatch: pytest.Mo
     assert resolved(Path("/start"), student=other)["student"]["weights"] == "DEFAULT"
 
 
+def test_interpolated_paths_are_resolved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An interpolation stays where the path stays; one that cannot be read is left to the checks."""
+    monkeypatch.setenv("HOME", "/home/me")
+    monkeypatch.chdir(tmp_path)
+    changes: dict[str, Any] = {
+        "seed": 1, "data_dir": "d${seed}", "dataset": {"data_dir": "${data_dir}", "cache_dir": "${cache_dir}"},
+        "output": "${nope}", "checkpoint": "~/${seed}.pt", "images": "${seed}",
+    }  # fmt: skip
+    found = resolved(Path("/start"), **changes)
+    assert (found["data_dir"], found["checkpoint"]) == ("/start/d1", "/home/me/1.pt")
+    assert found["dataset"] == {"data_dir": "${data_dir}", "cache_dir": "${cache_dir}"}
+    assert (found["output"], found["images"]) == ("${nope}", "${seed}")
+    here = resolved(tmp_path, **changes)
+    assert (here["data_dir"], here["checkpoint"]) == ("d${seed}", "/home/me/1.pt")
+
+
 def test_home_in_arguments_that_hydra_reads(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/me")
     arguments = ["--config-dir=~/conf", "-cp", "~/c", "seed=1", "'~'=~"]

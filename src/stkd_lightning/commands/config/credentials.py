@@ -5,6 +5,7 @@ from typing import Any
 
 from hydra._internal.config_loader_impl import get_overrides_dirname
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -26,7 +27,11 @@ def without_credentials(content: Any) -> Any:
     node = shown.get("hydra", shown) if isinstance(shown, dict) else {}
     if shown != content and isinstance(node.get("job"), dict) and "override_dirname" in node["job"]:
         options = node["job"]["config"]["override_dirname"]
-        overrides = OverridesParser.create().parse_overrides(node["overrides"]["task"])
+        try:
+            overrides = OverridesParser.create().parse_overrides(node["overrides"]["task"])
+        except HydraException:  # a cut text, whose end may be missing
+            node["job"]["override_dirname"] = MARK
+            return shown
         node["job"]["override_dirname"] = get_overrides_dirname(
             overrides, options["exclude_keys"], options["item_sep"], options["kv_sep"]
         )

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 PATHS = ("cache_dir", "data_dir", "checkpoint", "images", "output", "runs", "dataset.data_dir", "dataset.cache_dir",
          "teacher.checkpoint", "student.weights", "teacher.network.weights")  # fmt: skip
@@ -20,12 +21,15 @@ def resolve_paths(config: DictConfig, start: Path) -> None:
         config: its options are strings or lists of strings where they are paths.
         start: folder in which the command was started.
     """
-    for node, option in _set_by_user(config):
-        value: Any = node[option]
-        if isinstance(value, ListConfig):
-            node[option] = [_resolved(path, start) for path in value]
-        else:
-            node[option] = _resolved(value, start)
+    for node, option in _path_options(config):
+        try:
+            value: Any = node[option]
+        except OmegaConfBaseException:  # a wrong interpolation; refused elsewhere, with its name
+            continue
+        is_list = isinstance(value, ListConfig)
+        path = [_resolved(part, start) for part in value] if is_list else _resolved(value, start)
+        if path != value:  # otherwise an interpolation stays, as in the recorded configuration
+            node[option] = path
     if os.environ.get("STKD_CACHE"):
         os.environ["STKD_CACHE"] = _resolved(os.environ["STKD_CACHE"], start)
 
@@ -44,8 +48,8 @@ def home_expanded(arguments: list[str]) -> list[str]:
     return result
 
 
-def _set_by_user(config: DictConfig) -> Iterator[tuple[DictConfig, str]]:
-    """Yield the nodes and the names of the path options that have a value of their own."""
+def _path_options(config: DictConfig) -> Iterator[tuple[DictConfig, str]]:
+    """Yield the nodes and the names of the path options that are set."""
     for name in PATHS:
         parent, _, option = name.rpartition(".")
         node = OmegaConf.select(config, parent) if parent else config
@@ -53,7 +57,7 @@ def _set_by_user(config: DictConfig) -> Iterator[tuple[DictConfig, str]]:
             continue
         # In a class of others, ``weights`` may be anything.
         is_ours = option != "weights" or str(node.get("_target_")).startswith("stkd_lightning.")
-        if is_ours and not OmegaConf.is_missing(node, option) and not OmegaConf.is_interpolation(node, option):
+        if is_ours and not OmegaConf.is_missing(node, option):
             yield node, option
 
 
