@@ -15,9 +15,9 @@ from tests.commands.config.composed import COMMANDS
 from tests.conftest import Command
 
 
-def text_of(command: str, *overrides: str) -> str:
+def text_of(command: str, *overrides: str, config_dir: str | None = None) -> str:
     with composing():
-        return help_text(command, Namespace(overrides=list(overrides), config_dir=None))
+        return help_text(command, Namespace(overrides=list(overrides), config_dir=config_dir))
 
 
 def test_comments_of_a_file_are_read() -> None:
@@ -59,6 +59,23 @@ def test_help_of_an_option_shows_its_comment() -> None:
     assert text_of("train", "teacher.seed").endswith("Its seed does not follow the student's.")
     assert text_of("predict", "top") == "top=5  number of classes to report per image"
     assert text_of("train", "quickstart").startswith("experiment=quickstart\nA first run on real handwritten digits")
+
+
+def test_help_shows_a_users_own_choices(tmp_path: Path) -> None:
+    (tmp_path / "student").mkdir()
+    (tmp_path / "student" / "mine.yaml").write_text("# My network.\n_target_: mine.Net\nwidth: 3   # of its layers\n")
+    folder = str(tmp_path)
+    assert (
+        "mine" in text_of("train", "student=mine", config_dir=folder).partition("student: ")[2].partition("teacher")[0]
+    )
+    text = text_of("train", "student=mine", "student", config_dir=folder)
+    assert "My network." in text.partition("Options of")[0]
+    assert text.endswith("student.width=3  of its layers")
+    assert text_of("train", "mine", config_dir=folder) == "student=mine\nMy network."
+
+
+def test_help_of_a_sweep_is_of_its_first_job() -> None:
+    assert text_of("train", "loss=kd,stkd", "loss.alpha") == text_of("train", "loss=kd", "loss.alpha")
 
 
 def test_help_hides_credentials() -> None:

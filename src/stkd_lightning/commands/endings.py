@@ -9,6 +9,7 @@ from pathlib import Path
 from hydra.errors import ConfigCompositionException, HydraException
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError
 
+from stkd_lightning.commands.config.hints import is_plain, quoted
 from stkd_lightning.commands.config.hydra_callbacks import FOLDERS
 from stkd_lightning.utilities import signals
 from stkd_lightning.utilities.errors import InputError, RunError
@@ -67,9 +68,10 @@ def resume_hint(folders: list[Path]) -> str:
     key, folders = ("hydra.sweep.dir", FOLDERS) if FOLDERS else ("hydra.run.dir", folders)
     if not folders:
         return ""
-    folder = f"{key}={_relative(folders[-1])}"
+    path = str(_relative(folders[-1]))
+    folder = f"{key}={path if is_plain(path) else quoted(path)}"
     if "TORCHELASTIC_RUN_ID" in os.environ or "SLURM_STEP_ID" in os.environ:
-        return f"; to resume, repeat the command with {folder} resume=auto"
+        return f"; to resume, repeat the command with {shlex.quote(folder)} resume=auto"
     dropped = {key, "resume"} | ({"hydra.job.name", "hydra.output_subdir"} if "LOCAL_RANK" in os.environ else set())
     arguments = [a for a in redacted(sys.argv[1:]) if a.partition("=")[0] not in dropped]
     module = sys.modules["__main__"].__spec__

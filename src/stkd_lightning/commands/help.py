@@ -5,11 +5,13 @@ from difflib import get_close_matches
 from string import Template
 from typing import Any
 
+from hydra.core.config_loader import ConfigLoader
 from omegaconf import DictConfig, OmegaConf
 
 from stkd_lightning.commands.config.comments import comments_of, composed_comments
-from stkd_lightning.commands.config.compose import choices, composed, groups, options
+from stkd_lightning.commands.config.compose import choices, composed, groups, loader_of, options
 from stkd_lightning.commands.config.hints import nearest
+from stkd_lightning.commands.config.sweeps import jobs
 from stkd_lightning.utilities.errors import InputError
 from stkd_lightning.utilities.redaction import redacted
 
@@ -36,27 +38,29 @@ def help_text(config_name: str, arguments: Any) -> str:
         InputError: such a word names neither.
     """
     overrides = [o for o in arguments.overrides if "=" in o or o.startswith("~")]
-    config = composed(config_name, overrides, arguments.config_dir)
-    comments = composed_comments(config_name, overrides)
     topics = [o for o in arguments.overrides if o not in overrides]
+    overrides = jobs(overrides, {}, config_dir=arguments.config_dir)[0]  # of a sweep, the first job
+    config = composed(config_name, overrides, arguments.config_dir)
+    loader = loader_of(arguments.config_dir)
+    comments = composed_comments(config_name, overrides, loader)
     if topics:
-        return "\n\n".join(_topic(topic, config, comments) for topic in topics)
+        return "\n\n".join(_topic(topic, config, comments, loader) for topic in topics)
     own = [name for name in _options(config) if name.partition(".")[0] not in groups(config)]
     names = [name for name in own if not isinstance(_value(config, name), DictConfig)]
     template = str(OmegaConf.to_container(config.hydra.help, resolve=False)["template"])  # type: ignore[index,call-overload]
     return Template(template).safe_substitute(
-        APP_CONFIG_GROUPS="\n".join(_choices(group) for group in groups(config)) + "\n",
+        APP_CONFIG_GROUPS="\n".join(_choices(group, loader) for group in groups(config)) + "\n",
         CONFIG=_listed(names, config, comments) + "\n",
         FLAGS_HELP=FLAGS,
     )
 
 
-def _choices(group: str) -> str:
-    text = f"{group}: {', '.join(choices(group))}"
+def _choices(group: str, loader: ConfigLoader) -> str:
+    text = f"{group}: {', '.join(choices(group, loader=loader))}"
     return textwrap.fill(text, WIDTH, subsequent_indent="  ", break_on_hyphens=False)
 
 
-def _topic(topic: str, config: DictConfig, comments: dict[str, str]) -> str:
+def _topic(topic: str, config: DictConfig, comments: dict[str, str], loader: ConfigLoader) -> str:
     """Return the text for a group or an option.
 
     Raises:
@@ -66,21 +70,22 @@ def _topic(topic: str, config: DictConfig, comments: dict[str, str]) -> str:
     leaves = [name for name in below if not isinstance(_value(config, name), DictConfig)]
     if topic in groups(config):
         chosen = config.hydra.runtime.choices.get(topic)
-        first = [(choice, (comments_of(f"{topic}/{choice}").header or [""])[0]) for choice in choices(topic)]
-        width = max((len(choice) for choice, _ in first), default=0)
-        lines = [f"{topic}=CHOICE", "", *(f"  {choice:{width}}  {header}".rstrip() for choice, header in first)]
+        names = choices(topic, loader=loader)
+        first = [(name, (comments_of(f"{topic}/{name}", loader).header or [""])[0]) for name in names]
+        width = max(map(len, names), default=0)
+        lines = [f"{topic}=CHOICE", "", *(f"  {name:{width}}  {header}".rstrip() for name, header in first)]
         if leaves:
-            header = [f"  {line}" for line in comments_of(f"{topic}/{chosen}").header]
+            header = [f"  {line}" for line in comments_of(f"{topic}/{chosen}", loader).header]
             lines += ["", f"Options of {topic}={chosen}:", "", *header, "", _listed(leaves, config, comments)]
         return "\n".join(lines)
     if leaves:
         return _listed(leaves, config, comments)
-    same = [f"{group}/{topic}" for group in groups(config) if topic in choices(group)]
+    same = [f"{group}/{topic}" for group in groups(config) if topic in choices(group, loader=loader)]
     if not same:
         near = nearest(topic, _options(config)) or get_close_matches(topic, [*groups(config), *_options(config)], n=2)
         hint = f"did you mean {' or '.join(near)}? " if near else ""
         raise InputError(f"--help {topic}: no such group or option; {hint}groups: {', '.join(groups(config))}")
-    return "\n\n".join("\n".join([path.replace("/", "=", 1), *comments_of(path).header]) for path in same)
+    return "\n\n".join("\n".join([path.replace("/", "=", 1), *comments_of(path, loader).header]) for path in same)
 
 
 def _options(config: DictConfig) -> list[str]:

@@ -63,6 +63,9 @@ def test_unreadable_value_is_shown_quoted(value: str) -> None:
         (["trainer.fast_dev_run=true"], "trainer.fast_dev_run: writes no checkpoint; experiment=smoke runs one batch"),
         (["trainer.profiler=simple"], "option 'trainer.profiler': is not in conf/; add it with +: \"+trainer.prof"),
         (["optimizer.foreach=true"], "add it with +: \"+optimizer.foreach=true\""),
+        (["trainer.min_epochs=1"], "add it with +: \"+trainer.min_epochs=1\""),
+        (["trainer.max_epoch=3"], "option 'trainer.max_epoch': unknown; did you mean trainer.max_epochs? all of"),
+        (["optimizer.learning_rate=1"], "unknown; did you mean optimizer.lr? all of optimizer: "),
         (["trainer.profilr=simple"], "option 'trainer.profilr': unknown; did you mean"),
         (["seed=1", "loss.alpha.x=1", "loss=kd"], "loss.alpha.x"),
     ],
@@ -70,6 +73,12 @@ def test_unreadable_value_is_shown_quoted(value: str) -> None:
 def test_mistake_is_answered_with_what_to_write(overrides: list[str], words: str) -> None:
     assert words in refusal(*overrides)
     assert "seed=1 loss" not in refusal(*overrides)  # one option is named, not the whole command
+
+
+def test_class_that_cannot_be_imported_prints_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    message = refusal("+callbacks.mine._target_=nowhere.Mine", "callbacks.mine.every=3")
+    assert message.startswith("option 'callbacks.mine.every': unknown; ")
+    assert caplog.records == []
 
 
 @pytest.mark.parametrize(

@@ -36,6 +36,7 @@ CONFIGURATION = [
     (["teacher.checkpoint=nowhere.pth"], "checkpoint nowhere.pth: no such file"),
     (["teacher.checkpoint_key=student"], "teacher.checkpoint_key: describes a teacher's checkpoint, but"),
     (["teacher.checkpoint=pretrained", "teacher.checkpoint_key=1"], "teacher.checkpoint_key=1: must be a name"),
+    (["trainer.max_epochs=abc"], "error: trainer.max_epochs='abc': must be a whole number of at least 1"),
     (["teacher.max_epochs=0"], "teacher.max_epochs=0: must be a whole number of at least 1"),
     (
         ["teacher.mean=[0.5,0.5,0.5]"],
@@ -92,7 +93,8 @@ def test_configuration(arguments: list[str], words: str, command: Command, tmp_p
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["--cfg", "job"], ["student=resnet8x5"], ["loss.alpha=2"]])
+@pytest.mark.parametrize("arguments", [["--help"], ["--cfg", "job"], ["student=resnet8x5"], ["loss.alpha=2"],
+                                       ["trainer.max_epoch=3"], ["optimizer.learning_rate=1"]])  # fmt: skip
 def test_torch_is_not_loaded_for_what_the_configuration_shows(arguments: list[str], tmp_path: Path) -> None:
     script = (
         "import sys\nfrom stkd_lightning.train import main\nsys.argv = ['train', *sys.argv[1:]]\n"

@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from hydra.core.global_hydra import GlobalHydra
+from hydra.core.config_loader import ConfigLoader
 from hydra.types import RunMode
 
 _LINE = re.compile(r"(?P<indent> *)(?P<name>[\w-]+):(?P<value>(?:[^#]|(?<=\S)#)*)(?:\s#\s*(?P<comment>.*))?")
@@ -42,22 +42,22 @@ def read_comments(text: str) -> Commented:
     return Commented(header, options)
 
 
-def comments_of(config_path: str) -> Commented:
+def comments_of(config_path: str, loader: ConfigLoader) -> Commented:
     """Return the comments of a file of ``conf/`` or of a user's folder, by its path without ending."""
-    for source in GlobalHydra.instance().config_loader().get_sources():
+    for source in loader.get_sources():
         file = Path(source.path) / f"{config_path}.yaml"
         if source.scheme() == "file" and file.is_file():
             return read_comments(file.read_text(encoding="utf-8"))
     return Commented()
 
 
-def composed_comments(config_name: str, overrides: list[str]) -> dict[str, str]:
+def composed_comments(config_name: str, overrides: list[str], loader: ConfigLoader) -> dict[str, str]:
     """Return the comments of all files that a configuration is composed of, by the dotted names of the options."""
-    files = GlobalHydra.instance().config_loader().compute_defaults_list(config_name, overrides, RunMode.RUN).defaults
+    files = loader.compute_defaults_list(config_name, overrides, RunMode.RUN).defaults
     found: dict[str, str] = {}
     for file in files:
         if file.config_path is None or file.config_path.startswith("hydra/"):
             continue
         prefix = f"{file.package}." if file.package else ""
-        found |= {f"{prefix}{name}": comment for name, comment in comments_of(file.config_path).options.items()}
+        found |= {f"{prefix}{name}": comment for name, comment in comments_of(file.config_path, loader).options.items()}
     return found

@@ -10,6 +10,7 @@ from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.object_type import ObjectType
 from hydra.errors import HydraException, MissingConfigException
@@ -125,11 +126,21 @@ def groups(config: DictConfig | None = None) -> list[str]:
     return [g for g in GlobalHydra.instance().config_loader().list_groups("") if g not in ("hydra", "term")]
 
 
-def choices(group: str, prefix: str = "") -> list[str]:
-    """Return the choices of a group; those of its subgroups as ``subgroup/choice``."""
+def loader_of(config_dir: str | None) -> ConfigLoader:
+    """Return the loader of all choices, including those of a user's folder."""
     loader = GlobalHydra.instance().config_loader()
+    if config_dir is None:
+        return loader
+    path = copy.deepcopy(loader.get_search_path())
+    path.append("command-line", f"file://{Path(config_dir).absolute()}")
+    return ConfigLoaderImpl(path)
+
+
+def choices(group: str, prefix: str = "", loader: ConfigLoader | None = None) -> list[str]:
+    """Return the choices of a group; those of its subgroups as ``subgroup/choice``."""
+    loader = loader or loader_of(None)
     direct = loader.get_group_options(group, ObjectType.CONFIG)
-    nested = [c for sub in loader.list_groups(group) for c in choices(f"{group}/{sub}", f"{prefix}{sub}/")]
+    nested = [c for sub in loader.list_groups(group) for c in choices(f"{group}/{sub}", f"{prefix}{sub}/", loader)]
     return [prefix + c for c in direct if not c.startswith("_")] + nested
 
 
@@ -186,12 +197,15 @@ def _unknown_option(name: str, override: str, config: DictConfig) -> InputError:
         parent = parent.rpartition(".")[0]
     if name == "trainer.fast_dev_run":
         return InputError(f"{name}: writes no checkpoint; {SMOKE} runs one batch of everything")
-    if accepts(OmegaConf.select(config, parent) if parent else None, name.removeprefix(f"{parent}.")):
-        return InputError(f"option {name!r}: is not in conf/; add it with +: {for_shell(f'+{override}')}")
     siblings = [k for k in known if k.rpartition(".")[0] == parent]
+    last = name.removeprefix(f"{parent}.")
+    # A parameter that conf/ lacks, such as min_epochs, is less like an option, such as max_epochs, than a typo is.
+    typo = nearest(last, siblings, cutoff=0.85) if parent else []
+    if not typo and accepts(OmegaConf.select(config, parent) if parent else None, last):
+        return InputError(f"option {name!r}: is not in conf/; add it with +: {for_shell(f'+{override}')}")
     # "alpha=0.5" has the right last part but no group: suggest the options that end in it.
     same_ending = [k for k in known if "." in k and k.rpartition(".")[2] == name.rpartition(".")[2]]
-    near = same_ending or get_close_matches(name, siblings, n=2)
+    near = typo or same_ending or get_close_matches(name, siblings, n=2)
     near = near or get_close_matches(name, known, n=3) or nearest(name, leaves(config))
     hint = f"did you mean {' or '.join(near[:3])}? " if near else ""
     return InputError(f"option {name!r}: unknown; {hint}all{f' of {parent}' if parent else ''}: {', '.join(siblings)}")

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from typing import Any
 
+from hydra._internal.utils import _locate
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
-from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 
 from stkd_lightning.utilities.errors import InputError
@@ -56,6 +56,14 @@ def quoted(text: str, mark: str = "'") -> str:
     return mark + re.sub(pattern, lambda match: match[1] * 2 + match[2].replace(mark, f"\\{mark}"), text) + mark
 
 
+def is_plain(text: str) -> bool:
+    """Return whether an override's value without quotes is read as this text."""
+    try:
+        return str(OverridesParser.create().parse_override(f"name={text}").value()) == text
+    except HydraException:
+        return False
+
+
 def as_text(name: str, value: str) -> str:
     """Return an override whose value is a text in quotes."""
     mark = '"' if "'" in value and '"' not in value else "'"
@@ -85,12 +93,13 @@ def several_values(text: str, *, is_group: bool) -> InputError:
     return InputError(f"{text}: several values are a sweep, which needs -m; write -m {text}{one}")
 
 
-def nearest(word: str, options: Iterable[str]) -> list[str]:
+def nearest(word: str, options: Iterable[str], cutoff: float = 0.75) -> list[str]:
     """Return the options that a word may mean, by the last parts of their names.
 
     Args:
         word: such as ``epochs``, ``lr``, ``batch-size``.
         options: dotted names.
+        cutoff: least likeness, from 0 to 1, of a word with a typo to an option.
     """
     word = word.lower().replace("-", "_")
     words = set(word.split("_"))
@@ -102,7 +111,7 @@ def nearest(word: str, options: Iterable[str]) -> list[str]:
         [e for e in ends if words <= set(e.split("_")) or set(e.split("_")) <= words],
         [e for e in ends if "_" in e and "".join(part[:1] for part in e.split("_")) == word],
         [e for e in ends if "_" in word and "".join(part[:1] for part in word.split("_")) == e],
-        get_close_matches(word, ends, n=1, cutoff=0.75),
+        get_close_matches(word, ends, n=1, cutoff=cutoff),
     )
     found = [option for end in next(filter(None, tiers), []) for option in ends[end]]
     # The options of the student's training come before those of the teacher's and of what is nested in others.
@@ -140,6 +149,6 @@ def accepts(node: Any, name: str) -> bool:
     if not isinstance(target, str) or target.startswith("stkd_lightning."):  # conf/ lists all options of ours
         return False
     try:
-        return name in inspect.signature(get_object(target)).parameters
+        return name in inspect.signature(_locate(target)).parameters  # get_object would also print the error
     except Exception:
         return False

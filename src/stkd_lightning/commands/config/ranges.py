@@ -94,8 +94,9 @@ def check_ranges(config: DictConfig) -> None:
     Raises:
         InputError: an option is outside its range.
     """
-    for node, name, check in _checked(config):
-        option = name.rpartition(".")[2]
+    checked = [(node, name, name.rpartition(".")[2], check) for node, name, check in _checked(config)]
+    # An option that refers to another comes last: the message names the one that was set.
+    for node, name, option, check in sorted(checked, key=lambda c: OmegaConf.is_interpolation(c[0], c[2])):
         value = check(name, node[option])
         is_own = not OmegaConf.is_interpolation(node, option)
         if is_own and isinstance(value, int) and isinstance(node[option], float):

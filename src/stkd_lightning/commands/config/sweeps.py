@@ -1,15 +1,9 @@
 """The jobs of a sweep: single overrides from lists, ranges, patterns and intervals of values."""
 
-import copy
-from pathlib import Path
-
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
-from hydra.core.config_loader import ConfigLoader
-from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override
 
-from stkd_lightning.commands.config.compose import UNREADABLE, all_choices, groups
+from stkd_lightning.commands.config.compose import UNREADABLE, all_choices, groups, loader_of
 from stkd_lightning.commands.config.hints import several_values, unreadable
 from stkd_lightning.utilities.errors import InputError
 
@@ -37,7 +31,7 @@ def jobs(
         InputError: an override cannot be read, or has several values without a sweep; no value can be drawn from an
             interval, or a pattern matches no choice.
     """
-    parser = OverridesParser.create(config_loader=_loader(config_dir))
+    parser = OverridesParser.create(config_loader=loader_of(config_dir))
     parsed = []
     before = None
     for text in [*(f"{k}={v}" for k, v in swept.items()), *overrides]:
@@ -60,16 +54,6 @@ def jobs(
             values.append(_ends(override, can_draw=intervals))
     length = max(map(len, values), default=1)
     return [[v[min(i, len(v) - 1)] for v in values] for i in range(length)]
-
-
-def _loader(config_dir: str | None) -> ConfigLoader:
-    """Return the loader of all choices, including those of a user's folder."""
-    loader = GlobalHydra.instance().config_loader()
-    if config_dir is None:
-        return loader
-    path = copy.deepcopy(loader.get_search_path())
-    path.append("command-line", f"file://{Path(config_dir).absolute()}")
-    return ConfigLoaderImpl(path)
 
 
 def _ends(override: Override, *, can_draw: bool) -> list[str]:
