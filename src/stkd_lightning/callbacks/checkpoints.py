@@ -21,6 +21,7 @@ from stkd_lightning.utilities.errors import RunError
 from stkd_lightning.utilities.files import BEFORE, BEST, LAST, last_kept, link_or_copy
 
 BEST_SCORE = "best_accuracy"  # name of the best score in checkpoints, for every task
+NEWER_FIELDS = {"validated_step"}  # of the state; checkpoints of earlier versions lack them
 AGREE = 8  # batches between two exchanges among ranks whether one of them received a signal to end
 
 
@@ -225,7 +226,7 @@ class Checkpoints(Checkpoint):
         """Restore the state."""
         self._rows, self._stopped = state_dict["rows"], state_dict["stopped"]
         self.validation, self.best_score = state_dict["validation"], state_dict[BEST_SCORE]
-        self.validated_step = state_dict.get("validated_step", -1)  # older checkpoints lack it
+        self.validated_step = state_dict.get("validated_step", -1)  # one of NEWER_FIELDS
         self.best_epoch, self.best_step = state_dict["best_epoch"], state_dict["best_step"]
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

@@ -129,3 +129,15 @@ def test_training_continues_only_from_its_own_checkpoint(
     write_sealed({"state_dict": saved.state_dict(), "callbacks": callbacks}, tmp_path / "last.ckpt")
     module = DistillationModule(create_model("resnet8", num_classes=10), CrossEntropyLoss())
     assert pretrain._continues(tmp_path / "last.ckpt", module, checkpoints) is continues
+
+
+@pytest.mark.parametrize(("missing", "continues"), [("validated_step", True), ("best_step", False)])
+def test_training_of_an_earlier_version_continues(missing: str, continues: bool, tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path, select=True)
+    module = DistillationModule(create_model("resnet8", num_classes=10), CrossEntropyLoss())
+    state = {name: value for name, value in checkpoints.state_dict().items() if name != missing}
+    callbacks = {checkpoints.state_key: state}
+    write_sealed({"state_dict": module.state_dict(), "callbacks": callbacks}, tmp_path / "last.ckpt")
+    assert pretrain._continues(tmp_path / "last.ckpt", module, checkpoints) is continues
+    if continues:
+        checkpoints.load_state_dict(state)

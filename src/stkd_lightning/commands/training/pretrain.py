@@ -17,6 +17,7 @@ from torch import nn
 
 from stkd_lightning.callbacks import Checkpoints, ProgressBar, Provenance, Seeding, Throughput
 from stkd_lightning.callbacks.checkpoint_folder import newest_whole
+from stkd_lightning.callbacks.checkpoints import NEWER_FIELDS
 from stkd_lightning.commands.training.fit import Fitted, fit_and_test, with_bar
 from stkd_lightning.commands.training.limits import count_steps
 from stkd_lightning.commands.training.optimizer import optimizer_factory
@@ -221,7 +222,8 @@ def _continues(checkpoint: Path, module: DistillationModule, checkpoints: Checkp
     except (InputError, LookupError, TypeError, AttributeError):
         return False
     same_network = shapes == {k: v.shape for k, v in module.state_dict().items()}
-    return same_network and fields == checkpoints.state_dict().keys()
+    known = checkpoints.state_dict().keys()
+    return same_network and known - NEWER_FIELDS <= fields <= known
 
 
 def plain(config: DictConfig) -> Any:
