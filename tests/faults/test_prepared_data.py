@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from filelock import FileLock
 
 from stkd_lightning.data import integrity
 from stkd_lightning.data.archives.extract import extract
@@ -167,15 +169,21 @@ def test_changed_data_are_prepared_again(name: str, tmp_path: Path, capsys: pyte
     assert capsys.readouterr().out == ""
 
 
-def test_content_is_compared_once_for_each_stamp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    compared: list[Path] = []
+@pytest.fixture
+def compared(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """The folders of which the content was compared with the digest."""
+    folders: list[Path] = []
     digest = integrity._digest
 
     def counted(arrays: Arrays) -> str:
-        compared.append(arrays.folder)
+        folders.append(arrays.folder)
         return digest(arrays)
 
     monkeypatch.setattr(integrity, "_digest", counted)
+    return folders
+
+
+def test_content_is_compared_once_for_each_stamp(tmp_path: Path, compared: list[Path]) -> None:
     folder = prepare(tmp_path / "set", raw).folder
     prepare(tmp_path / "set", raw)
     assert compared == []  # the stamps were recorded when the files were written
@@ -189,14 +197,60 @@ def test_content_is_compared_once_for_each_stamp(tmp_path: Path, monkeypatch: py
     assert len(compared) == 4
 
 
-def test_changed_data_of_a_closed_cache_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("stamps", [3, [], {"facts.json": 1}, {"facts.json": [1, "a", 2]}])
+def test_a_damaged_record_is_no_record(stamps: object, tmp_path: Path, compared: list[Path]) -> None:
     folder = prepare(tmp_path / "set", raw).folder
-    monkeypatch.setattr(os, "access", lambda path, mode: False)
-    (folder / "verified.json").unlink()
+    (folder / "verified.json").write_text(json.dumps({"stamps": stamps}))
     prepare(tmp_path / "set", lambda: pytest.fail("read again"))
-    CHANGES["inverted"](folder)
-    with pytest.raises(InputError, match=f"{folder}: changed after it was written; set another cache_dir"):
-        prepare(tmp_path / "set", lambda: pytest.fail("read again"))
+    assert compared == [folder]
+
+
+def test_copied_data_are_not_compared(tmp_path: Path, compared: list[Path]) -> None:
+    folder = prepare(tmp_path / "set", raw).folder
+    shutil.copytree(folder, tmp_path / "copy")
+    prepare(tmp_path / "copy", lambda: pytest.fail("read again"))
+    for path in (tmp_path / "copy").iterdir():
+        os.utime(path, (1, int(path.stat().st_mtime)))  # as an archive or a disk image keeps it
+    prepare(tmp_path / "copy", lambda: pytest.fail("read again"))
+    assert compared == []
+
+
+@pytest.fixture
+def closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Prepared data of an earlier version, which has no record, in a folder of another user."""
+    folder = prepare(tmp_path / "shared" / "set", raw).folder
+    (folder / "verified.json").unlink()
+    write = integrity.write_json
+
+    def refuse(*arguments: object, **options: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(FileLock, "acquire", refuse)
+    monkeypatch.setattr(integrity, "write_json", lambda p, c: refuse() if p.parent == folder else write(p, c))
+    monkeypatch.setenv("STKD_CACHE", str(tmp_path / "own"))
+    return folder
+
+
+def test_data_of_a_closed_cache_are_compared_once(closed: Path, tmp_path: Path, compared: list[Path]) -> None:
+    for _ in range(2):
+        prepare(closed, lambda: pytest.fail("read again"))
+    assert compared == [closed]
+    assert len([*(tmp_path / "own" / "verified").iterdir()]) == 1
+    shutil.rmtree(tmp_path / "own")
+    (tmp_path / "own").touch()  # no record can be written, but this process remembers
+    for _ in range(2):
+        prepare(closed, lambda: pytest.fail("read again"))
+    assert compared == [closed, closed]
+
+
+def test_changed_data_of_a_closed_cache_are_refused(closed: Path) -> None:
+    prepare(closed, lambda: pytest.fail("read again"))
+    CHANGES["inverted"](closed)
+    with pytest.raises(InputError, match=f"{closed}: changed after it was written; set another cache_dir"):
+        prepare(closed, lambda: pytest.fail("read again"))
+    CHANGES["damaged"](closed)
+    with pytest.raises(InputError, match=r"cannot be written \(Permission denied\), but set is missing or damaged"):
+        prepare(closed, lambda: pytest.fail("read again"))
 
 
 def replaced(path: Path) -> None:

@@ -166,6 +166,16 @@ def test_replay_survives_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert isinstance(open_pass(tmp_path, "epoch-0", 2), RecordedPass)
 
 
+def test_replay_survives_a_disk_that_is_full_at_the_end(tmp_path: Path) -> None:
+    epoch = open_pass(tmp_path, "epoch-0", 1)
+    assert isinstance(epoch, RecordedPass)
+    epoch.file = open("/dev/full", "wb")  # noqa: SIM115
+    epoch.logits(0, IMAGES, partial(logits, 0))
+    with pytest.warns(UserWarning, match=r"replay: .* cannot be written .*; the teacher runs instead"):
+        epoch.end()
+    assert isinstance(open_pass(tmp_path, "epoch-0", 1), RecordedPass)
+
+
 def _record_slowly(folder: Path, started: "multiprocessing.synchronize.Event") -> None:
     epoch = open_pass(folder, "epoch-0", 3)
     started.set()

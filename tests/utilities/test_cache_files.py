@@ -1,10 +1,11 @@
 """Files that runs share in the cache."""
 
+import os
 from pathlib import Path
 
 import pytest
 
-from stkd_lightning.utilities.cache import locked, remembered
+from stkd_lightning.utilities.cache import locked, remembered, set_aside
 from stkd_lightning.utilities.errors import InputError
 
 
@@ -33,3 +34,17 @@ def test_lock_refuses_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match=r"file: cannot be written .*, but entry is missing or damaged"):
         locked(tmp_path / "file" / "entry").__enter__()
+
+
+def test_entry_of_another_user_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(*paths: Path) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    (tmp_path / "n.json").write_text("{")
+    monkeypatch.setattr(os, "replace", refuse)
+    with pytest.raises(InputError, match=r"n.json: cannot be used \(old\) and cannot be renamed \(Operation not"):
+        set_aside(tmp_path / "n.json", "old")
+    assert remembered(tmp_path / "n.json", lambda: 0.25) == 0.25
+    assert "it is now" not in capsys.readouterr().out

@@ -19,6 +19,8 @@ from stkd_lightning.utilities.errors import InputError, RunError, reason
 FORMAT = 2
 FACTS = "facts.json"
 
+Stamp = tuple[int, int, int]  # size, modification time in ns, inode
+
 
 class RawSplit(NamedTuple):
     """A split as it is read, before it is written to the cache.
@@ -87,7 +89,7 @@ class Arrays:
     std: tuple[float, ...]
     digest: str
     folder: Path
-    stamps: dict[str, tuple[int, int, int]]
+    stamps: dict[str, Stamp]
 
     def check_unchanged(self) -> None:
         """Refuse files that changed after they were opened; their content is not read.
@@ -106,7 +108,7 @@ class Arrays:
                 raise RunError(f"prepared data {path}: changed during the run; {advice}")
 
 
-def stamp_of(path: Path) -> tuple[int, int, int]:
+def stamp_of(path: Path) -> Stamp:
     """Return size, modification time and inode of a file."""
     facts = path.stat()
     return facts.st_size, facts.st_mtime_ns, facts.st_ino

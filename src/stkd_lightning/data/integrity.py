@@ -11,24 +11,47 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from stkd_lightning.data.arrays import FACTS, Arrays, files_of, stamp_of
+from stkd_lightning.data.arrays import FACTS, Arrays, Stamp, files_of, stamp_of
 from stkd_lightning.utilities.files import write_json
+from stkd_lightning.utilities.paths import cache_root, key_of
 
 RECORD = "verified.json"
 CHUNK_BYTES = 1 << 26
+SECOND = 1_000_000_000  # in units of the recorded times
+
+_unrecorded: dict[Path, dict[str, Stamp]] = {}  # known to this process only, where no record can be written
 
 
 def record(folder: Path, splits: Iterable[str]) -> None:
-    """Write the stamps with which the files of a prepared data set are known to fit its digest, if the disk allows."""
+    """Write the stamps with which the files of a prepared data set are known to fit its digest.
+
+    The record is in the folder; for a folder that cannot be written it is in the user's own cache, and if that cannot
+    be written either, this process remembers the stamps.
+    """
     stamps = {name: stamp_of(folder / name) for name in files_of(splits)}
-    with suppress(OSError):  # compared again next time
-        write_json(folder / RECORD, {"stamps": stamps, FACTS: _facts_digest(folder)})
+    for path in _records(folder):
+        with suppress(OSError):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_json(path, {"stamps": stamps, FACTS: _facts_digest(folder)})
+            return
+    _unrecorded[folder] = stamps
 
 
 def is_recorded(arrays: Arrays) -> bool:
-    """Return whether the files have the recorded stamps; their content is not read."""
-    stamps = {name: list(stamp) for name, stamp in arrays.stamps.items()}
-    return bool(_recorded(arrays.folder).get("stamps") == stamps)
+    """Return whether the files have the recorded sizes and times; their content is not read.
+
+    A copy has other inodes, and one in a disk image or an archive may have times in whole seconds: both are accepted.
+    """
+    known = [_recorded(path).get("stamps") for path in _records(arrays.folder)]
+    return any(_fit(stamps, arrays.stamps) for stamps in (*known, _unrecorded.get(arrays.folder)))
+
+
+def _fit(known: Any, stamps: dict[str, Stamp]) -> bool:
+    try:
+        times = {name: ((size, time), (size, time - time % SECOND)) for name, (size, time, _) in known.items()}
+    except (AttributeError, TypeError, ValueError):  # no record, or a damaged one
+        return False
+    return times.keys() == stamps.keys() and all(stamps[name][:2] in times[name] for name in times)
 
 
 def is_intact(arrays: Arrays) -> bool:
@@ -36,16 +59,24 @@ def is_intact(arrays: Arrays) -> bool:
 
     The digest covers pixels and labels. The record, where there is one, has a digest of the description.
     """
-    known = _recorded(arrays.folder).get(FACTS)
+    known = _recorded(arrays.folder / RECORD).get(FACTS)
     if known not in (None, _facts_digest(arrays.folder)) or _digest(arrays) != arrays.digest:
         return False
     record(arrays.folder, arrays.splits)
     return True
 
 
-def _recorded(folder: Path) -> dict[str, Any]:
+def _records(folder: Path) -> list[Path]:
+    """Return the places of a record, the first choice first."""
+    records = [folder / RECORD]
+    with suppress(RuntimeError):  # the user has no home
+        records.append(cache_root() / "verified" / f"{key_of(str(folder.resolve()))}.json")
+    return records
+
+
+def _recorded(record: Path) -> dict[str, Any]:
     try:
-        content = json.loads((folder / RECORD).read_text())
+        content = json.loads(record.read_text())
     except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}

@@ -1,8 +1,7 @@
 """Prepare a data set once as memory-mapped arrays."""
 
-import os
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from stkd_lightning.data.arrays import Arrays, RawData, open_arrays
@@ -32,14 +31,18 @@ def prepare(folder: Path, read: Callable[[], RawData], *, on_error: OnError | No
     """
     arrays = _opened(folder)
     if arrays is None or not is_recorded(arrays):
-        if arrays is not None and not os.access(folder.parent, os.W_OK):  # a cache that others filled
-            if not is_intact(arrays):
-                raise InputError(f"prepared data {folder}: {CHANGED}; set another cache_dir")
-        else:
-            with locked(folder):
-                if (arrays := _intact(folder)) is None:
-                    write(folder, read(), on_error)
-                    arrays = open_arrays(folder)
+        with ExitStack() as lock:
+            try:
+                lock.enter_context(locked(folder))
+            except InputError:  # a cache that others filled
+                if arrays is None:
+                    raise
+                if not is_intact(arrays):
+                    raise InputError(f"prepared data {folder}: {CHANGED}; set another cache_dir") from None
+                return arrays
+            if (arrays := _intact(folder)) is None:
+                write(folder, read(), on_error)
+                arrays = open_arrays(folder)
     mark_used(folder)
     return arrays
 

@@ -123,7 +123,7 @@ class _Files:
     def set_aside(self) -> None:
         """Rename the description of a damaged pass, where the cache can be written."""
         if self.description.exists():
-            with suppress(OSError):
+            with suppress(InputError):
                 set_aside(self.description, "the stored logits are damaged or of another version")
 
 
@@ -211,9 +211,12 @@ class RecordedPass:
             self.file.write(content)
             self.checksum = zlib.crc32(content, self.checksum)
         except OSError as error:
-            warnings.warn(f"replay: {self.partial} cannot be written ({error}); the teacher runs instead", stacklevel=2)
-            self.failed = True
+            self._fail(error)
         self.pending = []
+
+    def _fail(self, error: OSError) -> None:
+        warnings.warn(f"replay: {self.partial} cannot be written ({error}); the teacher runs instead", stacklevel=3)
+        self.failed = True
 
     def end(self) -> None:
         """Store the pass if it is complete; all ranks must call this."""
@@ -221,19 +224,26 @@ class RecordedPass:
         if not self.failed and complete and self.pending:
             self._flush()
         if not self.failed and complete and self.file is not None:
-            self.file.flush()
-            os.fsync(self.file.fileno())
-            os.replace(self.partial, self.files.data)
-            name = str(self.dtype).removeprefix("torch.")
-            facts = {"shape": [self.rows, *self.shape], "dtype": name, "batch": self.batch, "crc32": self.checksum}
-            write_json(self.files.description, facts)
+            try:
+                self._store(self.file)
+            except OSError as error:  # a full disk, or files of another user
+                self._fail(error)
         barrier()
         self.abandon()
+
+    def _store(self, file: BinaryIO) -> None:
+        file.flush()
+        os.fsync(file.fileno())
+        os.replace(self.partial, self.files.data)
+        name = str(self.dtype).removeprefix("torch.")
+        facts = {"shape": [self.rows, *self.shape], "dtype": name, "batch": self.batch, "crc32": self.checksum}
+        write_json(self.files.description, facts)
 
     def abandon(self) -> None:
         """Delete the unfinished recording, and let other runs record the pass."""
         if self.file is not None:
-            self.file.close()
+            with suppress(OSError):  # a full disk does not take what is buffered
+                self.file.close()
             self.partial.unlink(missing_ok=True)
         if self.lock is not None:
             self.lock.release()

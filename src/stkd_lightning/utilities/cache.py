@@ -50,13 +50,19 @@ def set_aside(entry: Path, cause: str) -> None:
         cause: what is wrong with it.
 
     Raises:
-        OSError: the cache cannot be written.
+        InputError: the cache cannot be written, or the entry belongs to another user.
     """
     aside = entry.with_suffix(DAMAGED)
     shutil.rmtree(aside, ignore_errors=True)
-    with suppress(FileNotFoundError):  # another process was faster
+    try:
         os.replace(entry, aside)
-        console.print(f"warning: {entry} cannot be used ({cause}); it is now {aside.name}", style="yellow")
+    except FileNotFoundError:  # another process was faster
+        return
+    except OSError as error:
+        raise InputError(
+            f"cache {entry}: cannot be used ({cause}) and cannot be renamed ({error.strerror}); set cache_dir=FOLDER"
+        ) from None
+    console.print(f"warning: {entry} cannot be used ({cause}); it is now {aside.name}", style="yellow")
 
 
 def mark_used(entry: Path) -> None:
@@ -72,7 +78,7 @@ def remembered(path: Path, compute: Callable[[], float]) -> float:
     except FileNotFoundError:
         pass
     except (OSError, ValueError, RecursionError) as error:
-        with suppress(OSError):
+        with suppress(InputError):
             set_aside(path, reason(error))
     else:
         mark_used(path)
