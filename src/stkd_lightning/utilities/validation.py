@@ -155,7 +155,8 @@ def images(name: str, value: Any) -> int | Literal["auto", False]:
     """
     if value is False or value == "auto":
         return value
-    if isinstance(value, int | float) and value is not True and value > 0:
+    is_number = isinstance(value, int | float) and value is not True and isfinite(value)
+    if is_number and value > 0 and value == int(value):
         return whole(name, value, minimum=1)
     raise InputError(f"{name}={value}: must be auto, false or a number of images; the nearest is auto")
 
