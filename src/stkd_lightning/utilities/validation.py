@@ -155,8 +155,8 @@ def images(name: str, value: Any) -> int | Literal["auto", False]:
     """
     if value is False or value == "auto":
         return value
-    is_number = isinstance(value, int | float) and value is not True and isfinite(value)
-    if is_number and value > 0 and value == int(value):
+    is_whole = isinstance(value, float) and value.is_integer()
+    if value is not True and (isinstance(value, int) or is_whole) and value > 0:
         return whole(name, value, minimum=1)
     raise InputError(f"{name}={value}: must be auto, false or a number of images; the nearest is auto")
 
