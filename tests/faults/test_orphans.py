@@ -3,6 +3,7 @@
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -72,5 +73,6 @@ def test_a_process_ends_with_its_parent(way: str) -> None:
 
 
 def test_ending_with_leaves_a_process_of_another_parent() -> None:
-    with orphan.ending_with(1 << 30):
-        pass
+    parent = 1 << 30
+    with orphan.ending_with(parent):
+        assert f"parent-{parent}" not in [thread.name for thread in threading.enumerate()]

@@ -1,4 +1,4 @@
-"""What a command says when it ends early: a mistake of the user, a failure of the machine, or a signal."""
+"""Messages of a command that ends early: a mistake of the user, a failure of the machine, or a signal."""
 
 import errno
 import os

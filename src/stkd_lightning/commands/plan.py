@@ -1,4 +1,4 @@
-"""What ``train`` without options would do: the plan of the default run, and how to start it or a smaller one."""
+"""The plan that ``train`` prints without options: the default run, and how to start it or a smaller one."""
 
 from datetime import timedelta
 from pathlib import Path

@@ -16,7 +16,7 @@ SHOWN = 5  # endings in a line
 
 
 class Found(NamedTuple):
-    """What lies below a folder.
+    """Files below a folder.
 
     Attributes:
         images: the image files, sorted.

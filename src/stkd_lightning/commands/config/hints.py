@@ -1,4 +1,4 @@
-"""What to write instead: hints for overrides that cannot be read and for flags that do not exist."""
+"""Hints for overrides that cannot be read and for flags that do not exist: the words to write instead."""
 
 import inspect
 import re

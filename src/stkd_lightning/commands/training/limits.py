@@ -1,4 +1,4 @@
-"""How many batches and steps a run takes of its data."""
+"""Limits of a run: the number of batches and steps that it takes."""
 
 from typing import Any, cast
 
