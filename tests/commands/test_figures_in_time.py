@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from stkd_lightning.commands.diagnose import _teacher, time_limit, write
+from stkd_lightning.commands.diagnose import Extent, _teacher, time_limit, write
 from stkd_lightning.commands.report import complete_diagnostics
 from stkd_lightning.data.datasets.digits import DigitsDataModule
 from stkd_lightning.models import create_model
@@ -38,14 +38,14 @@ def test_time_limit_is_a_tenth_of_the_training(training: float, limit: float) ->
 
 
 def test_figures_without_a_limit_use_the_whole_sample(data: DigitsDataModule, tmp_path: Path) -> None:
-    write(network(), None, data, tmp_path / FILE, CPU)
+    write(network(), None, data, tmp_path / FILE, CPU, Extent())
     diagnostics = read_diagnostics(tmp_path / FILE)
     assert diagnostics.images == diagnostics.available > 100
     assert diagnostics.is_whole
 
 
 def test_figures_out_of_time_say_what_they_lack(data: DigitsDataModule, tmp_path: Path) -> None:
-    write(network(), None, data, tmp_path / FILE, CPU, seconds=0.0)
+    write(network(), None, data, tmp_path / FILE, CPU, Extent(seconds=0.0))
     diagnostics = read_diagnostics(tmp_path / FILE)
     assert 0 < diagnostics.images < diagnostics.available
     assert not diagnostics.is_whole
@@ -53,12 +53,12 @@ def test_figures_out_of_time_say_what_they_lack(data: DigitsDataModule, tmp_path
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
 def test_figures_of_a_student_of_another_precision(dtype: torch.dtype, data: DigitsDataModule, tmp_path: Path) -> None:
-    write(network().to(dtype), None, data, tmp_path / FILE, CPU, images=20)
+    write(network().to(dtype), None, data, tmp_path / FILE, CPU, Extent(20))
     assert read_diagnostics(tmp_path / FILE).images == 20
 
 
 def test_figures_use_the_number_of_images_that_is_set(data: DigitsDataModule, tmp_path: Path) -> None:
-    write(network(), None, data, tmp_path / FILE, CPU, images=70)
+    write(network(), None, data, tmp_path / FILE, CPU, Extent(70))
     diagnostics = read_diagnostics(tmp_path / FILE)
     assert diagnostics.images == 70
     assert diagnostics.is_whole
@@ -76,7 +76,7 @@ def test_report_measures_the_images_that_a_run_left_out(
     monkeypatch.chdir(tmp_path)
     data = DigitsDataModule(cache_dir="cache")
     data.prepare_data()
-    write(network(), None, data, folders[1] / FILE, CPU, seconds=0.0)
+    write(network(), None, data, folders[1] / FILE, CPU, Extent(seconds=0.0))
     runs = [read_run(folder) for folder in folders]
     complete_diagnostics(runs, trust=False, cache_dir="cache", in_time=True)
     assert not read_diagnostics(folders[1] / FILE).is_whole

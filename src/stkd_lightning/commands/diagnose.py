@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
@@ -27,8 +28,22 @@ from stkd_lightning.teacher.frozen import FrozenTeacher
 from stkd_lightning.utilities.console import warn
 from stkd_lightning.utilities.errors import InputError, reason
 
-IMAGES = 2048  # largest number of images for diagnostics, unless a number is set
 SHARE, LEAST_SECONDS = 0.1, 5.0  # of the training's time
+
+
+@dataclass(frozen=True)
+class Extent:
+    """The extent of diagnostics.
+
+    Attributes:
+        images: largest number of images.
+        seconds: time after which no further images are measured; ``None``: no limit.
+        bar: show a progress bar.
+    """
+
+    images: int = 2048
+    seconds: float | None = None
+    bar: bool = True
 
 
 def time_limit(training: float) -> float:
@@ -37,14 +52,7 @@ def time_limit(training: float) -> float:
 
 
 def write_diagnostics(
-    module: DistillationModule,
-    data: ArrayDataModule,
-    run_dir: Path,
-    device: torch.device,
-    *,
-    images: int | None = None,
-    seconds: float | None = None,
-    bar: bool = True,
+    module: DistillationModule, data: ArrayDataModule, run_dir: Path, device: torch.device, extent: Extent
 ) -> None:
     """Write the diagnostics of a run's selected student; an error is only a warning, as the run has its results.
 
@@ -53,14 +61,11 @@ def write_diagnostics(
         data: data module of the run.
         run_dir: folder with the run's checkpoints.
         device: device of the computation.
-        images: largest number of images; ``None``: 2,048.
-        seconds: time after which no further images are measured; ``None``: no limit.
-        bar: show a progress bar.
+        extent: number of images and time.
     """
     try:
         module.load_state_dict(read_checkpoint(checkpoint_file(run_dir))["state_dict"])
-        path = run_dir / FILE
-        write(module.student, module.teacher, data, path, device, images=images, seconds=seconds, bar=bar)
+        write(module.student, module.teacher, data, run_dir / FILE, device, extent)
     except Exception as error:  # a network, a disk or a device can raise anything
         warn(f"{run_dir / FILE}: not written ({reason(error)})")
 
@@ -87,7 +92,7 @@ def diagnose_run(
         raise InputError("the data have changed since the run")
     student = load_student(folder, trust=trust)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    write(student, _teacher(teacher, data, trust=trust), data, folder / FILE, device, seconds=seconds)
+    write(student, _teacher(teacher, data, trust=trust), data, folder / FILE, device, Extent(seconds=seconds))
 
 
 def _teacher(run: Run | None, data: ArrayDataModule, *, trust: bool) -> FrozenTeacher | None:
@@ -115,13 +120,10 @@ def write(
     data: ArrayDataModule,
     path: Path,
     device: torch.device,
-    *,
-    images: int | None = None,
-    seconds: float | None = None,
-    bar: bool = True,
+    extent: Extent,
 ) -> None:
     """Write the diagnostics of a student on validation images, or on test images if there are none."""
-    sample = data.sample(images or IMAGES)
+    sample = data.sample(extent.images)
     student, training = student.to(device).eval(), student.training
     dtype = next((p.dtype for p in student.parameters() if p.is_floating_point()), torch.float32)
 
@@ -135,7 +137,7 @@ def write(
     diagnostics = diagnose(
         student_logits,
         teacher_logits if teacher else None,
-        _batches(sample, seconds, bar=bar),
+        _batches(sample, extent),
         num_classes=data.num_classes,
         device=device,
         mean=data.mean,
@@ -146,13 +148,13 @@ def write(
     student.train(training)
 
 
-def _batches(sample: BatchDataset, seconds: float | None, *, bar: bool) -> Iterator[Batch]:
+def _batches(sample: BatchDataset, extent: Extent) -> Iterator[Batch]:
     """Yield the batches of a sample, at least one, until the time is over."""
     start = time.monotonic()
-    disable = None if bar else True  # None: shown on a terminal only
+    disable = None if extent.bar else True  # None: shown on a terminal only
     with tqdm(total=len(sample.order), desc="figures", unit="image", leave=False, disable=disable) as shown:
         for i in range(len(sample)):
-            if i and seconds is not None and time.monotonic() - start > seconds:
+            if i and extent.seconds is not None and time.monotonic() - start > extent.seconds:
                 return
             batch = sample[i]
             yield batch

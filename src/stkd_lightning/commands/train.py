@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from stkd_lightning.callbacks import Checkpoints, Provenance, Seeding, Throughput
 from stkd_lightning.callbacks.checkpoint_folder import claimed
 from stkd_lightning.commands.config.run_folder import check_fresh
-from stkd_lightning.commands.diagnose import time_limit, write_diagnostics
+from stkd_lightning.commands.diagnose import Extent, time_limit, write_diagnostics
 from stkd_lightning.commands.training.fit import fit_and_test, quiet, with_bar
 from stkd_lightning.commands.training.loss_checks import check_loss
 from stkd_lightning.commands.training.pretrain import announcement
@@ -104,11 +104,10 @@ def _publish(plan: RunPlan, module: DistillationModule, trainer: L.Trainer, summ
     run_dir, task, wanted = Path(plan.settings.run_dir), plan.data.task, plan.settings.diagnostics
     print_rank_zero(table(summary, task))
     if task.has_pictures and wanted is not False:
-        limits: dict[str, Any] = {"images": wanted}
-        if wanted == "auto":
-            limits = {"seconds": time_limit(summary.seconds)}
         bar = trainer.progress_bar_callback is not None
-        write_diagnostics(module, plan.data, run_dir, trainer.strategy.root_device, bar=bar, **limits)
+        in_time = Extent(seconds=time_limit(summary.seconds), bar=bar)
+        extent = in_time if wanted == "auto" else Extent(wanted, bar=bar)
+        write_diagnostics(module, plan.data, run_dir, trainer.strategy.root_device, extent)
     finish(trainer.loggers, Run(summary, plan.origin.config, run_dir))
     write_json(run_dir / "summary.json", summary.to_plain())
     print_rank_zero(f"{run_dir}: summary.json, config.yaml, metrics.csv, checkpoints/")
