@@ -1,6 +1,8 @@
 """Code that is generated for a network."""
 
 from functools import partial
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -24,3 +26,53 @@ def test_twelve_compiled_networks_share_no_code(monkeypatch: pytest.MonkeyPatch)
         torch.testing.assert_close(logits, expected.logits)
         assert sorted(features) == sorted(paths)
     assert counters["stats"]["unique_graphs"] == 12
+
+
+@pytest.mark.parametrize(
+    ("device", "graphs", "mode"),
+    [("cuda", True, "reduce-overhead"), ("cuda", False, None), ("cpu", True, None), ("mps", True, None)],
+)
+def test_device_of_the_images_chooses_cuda_graphs(
+    device: str, graphs: bool, mode: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A training on the CPU of a machine with a GPU too."""
+    modes: list[str | None] = []
+
+    def record(run: memory_format.Run, *, dynamic: bool, mode: str | None) -> memory_format.Run:
+        modes.append(mode)
+        return run
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch, "compile", record)
+    call = memory_format.compiled(lambda images: (images, {}), graphs=graphs)
+    images: Any = SimpleNamespace(device=torch.device(device))
+    assert call(images) == call(images) == (images, {})
+    assert modes == [mode]
+
+
+def test_isolated_functions_have_code_of_their_own() -> None:
+    def double(number: int, *, plus: int = 0) -> int:
+        return 2 * number + plus
+
+    first, second = memory_format.isolated(double), memory_format.isolated(double)
+    assert first(3, plus=1) == second(3, plus=1) == 7
+    assert first.__code__ is not second.__code__
+
+
+def test_no_isolated_function_of_twelve_runs_eager() -> None:
+    """The recompile limit is 8 for each code object; a function over it runs eager, without an error."""
+    torch._dynamo.reset()
+    calls: list[str] = []
+
+    def backend(graph: torch.fx.GraphModule, _: Any) -> Any:
+        def run(*arguments: Any) -> Any:
+            calls.append(graph.code)
+            return graph(*arguments)
+
+        return run
+
+    for i in range(12):
+        code = torch.compile(memory_format.isolated(lambda x, i=i: x + i), backend=backend, dynamic=False)
+        assert float(code(torch.zeros(()))) == i
+    assert len(calls) == 12
+    torch._dynamo.reset()

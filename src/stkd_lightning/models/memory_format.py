@@ -1,12 +1,16 @@
 """Channels-last memory format, and compilation for one shape."""
 
 from collections.abc import Callable
+from functools import cache
+from typing import ParamSpec, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from stkd_lightning.models.pointwise import without_stride
 
+P = ParamSpec("P")
+R = TypeVar("R")
 Run = Callable[[Tensor], tuple[Tensor, dict[str, Tensor]]]
 
 
@@ -27,20 +31,34 @@ def images_channels_last(images: Tensor) -> Tensor:
     return images.contiguous(memory_format=torch.channels_last) if images.ndim == 4 else images
 
 
-def compiled(run: Run, *, graphs: bool | None = None) -> Run:
-    """Compile a network for one shape of its input; on CUDA into a graph that is launched at once.
+def isolated(function: Callable[P, R]) -> Callable[P, R]:
+    """Return a function that does the same and has a code object of its own.
 
-    The compiler keeps its code by Python's code object, and its guards do not look at hooks. So each network gets a
-    code object of its own: networks share neither code nor the limit of recompilations.
+    The compiler keeps its code by Python's code object, and its guards do not look at hooks. So isolated functions
+    share neither code nor the limit of recompilations.
+    """
+
+    def alone(*arguments: P.args, **options: P.kwargs) -> R:
+        return function(*arguments, **options)
+
+    alone.__code__ = alone.__code__.replace()
+    return alone
+
+
+def compiled(run: Run, *, graphs: bool = True) -> Run:
+    """Compile a network for one shape of its input; on CUDA into a graph that is launched at once.
 
     Args:
         run: images to logits and features.
-        graphs: launch CUDA graphs; ``None``: where there is CUDA.
+        graphs: launch CUDA graphs for images on CUDA.
     """
 
-    def isolated(images: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        return run(images)
+    @cache
+    def code(device: str) -> Run:
+        mode = "reduce-overhead" if graphs and device == "cuda" else None
+        return torch.compile(isolated(run), dynamic=False, mode=mode)
 
-    isolated.__code__ = isolated.__code__.replace()
-    graphs = torch.cuda.is_available() if graphs is None else graphs
-    return torch.compile(isolated, dynamic=False, mode="reduce-overhead" if graphs else None)
+    def call(images: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        return code(images.device.type)(images)
+
+    return call
