@@ -2,6 +2,8 @@
 
 import warnings
 from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -189,3 +191,20 @@ def test_compiled_teacher_is_constant_and_the_student_is_not(images: Tensor) -> 
         torch.testing.assert_close(running(images)[0], before + 1, rtol=1e-3, atol=1e-3)
     assert first.features["layer3"].shape == (4, 256 // 4, 8, 8)
     torch.testing.assert_close(teacher(images[:3], eager=True).logits, first.logits[:3], rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize(("device", "frozen"), [("cpu", True), ("cuda", False)])
+def test_weights_are_frozen_on_cpus_only(device: str, frozen: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    found: list[bool] = []
+
+    def run(images: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        found.append(torch._inductor.config.freezing)
+        return torch.zeros(1, 10), {}
+
+    images: Any = SimpleNamespace(device=torch.device(device), is_cuda=device == "cuda")
+    monkeypatch.setattr(inference_copy, "compiled", lambda _: run)
+    monkeypatch.setattr(inference_copy, "images_channels_last", lambda _: images)
+    made = InferenceCopy(nn.Identity(), (), torch.zeros(1, 3, 8, 8), torch.float32, within_tolerance=True)
+    made(torch.zeros(1, 3, 8, 8), compile=True)
+    assert found == [frozen]
+    assert not torch._inductor.config.freezing

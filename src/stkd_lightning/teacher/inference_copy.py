@@ -97,7 +97,7 @@ class InferenceCopy:
 
         Args:
             images: ``(B, C, H, W)``.
-            compile: run code that is compiled with the weights as constants, for images of one shape.
+            compile: run compiled code, for images of one shape; on CPUs with the weights as constants.
         """
         half = self.dtype in (torch.bfloat16, torch.float16)
         images = images_channels_last(images.to(torch.promote_types(self.dtype, torch.float32)))
@@ -106,7 +106,8 @@ class InferenceCopy:
                 return self._tap(images)
             self._compiled = self._compiled or compiled(self._tap.parts)
             # As an option of torch.compile freezing does nothing; as a global setting it would freeze the student too.
-            with torch._inductor.config.patch(freezing=True):
+            # On CUDA it gains nothing on folded weights, and the compiler's cache on disk does not hold frozen code.
+            with torch._inductor.config.patch(freezing=images.device.type == "cpu"):
                 logits, features = self._compiled(images)
         if not images.is_cuda:
             return ModelOutput(logits, features)
