@@ -11,3 +11,8 @@ def process_rank() -> int:
         if name in os.environ:
             return int(os.environ[name])
     return 0
+
+
+def local_rank() -> int:
+    """Return this process's rank on its machine as its launcher set it; 0 without a launcher."""
+    return int(os.environ.get("LOCAL_RANK") or os.environ.get("SLURM_LOCALID") or 0)

@@ -9,7 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from stkd_lightning.commands.training.fit import quiet
 from stkd_lightning.commands.training.optimizer import optimizer_factory
-from stkd_lightning.commands.training.trial import _one_device, try_settings
+from stkd_lightning.commands.training.trial import try_settings
 from stkd_lightning.utilities.errors import InputError
 from stkd_lightning.utilities.paths import conf_dir
 
@@ -90,11 +90,3 @@ def test_an_optimizer_with_another_mistake_names_it() -> None:
     )
     with pytest.raises(TypeError, match="lrr"):
         factory([torch.nn.Parameter(torch.zeros(1))])
-
-
-@pytest.mark.parametrize(
-    ("devices", "tried"), [(1, 1), (4, 1), (-1, 1), ("auto", 1), ([2, 3], [2]), ("2,3", "2,"), ("1,", "1,")]
-)
-def test_trial_uses_the_first_device(devices: object, tried: object) -> None:
-    value = OmegaConf.create({"devices": devices}).devices
-    assert _one_device(value) == tried

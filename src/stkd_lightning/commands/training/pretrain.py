@@ -18,6 +18,7 @@ from torch import nn
 from stkd_lightning.callbacks import Checkpoints, ProgressBar, Provenance, Seeding, Throughput
 from stkd_lightning.callbacks.checkpoint_folder import newest_whole
 from stkd_lightning.callbacks.checkpoints import NEWER_FIELDS
+from stkd_lightning.commands.training.devices import first_device
 from stkd_lightning.commands.training.fit import Fitted, fit_and_test, with_bar
 from stkd_lightning.commands.training.limits import count_steps
 from stkd_lightning.commands.training.optimizer import optimizer_factory
@@ -195,7 +196,7 @@ def _train(recipe: Recipe, folder: Path) -> Fitted:
     # One device and no process group, even in a distributed job.
     trainer = instantiate(
         recipe.trainer,
-        devices=1,
+        devices=first_device(recipe.trainer.devices),
         num_nodes=1,
         strategy="auto",
         precision=precision,

@@ -7,6 +7,7 @@ import torch
 from omegaconf import DictConfig
 from torch import nn
 
+from stkd_lightning.commands.training.devices import rank_device
 from stkd_lightning.commands.training.fit import Fitted
 from stkd_lightning.commands.training.precision import best_dtype, device_type
 from stkd_lightning.commands.training.pretrain import TRAINED, Recipe, find, get_or_train
@@ -65,7 +66,7 @@ def load(node: DictConfig, trainer: DictConfig, data: ArrayDataModule, cache: Pa
     if isinstance(network, AdaptedInput):
         print_rank_zero(f"teacher: images are resized or normalized as in the teacher's training: {network.describe()}")
     teacher = freeze(network, trainer)
-    _check(teacher, data, node, str(node.checkpoint), cache, refuse=True)
+    _check(teacher, data, node, str(node.checkpoint), cache, rank_device(trainer), refuse=True)
     return Teacher(teacher, str(node.checkpoint), None if pretrained else str(Path(node.checkpoint).absolute()))
 
 
@@ -80,19 +81,26 @@ def obtain(node: DictConfig, recipe: Recipe, data: ArrayDataModule, cache: Path,
     if pretrained is None:
         return None
     teacher = freeze(pretrained.network, recipe.trainer)
-    _check(teacher, data, node, f"trained here, {pretrained.key}", cache, refuse=False)
-    return Teacher(teacher, f"trained here, {pretrained.key}", str(pretrained.checkpoint.absolute()), pretrained.fitted)
+    source, device = f"trained here, {pretrained.key}", rank_device(recipe.trainer)
+    _check(teacher, data, node, source, cache, device, refuse=False)
+    return Teacher(teacher, source, str(pretrained.checkpoint.absolute()), pretrained.fitted)
 
 
 def _check(
-    teacher: FrozenTeacher, data: ArrayDataModule, node: DictConfig, source: str, cache: Path, *, refuse: bool
+    teacher: FrozenTeacher,
+    data: ArrayDataModule,
+    node: DictConfig,
+    source: str,
+    cache: Path,
+    device: torch.device,
+    *,
+    refuse: bool,
 ) -> None:
     """Measure a teacher on validation data; at chance level refuse a loaded teacher, or warn if it was trained here."""
     task = data.task
     minimum = task.least_score(data.num_classes) if node.min_accuracy is None else node.min_accuracy
     if not minimum:
         return
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     key = [data.arrays.digest, data.validation_fraction, data.split_seed, str(teacher.dtype)]
     value = remembered(
         cache / "accuracy" / f"{key_of([teacher.digest, *key])}.json",

@@ -3,7 +3,7 @@
 import os
 import tempfile
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -17,6 +17,7 @@ from omegaconf import DictConfig
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
+from stkd_lightning.commands.training.devices import first_device
 from stkd_lightning.commands.training.optimizer import optimizer_factory
 from stkd_lightning.commands.training.precision import device_type, has_bfloat16
 from stkd_lightning.data.module import ArrayDataModule
@@ -84,7 +85,7 @@ def _try_step(config: DictConfig, callbacks: dict[str, L.Callback], precision: s
         trainer: L.Trainer = instantiate(
             config.trainer,
             **TRIAL,
-            devices=_one_device(config.trainer.devices),
+            devices=first_device(config.trainer.devices),
             precision=precision,
             logger=MetricsFile(folder) if config.logger else False,
             limit_val_batches=0 if config.trainer.get("limit_val_batches") == 0 else 1,
@@ -101,13 +102,6 @@ def _try_step(config: DictConfig, callbacks: dict[str, L.Callback], precision: s
         )
         batches = DataLoader(TensorDataset(torch.zeros(2, 3, 1, 1), torch.arange(2)), batch_size=2)
         trainer.fit(module, batches, batches)
-
-
-def _one_device(devices: Any) -> Any:
-    """Return the first device of a list such as ``[2, 3]`` or ``"2,3"``; one device for a number."""
-    if isinstance(devices, Sequence) and not isinstance(devices, str):
-        return list(devices[:1])
-    return f"{devices.partition(',')[0]}," if isinstance(devices, str) and "," in devices else 1
 
 
 def _can_try(callback: L.Callback, own: tuple[str, ...]) -> bool:
