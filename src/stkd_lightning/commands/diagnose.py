@@ -27,6 +27,7 @@ from stkd_lightning.tasks.types import Batch
 from stkd_lightning.teacher.frozen import FrozenTeacher
 from stkd_lightning.utilities.console import warn
 from stkd_lightning.utilities.errors import InputError, reason
+from stkd_lightning.utilities.float32 import exact_float32
 
 SHARE, LEAST_SECONDS = 0.1, 5.0  # of the training's time
 
@@ -114,6 +115,7 @@ def _teacher(run: Run | None, data: ArrayDataModule, *, trust: bool) -> FrozenTe
     return FrozenTeacher(network)
 
 
+@exact_float32()
 def write(
     student: nn.Module,
     teacher: FrozenTeacher | None,

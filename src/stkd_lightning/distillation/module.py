@@ -28,6 +28,7 @@ from stkd_lightning.teacher.outputs import TeacherOutputs
 from stkd_lightning.teacher.replay import check_replay
 from stkd_lightning.utilities.distributed import share_buffers
 from stkd_lightning.utilities.errors import RunError
+from stkd_lightning.utilities.float32 import exact_float32
 from stkd_lightning.utilities.memory import keep_freed_memory
 
 
@@ -38,6 +39,8 @@ class DistillationModule(L.LightningModule):
     int64 of the task's shape, ``(B,)`` for classification. The module logs ``train/loss`` and each term, averaged
     since they were last logged, and the task's metrics as ``val/...`` and ``test/...``, on inputs that are not mixed.
     The student is measured in the precision of its weights, whatever precision it trains in; the teacher as it teaches.
+    Float32 is computed without TF32; after ``torch.set_float32_matmul_precision("high")`` training uses TF32, and
+    evaluation does not.
 
     Args:
         student: the network to train; its convolutions are stored channels last.
@@ -155,6 +158,7 @@ class DistillationModule(L.LightningModule):
             # A CUDA graph overwrites the gradients that the next batch's are added to.
             self._train_student = compiled(self._run_student.parts, graphs=False)
 
+    @exact_float32(unless_asked=True)
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         """Return the objective of a batch.
 
@@ -171,6 +175,11 @@ class DistillationModule(L.LightningModule):
             self._check_teacher(batch, error)
             raise
         return values.sum()
+
+    @exact_float32(unless_asked=True)
+    def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
+        """Compute the gradients in the same arithmetic as the step."""
+        super().backward(loss, *args, **kwargs)
 
     def _check_teacher(self, batch: Batch, error: RunError) -> None:
         """Blame the teacher for terms that are not finite if its logits are not finite."""
@@ -251,6 +260,7 @@ class DistillationModule(L.LightningModule):
         if self.teacher is not None and not self.trainer.sanity_checking:
             self._teacher_outputs.begin_evaluation(stage, batches)
 
+    @exact_float32()
     def _evaluation_step(self, stage: str, batch: Any, batch_idx: int, dataloader_idx: int) -> None:
         batch = Batch(*batch)
         with torch.autocast(batch.inputs.device.type, enabled=False):

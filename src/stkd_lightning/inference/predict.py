@@ -15,6 +15,7 @@ from stkd_lightning.data.decode import decode
 from stkd_lightning.data.loader import Normalize
 from stkd_lightning.utilities import validation
 from stkd_lightning.utilities.errors import InputError
+from stkd_lightning.utilities.float32 import exact_float32
 
 BATCH = 64
 Decoded = NDArray[np.uint8] | InputError
@@ -82,7 +83,7 @@ def predictions(
         images = [image for _, image in chunk if not isinstance(image, InputError)]
         results: Iterator[tuple[list[float], list[int]]] = iter(())
         if images:
-            with torch.inference_mode():
+            with torch.inference_mode(), exact_float32():
                 logits = student(normalize(torch.from_numpy(np.stack(images)).to(student.device)))
                 values, classes = logits.float().softmax(1).topk(count)
             results = iter(zip(values.tolist(), classes.tolist(), strict=True))

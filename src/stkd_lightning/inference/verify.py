@@ -8,10 +8,12 @@ from torch import Tensor
 from stkd_lightning.inference.formats.base import Format
 from stkd_lightning.inference.student import Student
 from stkd_lightning.utilities.errors import RunError
+from stkd_lightning.utilities.float32 import exact_float32
 
 TOLERANCE = 1e-4  # largest difference of a logit, times the largest logit if it is above 1
 
 
+@exact_float32()
 def largest_difference(student: Student, export_format: Format, path: Path, images: Tensor) -> float:
     """Run an exported file on a single image and on all images, and return the largest difference of a logit.
 

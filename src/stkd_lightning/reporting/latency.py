@@ -8,10 +8,12 @@ import torch
 from torch import Tensor
 
 from stkd_lightning.utilities import validation
+from stkd_lightning.utilities.float32 import exact_float32
 
 WARM_UP = 3  # calls that allocate memory and choose kernels
 
 
+@exact_float32()
 def latencies(
     networks: Mapping[str, Callable[[Tensor], Tensor]], images: Tensor, *, rounds: int = 30
 ) -> dict[str, float]:

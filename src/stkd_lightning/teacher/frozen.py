@@ -14,6 +14,7 @@ from stkd_lightning.tasks.classification import Classification
 from stkd_lightning.tasks.types import ModelOutput
 from stkd_lightning.teacher.inference_copy import InferenceCopy, compute_dtype
 from stkd_lightning.utilities.errors import InputError
+from stkd_lightning.utilities.float32 import exact_float32
 
 __all__ = ["FrozenTeacher", "check_accuracy", "default_min_accuracy", "load_weights"]
 
@@ -88,7 +89,10 @@ class FrozenTeacher(nn.Module):
             if self.network.training:  # a caller may have called .train() on the network itself
                 self.eval()
             known = self.within_tolerance.get(dtype)
-            self._copies[key] = InferenceCopy(self.network, self.paths, images, dtype, within_tolerance=known)
+            # Lightning evaluates in inference mode, but training cannot use all tensors that are created in it.
+            with torch.inference_mode(False):
+                example = images.clone() if images.is_inference() else images
+                self._copies[key] = InferenceCopy(self.network, self.paths, example, dtype, within_tolerance=known)
             self.within_tolerance[dtype] = self._copies[key].within_tolerance
         return self._copies[key](images, compile=self.compiles and not eager)
 
@@ -107,6 +111,7 @@ def default_min_accuracy(num_classes: int) -> float:
     return Classification().least_score(num_classes)
 
 
+@exact_float32()
 def score(teacher: FrozenTeacher, loader: Iterable[Any], device: torch.device, task: Task) -> float:
     """Return the teacher's score on a loader of ``(inputs, labels, ...)``, for example its accuracy in [0, 1].
 

@@ -75,6 +75,7 @@ def quiet() -> None:
         ".*LeafSpec.*",
         ".*Total length of .* across ranks is zero.*",  # no validation images, as was asked for
         ".*TensorFloat32 tensor cores.*",
+        ".*settings to control TF32.*",
         ".*Grad strides do not match bucket view strides.*",  # for 1x1 kernels, whose two layouts are equal
     ):
         warnings.filterwarnings("ignore", message=text)
