@@ -1,11 +1,13 @@
 """Code that is generated for a network."""
 
 from functools import partial
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from torch import Tensor, nn
 from torch._dynamo.utils import counters
 
 from stkd_lightning.models import FeatureTap, create_model, memory_format
@@ -76,3 +78,38 @@ def test_no_isolated_function_of_twelve_runs_eager() -> None:
         assert float(code(torch.zeros(()))) == i
     assert len(calls) == 12
     torch._dynamo.reset()
+
+
+def test_compiled_network_stays_whole_inside_ddp(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The compiler's default cuts a network at DDP's buckets."""
+
+    class Training(nn.Module):
+        def __init__(self, network: nn.Module, run: Any) -> None:
+            super().__init__()
+            self.network, self.run = network, run
+
+        def forward(self, images: Tensor) -> Tensor:
+            return self.run(images)[0]
+
+    graphs: list[torch.fx.GraphModule] = []
+
+    def backend(graph: torch.fx.GraphModule, _: Any) -> Any:
+        graphs.append(graph)
+        return graph
+
+    compiler = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda run, **_: compiler(run, dynamic=False, backend=backend))
+    network = create_model("resnet8", num_classes=10)
+    tap = FeatureTap(network, ["layer2"])
+    torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path / 'store'}", rank=0, world_size=1)
+    try:
+        torch._dynamo.reset()
+        training = Training(network, memory_format.compiled(tap.parts))
+        ddp = nn.parallel.DistributedDataParallel(training, bucket_cap_mb=0.01)
+        images = torch.randn(2, 3, 8, 8)
+        torch.testing.assert_close(ddp(images), tap(images).logits)
+        assert len(graphs) == 1
+        assert torch._dynamo.config.optimize_ddp
+    finally:
+        torch.distributed.destroy_process_group()
+        torch._dynamo.reset()

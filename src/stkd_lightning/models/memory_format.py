@@ -56,7 +56,9 @@ def compiled(run: Run, *, graphs: bool = True) -> Run:
     @cache
     def code(device: str) -> Run:
         mode = "reduce-overhead" if graphs and device == "cuda" else None
-        return torch.compile(isolated(run), dynamic=False, mode=mode)
+        generated = torch.compile(isolated(run), dynamic=False, mode=mode)
+        # Inside DDP's forward the compiler would cut the network at DDP's buckets.
+        return torch._dynamo.config.patch(optimize_ddp=False)(generated)
 
     def call(images: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         return code(images.device.type)(images)
