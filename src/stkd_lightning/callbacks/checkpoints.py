@@ -16,13 +16,13 @@ from stkd_lightning.distillation.module import DistillationModule
 from stkd_lightning.reporting.loggers.metrics_csv import MetricsFile
 from stkd_lightning.tasks.base import Score
 from stkd_lightning.utilities import signals
-from stkd_lightning.utilities.distributed import largest
 from stkd_lightning.utilities.errors import RunError
+from stkd_lightning.utilities.exchange import Exchange
 from stkd_lightning.utilities.files import BEFORE, BEST, LAST, last_kept, link_or_copy
 
 BEST_SCORE = "best_accuracy"  # name of the best score in checkpoints, for every task
 NEWER_FIELDS = {"validated_step"}  # of the state; checkpoints of earlier versions lack them
-AGREE = 8  # batches between two exchanges among ranks whether one of them received a signal to end
+AGREE = 8  # batches from the start of an exchange among ranks, about signals and due checkpoints, to its reading
 
 
 class Checkpoints(Checkpoint):
@@ -71,6 +71,7 @@ class Checkpoints(Checkpoint):
         self._saved_at = 0.0
         self._validated = False
         self._place: Callable[[dict[str, Any]], None] | None = None
+        self._exchange: Exchange | None = None  # among several ranks, during training
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Replace the trainer's ``CheckpointIO`` by ``SealedCheckpointIO``."""
@@ -90,10 +91,13 @@ class Checkpoints(Checkpoint):
         self._done = 0
         trainer.should_stop = trainer.should_stop or self._stopped
         self._keep_best(trainer)
+        self._exchange = Exchange(trainer.strategy.root_device) if trainer.world_size > 1 else None
         self._saved_at = time.monotonic()
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Let signals end the process again."""
+        if self._exchange is not None:
+            self._exchange.read()
         self._release()
 
     def _release(self) -> None:
@@ -116,18 +120,10 @@ class Checkpoints(Checkpoint):
         validated, self._validated = self._validated, False
         if batch_idx % trainer.accumulate_grad_batches or validated:  # Lightning cannot resume from here
             return
-        received = self._asked(trainer, batch_idx)
-        if batch_idx == 0:
-            if received:
-                raise signals.answer(received, self._saved_message(trainer))
-            return
-        late = self.minutes is not None and time.monotonic() - self._saved_at > 60 * self.minutes
-        if trainer.world_size > 1:
-            late = batch_idx % AGREE == 0 and bool(largest(int(late), trainer.strategy.root_device))
-        if received or late:
+        received, late = self._requests(batch_idx)
+        if batch_idx and (received or late):
             self._save(trainer, pl_module, between_batches)
-        if received:
-            raise signals.answer(received, self._saved_message(trainer))
+        self._end_after(received, trainer)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Store the validation figures."""
@@ -141,9 +137,12 @@ class Checkpoints(Checkpoint):
         """Select, save, and end after a signal."""
         self._select(trainer, trainer.current_epoch)
         self._save(trainer, pl_module, at_epoch_end)
-        received = self._asked(trainer, 0)
-        if received:
-            raise signals.answer(received, self._saved_message(trainer))
+        received = signals.requested() or 0
+        if self._exchange is not None:
+            self._exchange.read()  # of an older state
+            self._exchange.start(received)
+            (received,) = self._exchange.read() or (0,)
+        self._end_after(received, trainer)
 
     def _select(self, trainer: L.Trainer, epoch: int) -> None:
         """Select the student if its own validation score is the best so far."""
@@ -164,14 +163,22 @@ class Checkpoints(Checkpoint):
         if isinstance(exception, signals.Interrupted) and launcher is not None:
             launcher.kill(exception.received)
 
-    def _asked(self, trainer: L.Trainer, batch_idx: int) -> Signals | None:
-        received = signals.requested()
-        if trainer.world_size > 1:
-            if batch_idx % AGREE:
-                return None
-            number = largest(received or 0, trainer.strategy.root_device)
-            return Signals(number) if number else None
-        return received
+    def _requests(self, batch_idx: int) -> tuple[int, bool]:
+        """Return the number of a signal to end, or 0, and whether a checkpoint is due; equal on all ranks."""
+        received = signals.requested() or 0
+        late = self.minutes is not None and time.monotonic() - self._saved_at > 60 * self.minutes
+        if self._exchange is None:
+            return received, late
+        if batch_idx % AGREE:
+            return 0, False
+        received_anywhere, late_anywhere = self._exchange.read() or (0, 0)
+        if not (received_anywhere or late_anywhere):  # a request that is answered now is not sent again
+            self._exchange.start(received, late)
+        return received_anywhere, bool(late_anywhere)
+
+    def _end_after(self, received: int, trainer: L.Trainer) -> None:
+        if received:
+            raise signals.answer(Signals(received), self._saved_message(trainer))
 
     def _save(self, trainer: L.Trainer, pl_module: L.LightningModule, place: Callable[[dict[str, Any]], None]) -> None:
         if isinstance(pl_module, DistillationModule):

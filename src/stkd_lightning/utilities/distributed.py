@@ -68,15 +68,6 @@ def of_first_rank(value: bool) -> bool:
     return values[0]
 
 
-def largest(value: int, device: torch.device) -> int:
-    """Return the largest of all ranks' values; the ranks communicate on ``device``."""
-    if world()[1] == 1:
-        return value
-    result = torch.tensor(value, device=device)
-    dist.all_reduce(result, dist.ReduceOp.MAX)
-    return int(result)
-
-
 def barrier() -> None:
     """Wait for all ranks."""
     if world()[1] > 1:
