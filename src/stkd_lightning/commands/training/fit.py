@@ -15,6 +15,7 @@ from omegaconf import DictConfig
 
 from stkd_lightning.callbacks import Checkpoints, Throughput
 from stkd_lightning.commands.training.rank_watchdog import watch_ranks
+from stkd_lightning.commands.training.ranks import keep_own_buffers
 from stkd_lightning.distillation.module import DistillationModule
 from stkd_lightning.models.weights import read_checkpoint
 from stkd_lightning.utilities import signals
@@ -107,6 +108,7 @@ def fit_and_test(
     throughput = next(c for c in callbacks if isinstance(c, Throughput))
     try:
         leave_at_exit()
+        keep_own_buffers(trainer)
         with watch_ranks(trainer):
             with signals.deferred():
                 trainer.fit(module, data, ckpt_path=checkpoint)

@@ -25,6 +25,7 @@ from stkd_lightning.commands.training.pretrain import (
     get_or_train,
     plain,
 )
+from stkd_lightning.commands.training.ranks import announce_small_batches
 from stkd_lightning.commands.training.replay import bytes_needed, replay_folder
 from stkd_lightning.commands.training.resume import EarlierRun, name_dashboards
 from stkd_lightning.data.description import DataDescription
@@ -92,6 +93,7 @@ def plan_run(settings: DictConfig, earlier: EarlierRun | None, ranks: int) -> Ru
     loss: nn.Module = instantiate(settings.loss)
     check_classes(loss, data, settings.method)
     student = build_network(settings.distilled or settings.student, data, seed=settings.seed)
+    announce_small_batches(student, settings, ranks)
 
     needs_teacher = bool(getattr(loss, "needs_teacher", True))
     steps = count_steps(settings.trainer, batches)

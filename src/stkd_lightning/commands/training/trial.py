@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from stkd_lightning.commands.training.devices import first_device
 from stkd_lightning.commands.training.optimizer import optimizer_factory
 from stkd_lightning.commands.training.precision import device_type, has_bfloat16
+from stkd_lightning.commands.training.ranks import check_ranks
 from stkd_lightning.data.module import ArrayDataModule
 from stkd_lightning.distillation.module import DistillationModule
 from stkd_lightning.losses import KDLoss
@@ -52,8 +53,8 @@ def try_settings(config: DictConfig) -> int:
         The number of ranks.
 
     Raises:
-        InputError: the accelerator does not exist, the libraries refuse an option or a combination of options, or the
-            ranks do not divide a batch.
+        InputError: the accelerator does not exist, the libraries refuse an option or a combination of options, or
+            the ranks cannot share a batch.
     """
     nodes = config.trainer.num_nodes
     if nodes > 1 and not config.trainer.get("plugins") and not any(name.startswith(LAUNCHERS) for name in os.environ):
@@ -62,16 +63,15 @@ def try_settings(config: DictConfig) -> int:
     if precision == "auto":  # resolved later, for the networks
         precision = "bf16-mixed" if has_bfloat16(device_type(config.trainer)) else "32-true"
     options = {"precision": precision, "logger": False, "enable_checkpointing": False}
-    ranks = _build("trainer", partial(instantiate, config.trainer, **options)).world_size
+    trainer: L.Trainer = _build("trainer", partial(instantiate, config.trainer, **options))
     for part, settings in (("", config), ("teacher.", config.teacher)):
         _build(f"{part}optimizer", _make_optimizer, settings.optimizer)
         _build(f"{part}scheduler", _make_schedule, settings.scheduler)
     callbacks = {name: _build(f"callbacks.{name}", instantiate, node) for name, node in config.callbacks.items()}
-    if config.dataset.batch_size % ranks:
-        raise InputError(f"dataset.batch_size={config.dataset.batch_size}: must be a multiple of the {ranks} ranks")
+    check_ranks(trainer, config)
     if process_rank() == 0:
         _build("one step of a toy network", _try_step, config, callbacks, precision)
-    return ranks
+    return trainer.world_size
 
 
 def _try_step(config: DictConfig, callbacks: dict[str, L.Callback], precision: str) -> None:
