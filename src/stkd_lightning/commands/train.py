@@ -12,6 +12,7 @@ from stkd_lightning.callbacks import Checkpoints, Provenance, Seeding, Throughpu
 from stkd_lightning.callbacks.checkpoint_folder import claimed
 from stkd_lightning.commands.config.run_folder import check_fresh
 from stkd_lightning.commands.diagnose import Extent, time_limit, write_diagnostics
+from stkd_lightning.commands.training.determinism import set_determinism
 from stkd_lightning.commands.training.fit import fit_and_test, quiet, with_bar
 from stkd_lightning.commands.training.loss_checks import check_loss
 from stkd_lightning.commands.training.pretrain import announcement
@@ -49,6 +50,7 @@ def train(settings: DictConfig) -> float:
 
 def _train(settings: DictConfig) -> float:
     quiet()
+    set_determinism(settings.deterministic)
     ranks = try_settings(settings)
     check_loss(settings)
     earlier = find_earlier(settings) if settings.resume == "auto" else None

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from stkd_lightning.reporting.diagnostics import FILE, Diagnostics, read_diagnostics
-from stkd_lightning.reporting.run_options import SEEDS, result_options
+from stkd_lightning.reporting.run_options import ROUNDING, SEEDS, result_options
 from stkd_lightning.reporting.summary import Figures, NetworkSummary, RunSummary
 from stkd_lightning.utilities.console import warn
 from stkd_lightning.utilities.errors import InputError, reason
@@ -81,8 +81,8 @@ class Run:
 
     @cached_property
     def options(self) -> dict[str, str]:
-        """The options that change the result, as text by dotted name; without method, seed and ``compile``."""
-        options = {k: _text(v) for k, v in result_options(self.config).items() if k not in SEEDS and k != "compile"}
+        """The options that change the result, as text by dotted name; without method, seed and rounding."""
+        options = {k: _text(v) for k, v in result_options(self.config).items() if k not in SEEDS | ROUNDING}
         checkpoint = self.config.get("teacher", {}).get("checkpoint")
         return options | ({"teacher.checkpoint": str(checkpoint)} if checkpoint else {})
 

@@ -55,6 +55,12 @@ CONFIGURATION = [
     (["seed=inf"], "seed=inf: must be a whole number"),
     (["hydra.run.dir=file/run"], "output folder file/run: cannot be made"),
     (["precision=fp16"], "precision 'fp16': unknown; all: 16-mixed, 16-true, 32-true"),
+    (["deterministic=warn"], "deterministic=warn: must be auto, true or false"),
+    (
+        ["deterministic=false", "+trainer.deterministic=true"],
+        "trainer.deterministic=True: contradicts deterministic=false; set only one of them",
+    ),
+    (["deterministic=true", "+trainer.benchmark=true"], "trainer.benchmark=True: contradicts deterministic=true"),
     (["compile=maybe"], "compile=maybe: must be auto, true or false"),
     (["dataset.resident=1"], "dataset.resident=1: must be auto, true or false"),
     (["dataset.workers=0"], "dataset.workers=0: must be a whole number of at least 1"),

@@ -78,7 +78,7 @@ def _check(config: DictConfig) -> None:
             raise unknown("dataset.sampler", str(config.dataset.sampler), SAMPLERS)
         if config.dataset.get("on_error", ON_ERROR[0]) not in ON_ERROR:
             raise unknown("dataset.on_error", str(config.dataset.on_error), ON_ERROR)
-        _check_trainer(config.trainer, config.dataset.get("batch_size"))
+        _check_trainer(config.trainer, config.dataset.get("batch_size"), config.get("deterministic", "auto"))
         if "hydra" in config:
             _check_shared_folder(config)
     if "hydra" in config:
@@ -116,7 +116,7 @@ def _check_packages(loggers: DictConfig) -> None:
             raise InputError(f"logger={name}: its package is not installed; run pip install 'stkd-lightning[{name}]'")
 
 
-def _check_trainer(trainer: DictConfig, batch_size: Any) -> None:
+def _check_trainer(trainer: DictConfig, batch_size: Any, deterministic: bool | str) -> None:
     devices, nodes = trainer.get("devices"), trainer.get("num_nodes", 1)
     ranks = devices * nodes if isinstance(devices, int) and isinstance(nodes, int) else 0
     if ranks > 1 and isinstance(batch_size, int) and batch_size % ranks:
@@ -127,6 +127,12 @@ def _check_trainer(trainer: DictConfig, batch_size: Any) -> None:
     for name, instead in OUR_PART.items():
         if trainer.get(name) is not None and trainer[name] is not True:
             raise InputError(f"trainer.{name}: {instead}")
+    for name in ("deterministic", "benchmark"):
+        if trainer.get(name) is not None and deterministic != "auto":
+            raise InputError(
+                f"trainer.{name}={trainer[name]}: contradicts deterministic={str(deterministic).lower()}; "
+                "set only one of them"
+            )
     if trainer.get("fast_dev_run"):
         raise InputError(f"trainer.fast_dev_run: writes no checkpoint; {SMOKE} runs one batch of everything")
 

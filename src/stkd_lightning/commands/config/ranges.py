@@ -18,6 +18,7 @@ SINGLE: dict[str, Check] = {
     "seed": validation.seed,
     "checkpoint_minutes": validation.optional_positive,
     "compile": validation.automatic,
+    "deterministic": validation.automatic,
     "diagnostics": validation.images,
     "teacher.seed": validation.seed,
     "teacher.max_epochs": at_least_one,
