@@ -9,8 +9,9 @@ import torch
 
 from stkd_lightning.data import loader
 from stkd_lightning.data.arrays import Split
+from stkd_lightning.data.batches import Normalize
 from stkd_lightning.data.holdout import hold_out
-from stkd_lightning.data.loader import EvalLoader, Normalize, TrainLoader
+from stkd_lightning.data.loader import EvalLoader, TrainLoader
 from stkd_lightning.data.resident import fits
 from stkd_lightning.data.sampling import shuffled
 from stkd_lightning.utilities.errors import InputError

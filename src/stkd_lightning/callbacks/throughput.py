@@ -5,6 +5,8 @@ from typing import Any
 
 import lightning as L
 
+from stkd_lightning.data.batches import ResidentBatch
+
 
 class Throughput(L.Callback):
     """Counts training images and their time, without the time of validation and checkpoints.
@@ -42,7 +44,7 @@ class Throughput(L.Callback):
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         now = time.perf_counter()
-        self.images += len(batch[0]) * trainer.world_size
+        self.images += (batch.size if isinstance(batch, ResidentBatch) else len(batch[0])) * trainer.world_size
         self.seconds += now - self._since
         self._since = now
 

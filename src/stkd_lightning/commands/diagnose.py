@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from stkd_lightning.commands.local_data import load_local_data
-from stkd_lightning.data.loader import BatchDataset
+from stkd_lightning.data.batches import BatchDataset
 from stkd_lightning.data.module import ArrayDataModule
 from stkd_lightning.distillation.module import DistillationModule
 from stkd_lightning.inference.load import checkpoint_file, load_student

@@ -12,7 +12,7 @@ from stkd_lightning.commands.chosen_run import student_path
 from stkd_lightning.commands.config.command_checks import check_output, default_output
 from stkd_lightning.commands.local_data import load_local_data
 from stkd_lightning.commands.training.fit import quiet
-from stkd_lightning.data.loader import Normalize
+from stkd_lightning.data.batches import Normalize
 from stkd_lightning.data.module import ArrayDataModule
 from stkd_lightning.inference.export_folder import CARD, check_replaceable, is_export, write_facts
 from stkd_lightning.inference.formats.base import Format, need

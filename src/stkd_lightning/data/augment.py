@@ -21,10 +21,6 @@ class Draws(NamedTuple):
         """Return the draws on a device."""
         return Draws(*(part.to(device) for part in self))
 
-    def of(self, samples: slice) -> "Draws":
-        """Return the draws of a slice of the samples."""
-        return Draws(*(part[samples] for part in self))
-
 
 def draw(indices: NDArray[np.int64], *, padding: int, flip: bool, seed: int, epoch: int) -> Draws:
     """Draw a shift of up to ``padding`` pixels for each sample and, if ``flip``, mirror half of the samples.

@@ -5,71 +5,22 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 from stkd_lightning.data.arrays import Split
-from stkd_lightning.data.augment import Draws, crop_and_flip, draw
+from stkd_lightning.data.augment import Draws, draw
+from stkd_lightning.data.batches import BatchDataset, Normalize, ResidentBatch, TrainEpoch
 from stkd_lightning.data.sampling import Order
 from stkd_lightning.tasks.types import Batch
 from stkd_lightning.utilities import signals
 from stkd_lightning.utilities.distributed import world
 from stkd_lightning.utilities.errors import InputError
 from stkd_lightning.utilities.random import generator
-
-
-class Normalize:
-    """Normalize uint8 images ``(B, C, H, W)`` to float32 with mean 0 and standard deviation 1 in each channel."""
-
-    def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
-        mean_, std_ = torch.tensor(mean).double().view(-1, 1, 1), torch.tensor(std).double().view(-1, 1, 1)
-        self.scale, self.shift = (1 / (255 * std_)).float(), (-mean_ / std_).float()
-
-    def to(self, device: torch.device) -> "Normalize":
-        """Move the constants to the images' device."""
-        self.scale, self.shift = self.scale.to(device), self.shift.to(device)
-        return self
-
-    def __call__(self, images: Tensor) -> Tensor:
-        return images.float().mul_(self.scale).add_(self.shift)
-
-
-@dataclass(frozen=True)
-class BatchDataset(Dataset[Batch]):
-    """The batches of one pass over some samples of a split; item i is the i-th batch.
-
-    Attributes:
-        split: the images and labels.
-        order: ``(N,)`` positions in the split, on its device.
-        batch_size: samples of a batch; the last batch may be smaller.
-        normalize: from uint8 to normalized float32.
-        draws: augmentation of the N samples; ``None``: no augmentation.
-        padding: padding of the draws, in pixels.
-    """
-
-    split: Split
-    order: Tensor
-    batch_size: int
-    normalize: Normalize
-    draws: Draws | None = None
-    padding: int = 0
-
-    def __len__(self) -> int:
-        return -(-len(self.order) // self.batch_size)
-
-    def __getitem__(self, i: int) -> Batch:
-        samples = slice(i * self.batch_size, (i + 1) * self.batch_size)
-        indices = self.order[samples]
-        images = self.split.images.index_select(0, indices)
-        if self.draws is not None:
-            images = crop_and_flip(images, self.draws.of(samples), padding=self.padding)
-        return Batch(self.normalize(images), self.split.labels.index_select(0, indices), indices)
 
 
 def _set_worker_signals(worker: int) -> None:
@@ -90,7 +41,7 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _batches(dataset: BatchDataset, workers: int, first: int = 0) -> Iterator[Batch]:
+def _batches(dataset: BatchDataset | TrainEpoch, workers: int, first: int = 0) -> Iterator[Batch]:
     """Yield the batches from position ``first`` on, made in this process or by worker processes."""
     positions = range(first, len(dataset))
     if not workers:
@@ -174,21 +125,37 @@ class TrainLoader:
     def __len__(self) -> int:
         return len(self.indices) // self.batch_size
 
-    def __iter__(self) -> Iterator[Batch]:
+    def tables(self) -> TrainEpoch:
+        """Draw the epoch: order and augmentation of all samples, copied to the data's device at once.
+
+        Raises:
+            InputError: a batch that the ranks cannot share equally.
+        """
         rank, ranks = world()
         if self.batch_size % ranks:
             raise InputError(f"dataset.batch_size={self.batch_size}: must be a multiple of the {ranks} ranks")
+        order = self.indices[self.order(generator(self.seed, "order", self.epoch))]
+        draws = draw(order.ravel(), padding=self.padding, flip=self.flip, seed=self.seed, epoch=self.epoch)
+        device, size = self.split.images.device, self.batch_size // ranks
+        return TrainEpoch(
+            self.split,
+            torch.from_numpy(order).to(device),
+            Draws(*(part.view(order.shape) for part in draws.to(device))),
+            self.normalize,
+            self.padding,
+            first=rank * size,
+            size=size,
+        )
+
+    def __iter__(self) -> "Iterator[Batch | ResidentBatch]":
+        epoch = self.tables()
         if self._check is not None:
             self._check()
-        order = self.indices[self.order(generator(self.seed, "order", self.epoch))]
-        samples = order.reshape(len(self), ranks, -1)[:, rank].ravel()
-        draws = draw(samples, padding=self.padding, flip=self.flip, seed=self.seed, epoch=self.epoch)
-        device = self.split.images.device  # the draws of the whole epoch are copied at once
-        positions = torch.from_numpy(samples).to(device)
-        size = self.batch_size // ranks
-        dataset = BatchDataset(self.split, positions, size, self.normalize, draws.to(device), self.padding)
         first, self._first = self._first, 0
-        for done, batch in enumerate(_batches(dataset, self.workers, first), first):
+        made: Iterator[Batch | ResidentBatch] = _batches(epoch, self.workers, first)
+        if not self.workers:
+            made = (ResidentBatch(epoch, i) for i in range(first, len(epoch)))
+        for done, batch in enumerate(made, first):
             self._done = done
             yield batch
 

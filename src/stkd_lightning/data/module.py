@@ -12,8 +12,9 @@ import torch
 from numpy.typing import NDArray
 
 from stkd_lightning.data.arrays import FORMAT, Arrays, RawData, Split
+from stkd_lightning.data.batches import BatchDataset, Normalize
 from stkd_lightning.data.holdout import hold_out
-from stkd_lightning.data.loader import BatchDataset, EvalLoader, Normalize, TrainLoader
+from stkd_lightning.data.loader import EvalLoader, TrainLoader
 from stkd_lightning.data.prepare import prepare
 from stkd_lightning.data.resident import fits
 from stkd_lightning.data.sampling import checked, order_of

@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from stkd_lightning.data.batches import Normalize
 from stkd_lightning.data.decode import decode
-from stkd_lightning.data.loader import Normalize
 from stkd_lightning.utilities import validation
 from stkd_lightning.utilities.errors import InputError
 from stkd_lightning.utilities.float32 import exact_float32

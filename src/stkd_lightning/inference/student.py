@@ -9,8 +9,8 @@ import torch
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 
+from stkd_lightning.data.batches import Normalize
 from stkd_lightning.data.decode import decode
-from stkd_lightning.data.loader import Normalize
 from stkd_lightning.inference.predict import Prediction, predictions
 from stkd_lightning.inference.student_info import StudentFacts
 from stkd_lightning.models.build import build_network, without_start
