@@ -10,27 +10,37 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
-from stkd_lightning import Mixup, StepContext
+from stkd_lightning import Batch, Mixup, StepContext
 from stkd_lightning.data import DigitsDataModule
 from stkd_lightning.utilities.distributed import gather, world
 
 OPTIONS: list[dict[str, Any]] = [{}, {"per_sample": True, "k": 3}, {"fraction": 0.3}, {"probability": 0.5}]
 
 
-def virtual_batches(mixup: Mixup, steps: int) -> list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
+def virtual_batches(
+    mixup: Mixup, steps: int, *, resident: bool = True
+) -> list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
     loader = DigitsDataModule(batch_size=16).train_dataloader()
     batches = []
     for step, batch in zip(range(steps), loader, strict=False):
-        virtual = mixup(batch, StepContext(epoch=0, max_epochs=1, step=step))
+        virtual = mixup(batch if resident else Batch(*batch), StepContext(epoch=0, max_epochs=1, step=step))
         batches.append((virtual.images, virtual.target.labels, virtual.target.weights))
     return batches
+
+
+def refuse(*arguments: Any, **options: Any) -> None:
+    raise AssertionError("the ranks exchange tensors")
 
 
 def one_rank(rank: int, folder: Path) -> None:
     dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
     assert world() == (rank, 2)
     assert gather(torch.tensor([rank])).tolist() == [0, 1]
-    torch.save([virtual_batches(Mixup(seed=1, **options), 3) for options in OPTIONS], folder / f"{rank}.pt")
+    gathered = [virtual_batches(Mixup(seed=1, **options), 3, resident=False) for options in OPTIONS]
+    with pytest.MonkeyPatch.context() as patched:  # a rank makes the partners of resident data by itself
+        patched.setattr(dist, "all_gather", refuse)
+        resident = [virtual_batches(Mixup(seed=1, **options), 3) for options in OPTIONS]
+    torch.save({"gathered": gathered, "resident": resident}, folder / f"{rank}.pt")
     dist.destroy_process_group()
 
 
@@ -42,9 +52,10 @@ def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
     return [torch.load(folder / f"{rank}.pt") for rank in (0, 1)]
 
 
+@pytest.mark.parametrize("partners", ["gathered", "resident"])
 @pytest.mark.parametrize("case", range(len(OPTIONS)), ids=lambda case: str(list(OPTIONS[case])))
-def test_ranks_mix_over_the_global_batch(case: int, ranks: list[Any]) -> None:
-    left_batches, right_batches = (rank[case] for rank in ranks)
+def test_ranks_mix_over_the_global_batch(case: int, partners: str, ranks: list[Any]) -> None:
+    left_batches, right_batches = (rank[partners][case] for rank in ranks)
     expected_batches = virtual_batches(Mixup(seed=1, **OPTIONS[case]), 3)
     for whole, left, right in zip(expected_batches, left_batches, right_batches, strict=True):
         for expected, a, b in zip(whole, left, right, strict=True):
