@@ -44,6 +44,8 @@ class ATLoss(StagesLoss):
         teacher_layers: module paths.
     """
 
+    traceable = True
+
     def forward(
         self,
         student: ModelOutput,

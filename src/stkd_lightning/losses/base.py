@@ -33,6 +33,8 @@ class Loss(nn.Module):
         reads_features: whether the loss reads inner outputs of the networks in addition to the logits.
         features: module paths of these outputs; final after ``prepare``.
         mixable: whether the loss is defined on virtual samples.
+        traceable: whether ``forward`` can be compiled into one trace with the networks: it reads no context, keeps no
+            state, and takes no decision by values of tensors.
         smallest_batch: smallest number of samples over all ranks.
         smallest_classes: smallest number of classes in a row of logits.
     """
@@ -41,6 +43,7 @@ class Loss(nn.Module):
     reads_features: bool = False
     features: Features = Features()
     mixable: bool = True
+    traceable: bool = False
     smallest_batch: int = 1
     smallest_classes: int = 1
 

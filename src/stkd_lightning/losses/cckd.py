@@ -80,6 +80,8 @@ class CCKDLoss(PairwiseLoss):
         InputError: an argument outside its range.
     """
 
+    traceable = True
+
     def __init__(
         self,
         *,

@@ -36,6 +36,7 @@ def mixed_cross_entropy(student: Tensor, target: MixedTarget, *, mean: Mean = to
 class CrossEntropyLoss(Loss):
     """Cross-entropy with the mixed label, without a teacher; term ``cross_entropy``."""
 
+    traceable = True
     needs_teacher = False
 
     def forward(

@@ -85,6 +85,7 @@ class DISTLoss(Loss):
         InputError: an argument is outside its range.
     """
 
+    traceable = True
     smallest_batch = 2
     smallest_classes = 3  # with two classes, the correlation of a sample's probabilities is 1 or -1
 

@@ -40,6 +40,7 @@ class FitNetLoss(FeatureLoss):
         teacher_layers: module path.
     """
 
+    traceable = True
     dimensions = (4,)
     learns = True
 

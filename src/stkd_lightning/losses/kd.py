@@ -59,6 +59,8 @@ class KDLoss(Loss):
         {'cross_entropy': tensor(0.0551), 'kd': tensor(0.6085)}
     """
 
+    traceable = True
+
     def __init__(self, *, alpha: float = 0.9, temperature: float = 4.0) -> None:
         super().__init__()
         self.alpha = validation.unit_interval("loss.alpha", alpha)

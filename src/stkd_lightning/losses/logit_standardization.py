@@ -49,6 +49,7 @@ class LogitStandardizationLoss(Loss):
         InputError: an argument is outside its range.
     """
 
+    traceable = True
     smallest_classes = 3  # with two classes, standardized logits are always 1 and -1
 
     def __init__(self, *, temperature: float = 2.0) -> None:

@@ -51,6 +51,8 @@ class NSTLoss(StagesLoss):
         teacher_layers: module paths.
     """
 
+    traceable = True
+
     def forward(
         self,
         student: ModelOutput,

@@ -50,6 +50,8 @@ class PKTLoss(PairwiseLoss):
         teacher_layers: module path.
     """
 
+    traceable = True
+
     def forward(
         self,
         student: ModelOutput,

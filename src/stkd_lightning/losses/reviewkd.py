@@ -117,6 +117,7 @@ class ReviewKDLoss(FeatureLoss):
     ) -> None:
         super().__init__(student_layers=student_layers, teacher_layers=teacher_layers)
         self.warmup = validation.unit_interval("loss.warmup", warmup)
+        self.traceable = self.warmup == 0  # the warm-up reads the epoch
 
     @staticmethod
     def default_layers(layers: Layers) -> tuple[str, ...]:

@@ -79,6 +79,7 @@ class RKDLoss(PairwiseLoss):
         InputError: an argument outside its range.
     """
 
+    traceable = True
     smallest_batch = 3  # two samples have a single distance, equal to the mean, and no angle
 
     def __init__(

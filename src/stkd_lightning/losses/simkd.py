@@ -18,6 +18,7 @@ class SimKDLoss(FeatureLoss):
     student map before the projector, this class after it.
     """
 
+    traceable = True
     dimensions = (4,)
     learns = True
 

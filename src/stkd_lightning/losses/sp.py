@@ -52,6 +52,8 @@ class SPLoss(PairwiseLoss):
         teacher_layers: module path.
     """
 
+    traceable = True
+
     @staticmethod
     def default_layers(layers: Layers) -> tuple[str, ...]:
         """Return the last stage."""

@@ -134,6 +134,8 @@ class STKDLoss(Loss):
         {'similarity': tensor(1.0168), 'cross_entropy': tensor(0.1386)}
     """
 
+    traceable = True
+
     def __init__(
         self,
         *,
@@ -160,14 +162,18 @@ class STKDLoss(Loss):
     ) -> Terms:
         """Return the weighted terms of the rows of logits."""
         rows, teacher_rows = paired_rows(student, teacher, target, self)
-        similarity = similarity_transfer(
-            rows.student,
-            teacher_rows,
-            rows.target.correct(rows.student.shape[1]),
-            temperature=self.temperature,
-            incorrect_weight=self.incorrect_weight,
-            mean=rows.mean,
-        )
+        if self.incorrect_weight is None:
+            similarity = softened_kl(rows.student, teacher_rows, temperature=self.temperature, mean=rows.mean)
+        else:
+            correct = rows.target.correct(rows.student.shape[1])
+            similarity = similarity_transfer(
+                rows.student,
+                teacher_rows,
+                correct,
+                temperature=self.temperature,
+                incorrect_weight=self.incorrect_weight,
+                mean=rows.mean,
+            )
         terms = {"similarity": self.alpha * similarity}
         if self.hard_label == "mixed":
             terms["cross_entropy"] = (1 - self.alpha) * mixed_cross_entropy(rows.student, rows.target, mean=rows.mean)

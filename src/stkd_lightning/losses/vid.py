@@ -77,6 +77,7 @@ class VIDLoss(StagesLoss):
         InputError: an argument outside its range.
     """
 
+    traceable = True
     learns = True
 
     def __init__(
