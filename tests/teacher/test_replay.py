@@ -222,3 +222,18 @@ def test_check_replay_refuses_features() -> None:
         match=r"teacher.replay=true: ReadsFeatures reads features of the teacher \(layer1, layer3\), but replay",
     ):
         check_replay(ReadsFeatures())
+
+
+@pytest.mark.parametrize(("limit", "resident"), [(2**30, True), (1, False)])
+def test_replay_copies_a_pass_to_a_device_at_once(
+    limit: int, resident: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Up to a limit; here the CPU stands for a GPU."""
+    record(tmp_path, dtype=torch.bfloat16)
+    monkeypatch.setattr(module, "RESIDENT_DEVICES", ("cpu",))
+    monkeypatch.setattr(module, "DEVICE_LIMIT", limit)
+    epoch = open_pass(tmp_path, "epoch-0", 3)
+    assert isinstance(epoch, StoredPass)
+    for i in (2, 0, 1):
+        assert torch.equal(epoch.logits(i, IMAGES, never), logits(i, torch.bfloat16))
+    assert (epoch.resident is not None) == resident

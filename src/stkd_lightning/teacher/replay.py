@@ -8,11 +8,12 @@ import zlib
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
 from filelock import FileLock, Timeout
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from stkd_lightning.losses.base import Features
@@ -135,13 +136,18 @@ def _checksum(path: Path) -> int:
     return checksum
 
 
+RESIDENT_DEVICES = ("cuda",)
+DEVICE_LIMIT = 2**30  # bytes of a stored pass that are copied to a GPU at once
+
+
 class StoredPass:
-    """A complete pass of one rank, memory-mapped; the teacher does not run."""
+    """A complete pass of one rank, memory-mapped, on a GPU copied there at once; the teacher does not run."""
 
     def __init__(self, files: _Files) -> None:
         self.path = files.data
         shape, self.dtype, self.batch, _ = files.facts()
         self.bits = np.memmap(files.data, np.dtype(f"u{self.dtype.itemsize}"), "r", shape=shape)
+        self.resident: Tensor | None = None
 
     def logits(self, position: int, images: Tensor, compute: Callable[[], Tensor]) -> Tensor:
         """Return the stored logits ``(B, K, ...)`` of a batch, on its device, bit for bit as they were computed.
@@ -154,16 +160,22 @@ class StoredPass:
         Raises:
             RuntimeError: the pass was recorded with other batches.
         """
-        start = position * self.batch
-        bits = np.array(self.bits[start : start + len(images)])
-        if len(bits) != len(images):
+        rows = slice(position * self.batch, position * self.batch + len(images))
+        if self.resident is None and images.device.type in RESIDENT_DEVICES and self.bits.nbytes <= DEVICE_LIMIT:
+            self.resident = _tensor(self.bits).view(self.dtype).to(images.device)
+        logits = _tensor(self.bits[rows]).view(self.dtype) if self.resident is None else self.resident[rows]
+        if len(logits) != len(images):
             raise RuntimeError(f"replay {self.path}: recorded with other batches; delete {self.path.parent}")
-        return torch.from_numpy(bits).view(self.dtype).to(images.device, non_blocking=True)
+        return logits.to(images.device)
 
     def end(self) -> None:
         """Do nothing: a stored pass is complete."""
 
     abandon = end
+
+
+def _tensor(bits: NDArray[np.unsignedinteger[Any]]) -> Tensor:
+    return torch.from_numpy(np.array(bits))
 
 
 class RecordedPass:
