@@ -21,6 +21,7 @@ from torch.nn import functional as F
 from stkd_lightning import DistillationModule, Mixup
 from stkd_lightning.callbacks import ProgressBar, Throughput
 from stkd_lightning.commands.training.fit import quiet
+from stkd_lightning.data.batches import ResidentBatch
 from stkd_lightning.distillation.optimizers import cifar_sgd
 from stkd_lightning.losses import STKDLoss
 from stkd_lightning.models import create_model
@@ -254,7 +255,7 @@ class _AtDevice:
         root_device = device()
 
 
-def epochs(batch_size: int) -> Iterator[tuple[StepContext, Batch]]:
+def epochs(batch_size: int) -> Iterator[tuple[StepContext, Batch | ResidentBatch]]:
     """Yield this package's batches without end."""
     module = data.data_module(batch_size=batch_size, validation_fraction=0)
     module.trainer = _AtDevice()  # type: ignore[assignment]
@@ -307,7 +308,7 @@ def parts(
             start = clock("data", start)
             taught = teacher(virtual.images)
             start = clock("teacher", start)
-            student = type(taught)(*module._train_student(virtual.images))
+            student = type(taught)(*module._step.run_student(virtual.images))
             terms = module.loss(student, taught, virtual.target, context)
         torch.stack(list(terms.values())).sum().backward()
         optimizer.step()

@@ -1,31 +1,36 @@
 """The LightningModule: batch -> mixup -> teacher, student -> terms -> loss."""
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 import torch
+from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.plugins.precision import MixedPrecision
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from stkd_lightning.data.batches import ResidentBatch
 from stkd_lightning.distillation.mixup import Mixup, check_mixable
 from stkd_lightning.distillation.optimizers import OptimizerFactory, cifar_sgd, clip_gradients
+from stkd_lightning.distillation.step import TrainingStep
 from stkd_lightning.distillation.terms import Place, TermTracker
 from stkd_lightning.losses.base import Features, Loss, Terms
 from stkd_lightning.losses.feature_loss import FeatureLoss
 from stkd_lightning.models.feature_hooks import FeatureTap
-from stkd_lightning.models.memory_format import channels_last, compiled, images_channels_last
+from stkd_lightning.models.memory_format import channels_last, images_channels_last
 from stkd_lightning.models.probe import NetworkInspector
 from stkd_lightning.schedules import MultiStep, Schedule
 from stkd_lightning.tasks.base import Task
 from stkd_lightning.tasks.classification import Classification
-from stkd_lightning.tasks.types import Batch, ModelOutput, StepContext, VirtualBatch
+from stkd_lightning.tasks.types import Batch, StepContext, VirtualBatch
 from stkd_lightning.teacher.frozen import FrozenTeacher
 from stkd_lightning.teacher.outputs import TeacherOutputs
 from stkd_lightning.teacher.replay import check_replay
+from stkd_lightning.utilities import validation
 from stkd_lightning.utilities.distributed import share_buffers
 from stkd_lightning.utilities.errors import RunError
 from stkd_lightning.utilities.float32 import exact_float32
@@ -51,7 +56,11 @@ class DistillationModule(L.LightningModule):
         optimizer: maps parameters to an optimizer; default ``cifar_sgd``.
         schedule: maps the progress of the run in [0, 1] to a factor of the learning rate at each step; default
             ``MultiStep()``.
-        compile: generate code for the student's training step; for the teacher see ``FrozenTeacher``.
+        compile: generate code for the student's training step; for the teacher see ``FrozenTeacher``. On CUDA, resident
+            data, mixing, teacher, student and loss make one trace if the loss is ``traceable``.
+        cuda_graph: record the traced step, optimizer included, in one CUDA graph; on one GPU, with a fused SGD, without
+            accumulation and clipping of gradients. Hooks around the optimizer's step see no gradients.
+        look_ahead: batches whose teacher outputs are computed at once, >= 1; more than 1 needs resident data.
         replay: folder that stores the teacher's logits for later runs; see ``TeacherOutputs``.
         task: what the networks predict; default ``Classification()``. A data module of this project names its task.
         example: inputs ``(B, ...)`` of the shape in training, with which a loss that reads features is fitted to the
@@ -84,6 +93,8 @@ class DistillationModule(L.LightningModule):
         schedule: Schedule | None = None,
         *,
         compile: bool = False,
+        cuda_graph: bool = False,
+        look_ahead: int = 1,
         replay: str | Path | None = None,
         task: Task | None = None,
         example: Tensor | None = None,
@@ -118,11 +129,19 @@ class DistillationModule(L.LightningModule):
             self._teacher_outputs = TeacherOutputs(teacher, replay)
         self._asks = teacher is not None and getattr(loss, "needs_teacher", True)
         self._run_student = FeatureTap(student, features.student)
-        self._compiles = compile
-        self._train_student = compiled(self._run_student.parts) if compile else self._run_student.parts
         self._optimizer_factory, self._schedule = optimizer, schedule or MultiStep()
         self.task = task or Classification()
         self.metrics = self.task.metrics()
+        self._step = TrainingStep(
+            self._run_student,
+            loss,
+            self._teacher_outputs if self._asks else None,
+            mixup,
+            self.task,
+            compile=compile,
+            cuda_graph=cuda_graph,
+            look_ahead=validation.whole("teacher.look_ahead", look_ahead, minimum=1),
+        )
         self._terms = TermTracker()
         self._logged_step = 0
         self._epochs, self._begun = 1, -1
@@ -133,30 +152,18 @@ class DistillationModule(L.LightningModule):
         """Return the student's logits, ``(B, K)`` for classification, of inputs ``(B, ...)``."""
         return self._run_student(inputs).logits
 
-    def virtual(self, batch: Batch, context: StepContext | None = None) -> VirtualBatch:
+    def virtual(self, batch: Batch | ResidentBatch, context: StepContext | None = None) -> VirtualBatch:
         """Return the virtual batch that both networks see, channels last."""
-        if self.mixup is None:
-            virtual = VirtualBatch(batch.inputs, self.task.unmixed(batch.labels))
-        else:
-            virtual = self.mixup(batch, context, self.task.target)
-        return virtual._replace(inputs=images_channels_last(virtual.inputs))
+        return self._step.virtual(batch, context)
 
-    def terms(self, batch: Batch, context: StepContext | None = None) -> Terms:
+    def terms(self, batch: Batch | ResidentBatch, context: StepContext | None = None) -> Terms:
         """Return the weighted terms of the loss on a training batch."""
-        if self._compiles:
-            torch.compiler.cudagraph_mark_step_begin()  # the outputs of the last step's graphs are no longer needed
-        virtual = self.virtual(batch, context)
-        teacher = self._teacher_outputs.training_output(virtual.inputs, context) if self._asks else None
-        student = ModelOutput(*self._train_student(virtual.inputs))
-        return self.loss(student, teacher, virtual.target, context)
+        return self._step.terms(batch, context)
 
     def on_fit_start(self) -> None:
         """Keep freed memory for the next step on CPUs; the allocator of a GPU does so by itself."""
         if self.device.type == "cpu":
             keep_freed_memory()
-        if self._compiles and self.trainer.accumulate_grad_batches > 1:
-            # A CUDA graph overwrites the gradients that the next batch's are added to.
-            self._train_student = compiled(self._run_student.parts, graphs=False)
 
     @exact_float32(unless_asked=True)
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
@@ -165,23 +172,44 @@ class DistillationModule(L.LightningModule):
         Raises:
             RunError: a term is NaN or infinite; on a GPU one step later.
         """
-        batch = Batch(*batch)
-        context = StepContext(self.current_epoch, self._epochs, batch_idx, batch.indices)
-        terms = self.terms(batch, context)
-        values = torch.stack(list(terms.values()))
+        if isinstance(batch, ResidentBatch):
+            batch = batch.converted(self.trainer.precision_plugin.convert_input)
+        else:
+            batch = Batch(*batch)
+        context = StepContext(self.current_epoch, self._epochs, batch_idx)
+        names, values = self._step(batch, context)
         try:
-            self._terms.add(tuple(terms), values, Place(self.current_epoch, batch_idx, self.global_step))
+            self._terms.add(names, values, Place(self.current_epoch, batch_idx, self.global_step))
         except RunError as error:
             self._check_teacher(batch, error)
             raise
         return values.sum()
 
-    @exact_float32(unless_asked=True)
-    def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
-        """Compute the gradients in the same arithmetic as the step."""
-        super().backward(loss, *args, **kwargs)
+    def optimizer_step(
+        self,
+        epoch: int,
+        batch_idx: int,
+        optimizer: Optimizer | LightningOptimizer,
+        optimizer_closure: Callable[[], Any] | None = None,
+    ) -> None:
+        """Step, unless the step is recorded together with the networks."""
+        if self._step.recorded and optimizer_closure is not None:
+            optimizer_closure()
+        else:
+            super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
 
-    def _check_teacher(self, batch: Batch, error: RunError) -> None:
+    @exact_float32(unless_asked=True)
+    def backward(self, loss: Tensor, *arguments: Any, **options: Any) -> None:
+        """Compute gradients in the arithmetic of the step, unless they are recorded together with the networks."""
+        if not self._step.recorded:
+            super().backward(loss, *arguments, **options)
+
+    def optimizer_zero_grad(self, epoch: int, batch_idx: int, optimizer: Optimizer) -> None:
+        """Drop the gradients, unless the recorded step writes them anew."""
+        if not self._step.recorded:
+            super().optimizer_zero_grad(epoch, batch_idx, optimizer)
+
+    def _check_teacher(self, batch: Batch | ResidentBatch, error: RunError) -> None:
         """Blame the teacher for terms that are not finite if its logits are not finite."""
         if self._asks and self.teacher is not None:
             logits = self.teacher(images_channels_last(batch.inputs), eager=True).logits
@@ -233,6 +261,9 @@ class DistillationModule(L.LightningModule):
         """Begin the first epoch, or continue in the middle of one."""
         self._begun = -1
         self._begin_epoch()
+        optimizer = self.optimizers(use_pl_optimizer=False)
+        assert isinstance(optimizer, Optimizer)
+        self._step.begin(self.trainer, optimizer)
 
     def on_train_epoch_start(self) -> None:
         """Begin an epoch."""

@@ -20,8 +20,11 @@ NON_RESULT_OPTIONS = {
 }  # fmt: skip
 NON_RESULT_GROUPS = ("callbacks.progress_bar.", "logger.", "pair.")
 # Options that earlier versions did not have, and their defaults: a run with these is the same run.
-LATER_OPTIONS = {"teacher.max_steps": -1, "teacher.limit_train_batches": None, "deterministic": "auto"}
-ROUNDING = {"compile", "deterministic"}  # change the rounding only: runs that differ in them are still compared
+LATER_OPTIONS = {
+    "teacher.max_steps": -1, "teacher.limit_train_batches": None, "teacher.look_ahead": 1, "deterministic": "auto",
+    "cuda_graph": False,
+}  # fmt: skip
+ROUNDING = {"compile", "cuda_graph", "deterministic"}  # change the rounding only: runs that differ in them are still compared
 SEEDS = {"seed", "dataset.seed", "mixup.seed"}  # the latter two follow the first
 
 

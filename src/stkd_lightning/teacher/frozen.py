@@ -82,6 +82,11 @@ class FrozenTeacher(nn.Module):
             images: float.
             eager: run without compiled code, for a shape that occurs too rarely to compile for it.
         """
+        return self.copy_for(images)(images, compile=self.compiles and not eager)
+
+    @torch.no_grad()
+    def copy_for(self, images: Tensor) -> InferenceCopy:
+        """Return the copy for the device and precision of images ``(B, C, H, W)``; the first call makes it."""
         chosen = self.dtype if images.dtype == torch.float32 else None
         dtype = chosen or compute_dtype(images)
         key = (images.device, dtype)
@@ -94,7 +99,7 @@ class FrozenTeacher(nn.Module):
                 example = images.clone() if images.is_inference() else images
                 self._copies[key] = InferenceCopy(self.network, self.paths, example, dtype, within_tolerance=known)
             self.within_tolerance[dtype] = self._copies[key].within_tolerance
-        return self._copies[key](images, compile=self.compiles and not eager)
+        return self._copies[key]
 
     @property
     def digest(self) -> str:

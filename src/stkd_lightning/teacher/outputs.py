@@ -1,6 +1,7 @@
 """Teacher logits for a batch: computed, cached in memory, or read from disk."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -71,14 +72,23 @@ class TeacherOutputs:
                 unfinished.abandon()
         self._epoch = self._evaluation = None
 
-    def training_output(self, images: Tensor, context: StepContext | None) -> ModelOutput:
+    def training_output(
+        self, images: Tensor, context: StepContext | None, ask: Callable[[], ModelOutput] | None = None
+    ) -> ModelOutput:
         """Return the teacher's output for virtual images ``(B, C, H, W)``; without a context the teacher computes it.
 
         Stored outputs have logits of the teacher's own shape ``(B, K, ...)`` and no features.
+
+        Args:
+            images: of the batch.
+            context: place of the batch in the run.
+            ask: returns the teacher's output for them, for example computed together with other batches; ``None``: the
+                teacher runs on the images.
         """
+        ask = ask or partial(self.teacher, images)
         if self._epoch is None or context is None:
-            return self.teacher(images)
-        return ModelOutput(self._epoch.logits(context.step, images, lambda: self.teacher(images).logits))
+            return ask()
+        return ModelOutput(self._epoch.logits(context.step, images, lambda: ask().logits))
 
     def evaluation_logits(self, batch: Batch, stage: str, dataloader: int, position: int) -> Tensor:
         """Return the teacher's logits ``(B, K, ...)`` for the unmixed images of an evaluation.

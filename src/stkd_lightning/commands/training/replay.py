@@ -57,7 +57,8 @@ def replay_folder(
         if k == "seed" or k not in DATA_LOCATION_OPTIONS | LOADING_OPTIONS
     }
     dtype = str(teacher.dtype or config.trainer.precision)
-    key = key_of([FORMAT, teacher.digest, data.arrays.digest, dataset, plain(config.mixup), dtype, ranks])
+    ahead = [config.teacher.look_ahead] if config.teacher.look_ahead > 1 else []  # other batches round differently
+    key = key_of([FORMAT, teacher.digest, data.arrays.digest, dataset, plain(config.mixup), dtype, ranks, *ahead])
     missing = bytes_needed(config, data, batches, dtype) - _size(root / key)
     free = shutil.disk_usage(_existing(root)).free
     limit = config.teacher.replay_limit * 2**30 - _size(root)

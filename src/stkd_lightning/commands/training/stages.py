@@ -187,6 +187,8 @@ def build_module(plan: RunPlan) -> DistillationModule:
         optimizer_factory(settings.optimizer),
         instantiate(settings.scheduler),
         compile=settings.compile,
+        cuda_graph=settings.cuda_graph,
+        look_ahead=settings.teacher.look_ahead,
         replay=plan.replay,
         task=data.task,
         example=example_of(data),

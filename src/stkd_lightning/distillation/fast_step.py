@@ -1,0 +1,98 @@
+"""The choice of a traced training step, and the traced steps of a run."""
+
+from collections.abc import Callable
+
+import lightning as L
+from lightning.pytorch.plugins.precision import MixedPrecision, Precision
+from torch import Tensor
+from torch.optim import Optimizer
+
+from stkd_lightning.data.batches import ResidentBatch, TrainEpoch
+from stkd_lightning.data.loader import TrainLoader
+from stkd_lightning.distillation.mixup import MixDraws, Mixup
+from stkd_lightning.distillation.traced_step import NamedValues, StepParts, TracedStep
+from stkd_lightning.distillation.whole_step import WholeStep, can_record
+
+TRACED_DEVICES = ("cuda",)  # on CPUs a teacher that is compiled by itself, with frozen weights, is as fast
+
+
+def obstacle_to_trace(trainer: L.Trainer) -> str | None:
+    """Return what keeps a training from one trace of its step; ``None`` if nothing does.
+
+    Args:
+        trainer: with its strategy and loader.
+    """
+    loader = trainer.train_dataloader
+    if trainer.strategy.root_device.type not in TRACED_DEVICES:
+        return f"the training runs on {trainer.strategy.root_device.type}"
+    if trainer.world_size > 1:
+        return f"there are {trainer.world_size} ranks"
+    if not isinstance(loader, TrainLoader) or loader.workers:
+        return "the batches do not come from data on the training device"
+    if type(trainer.precision_plugin) not in (Precision, MixedPrecision):
+        return f"trainer.precision={trainer.precision}"
+    return None
+
+
+def obstacle_to_record(trainer: L.Trainer, optimizer: Optimizer) -> str | None:
+    """Return what keeps a traced step with its optimizer from one CUDA graph; ``None`` if nothing does."""
+    if trainer.accumulate_grad_batches > 1:
+        return f"trainer.accumulate_grad_batches={trainer.accumulate_grad_batches}"
+    if trainer.gradient_clip_val:
+        return f"trainer.gradient_clip_val={trainer.gradient_clip_val}"
+    if getattr(trainer.precision_plugin, "scaler", None) is not None:
+        return f"trainer.precision={trainer.precision}"
+    return None if can_record(optimizer) else f"the optimizer is {type(optimizer).__name__}, not a fused SGD"
+
+
+class FastStep:
+    """The traced steps of a run; the first one makes the trace.
+
+    Args:
+        parts: makes the parts from example images, in the precision of the training.
+        mixup: mixes the batches; ``None``: they are not mixed.
+        optimizer: recorded together with the step in one CUDA graph; ``None``: it steps by itself.
+        graphs: launch CUDA graphs for the parts of a step that is not recorded as a whole.
+    """
+
+    def __init__(
+        self,
+        parts: Callable[[Tensor], StepParts],
+        mixup: Mixup | None,
+        optimizer: Optimizer | None,
+        *,
+        graphs: bool,
+    ) -> None:
+        self._parts, self._mixup, self._optimizer = parts, mixup, optimizer
+        self._mode = "reduce-overhead" if graphs and optimizer is None else None
+        self._epoch: TrainEpoch | None = None
+        self._traced: TracedStep | None = None
+        self._run: Callable[[], NamedValues] | None = None
+
+    def __call__(self, batch: ResidentBatch, epoch: int) -> NamedValues:
+        """Return the terms of a batch: with gradients, or after the optimizer's step if that is recorded.
+
+        Args:
+            batch: of this epoch.
+            epoch: counted from 0.
+
+        Raises:
+            torch._dynamo.exc.TorchDynamoException: in the first call, if student, teacher and loss make no trace.
+        """
+        if self._traced is None:
+            self._traced = TracedStep(
+                self._parts(batch.images), batch.epoch, self._draws(batch, epoch), mode=self._mode
+            )
+            self._run = self._traced if self._optimizer is None else WholeStep(self._traced, self._optimizer)
+        elif batch.epoch is not self._epoch:
+            self._traced.begin(batch.epoch, self._draws(batch, epoch))
+        self._epoch = batch.epoch
+        self._traced.position.fill_(batch.position)
+        assert self._run is not None
+        return self._run()
+
+    def _draws(self, batch: ResidentBatch, epoch: int) -> MixDraws | None:
+        if self._mixup is None or not self._mixup.mixes:
+            return None
+        draws, _ = self._mixup.table(epoch, range(len(batch.epoch)), batch.size)
+        return draws.to(batch.epoch.order.device)
