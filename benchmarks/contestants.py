@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import data
 import lightning as L
@@ -20,6 +20,7 @@ from torch.nn import functional as F
 
 from stkd_lightning import DistillationModule, Mixup
 from stkd_lightning.callbacks import ProgressBar, Throughput
+from stkd_lightning.commands.training.determinism import set_determinism
 from stkd_lightning.commands.training.fit import quiet
 from stkd_lightning.data.batches import ResidentBatch
 from stkd_lightning.distillation.optimizers import cifar_sgd
@@ -33,10 +34,10 @@ from stkd_lightning.utilities.memory import keep_freed_memory
 ALPHA, TEMPERATURE = 0.9, 4.0
 
 
-def networks(pair: tuple[str, str]) -> tuple[nn.Module, nn.Module]:
+def networks(pair: tuple[str, str], classes: int = 100) -> tuple[nn.Module, nn.Module]:
     """Return teacher and student with initial weights, which do not affect the speed."""
     torch.manual_seed(0)
-    return create_model(pair[0], 100), create_model(pair[1], 100)
+    return create_model(pair[0], classes), create_model(pair[1], classes)
 
 
 def mixed(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, float]:
@@ -199,9 +200,11 @@ def plain_lightning(connection: Connection, pair: tuple[str, str], batch_size: i
     fit(Plain(*networks(pair)), data.loader(batch_size), connection, folder, "32-true", bar)
 
 
-def distillation(pair: tuple[str, str], *, compile: bool = False, replay: Path | None = None) -> DistillationModule:
-    """Return this package's module for a pair of networks."""
-    teacher, student = networks(pair)
+def distillation(
+    pair: tuple[str, str], *, classes: int = 100, compile: bool = False, replay: Path | None = None, **options: Any
+) -> DistillationModule:
+    """Return this package's module for a pair of networks; other options are the module's."""
+    teacher, student = networks(pair, classes)
     return DistillationModule(
         student,
         STKDLoss(alpha=ALPHA, temperature=TEMPERATURE),
@@ -210,6 +213,7 @@ def distillation(pair: tuple[str, str], *, compile: bool = False, replay: Path |
         cifar_sgd,
         compile=compile,
         replay=replay,
+        **options,
     )
 
 
@@ -233,13 +237,16 @@ def ours(
     precision: str,
     compile: bool = False,
     replay: bool = False,
+    deterministic: Literal["auto"] | bool = "auto",
+    **options: Any,
 ) -> None:
-    """Train this package's module with Lightning's trainer."""
+    """Train this package's module with Lightning's trainer; other options are the module's."""
+    set_determinism(deterministic)
     batches = data.data_module(batch_size=batch_size, validation_fraction=0)
     count = len(batches.train_dataloader())
     kept = recorded(folder / "replay", count, batch_size) if replay else None
     fit(
-        distillation(pair, compile=compile, replay=kept),
+        distillation(pair, compile=compile, replay=kept, **options),
         batches,
         connection,
         folder,

@@ -1,5 +1,6 @@
 """Hardware, versions and other load of the machine that runs a benchmark."""
 
+import json
 import subprocess
 import time
 from pathlib import Path
@@ -59,12 +60,6 @@ def matrix_peak(dtype: torch.dtype, seconds: float = 1.0) -> float:
 
 def facts() -> dict[str, Any]:
     """Return hardware, versions and commit."""
-    root = Path(__file__).parents[1]
-
-    def git(*words: str) -> str:
-        done = subprocess.run(["git", *words], cwd=root, capture_output=True, text=True)
-        return done.stdout.strip() if done.returncode == 0 else ""
-
     info = environment()
     info["hardware"]["amx"] = torch.cpu._is_amx_tile_supported()
     info["hardware"]["avx512_bf16"] = torch.cpu._is_avx512_bf16_supported()
@@ -72,6 +67,24 @@ def facts() -> dict[str, Any]:
         str(d).removeprefix("torch."): round(matrix_peak(d) / 1e9)
         for d in ([torch.float32, torch.bfloat16] if has_bfloat16(device().type) else [torch.float32])
     }
-    info["commit"] = git("rev-parse", "HEAD") or None
-    info["changed"] = bool(git("status", "--porcelain", "--", "src", "conf", "benchmarks/*.py"))
-    return info
+    return info | commit()
+
+
+def commit() -> dict[str, Any]:
+    """Return the commit, and if files differ from it; without git, as the folder to carry has it."""
+    root = Path(__file__).parents[1]
+
+    def git(*words: str) -> str:
+        try:
+            done = subprocess.run(["git", *words], cwd=root, capture_output=True, text=True)
+        except FileNotFoundError:
+            return ""
+        return done.stdout.strip() if done.returncode == 0 else ""
+
+    if head := git("rev-parse", "HEAD"):
+        changed = git("status", "--porcelain", "--", "src", "conf", "benchmarks/*.py")
+        return {"commit": head, "changed": bool(changed)}
+    for file in sorted((root / ".gpu").glob("[12]/commit.json"), key=lambda f: f.stat().st_mtime, reverse=True):
+        kept: dict[str, Any] = json.loads(file.read_text())
+        return kept
+    return {"commit": None, "changed": False}

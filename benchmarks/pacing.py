@@ -74,10 +74,18 @@ class Contestant:
 
     def steps(self, count: int) -> dict[str, Any]:
         """Train for a number of steps, and return the report of the pacer."""
+        self.begin(count)
+        return self.report()
+
+    def begin(self, count: int) -> None:
+        """Let the training run a number of steps, beside others."""
         self.connection.send(count)
+
+    def report(self) -> dict[str, Any]:
+        """Wait for the steps that have begun, and return the report of the pacer."""
         try:
             return self.connection.recv()
-        except EOFError as error:
+        except (EOFError, ConnectionResetError) as error:
             raise RuntimeError("a training ended unexpectedly; its message is above") from error
 
     def stop(self) -> None:
