@@ -69,7 +69,7 @@ class Job:
             if odd := tabulated.apart(figures, other):
                 raise InputError(
                     f"{self.part}, {self.row}, seed {self.seed}: has {odd} than {other['row']}, seed {other['seed']}; "
-                    f"move {RESULTS / self.table.name / self.part} away to run the part anew"
+                    f"move {self.table.results / self.table.name / self.part} away to run the part anew"
                 )
         student = {k: v for k, v in figures["student"].items() if k != "test" or not self.table.validation_only}
         file = record_file(self.table, self.part, self.row, self.seed)

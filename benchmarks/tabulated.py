@@ -17,6 +17,7 @@ from stkd_lightning.utilities.errors import unknown
 
 FOLDER = Path(__file__).parent
 RESULTS = FOLDER / "results" / "accuracy"
+ROUNDING = 0.002  # largest difference of one teacher's accuracy on two devices
 Record = dict[str, Any]
 
 
@@ -35,6 +36,7 @@ class Table:
         rows: options by row name, which has no comma; the rows of ``grid`` come first.
         grid: two options with their values; every combination is a row.
         validation_only: test accuracies are not kept.
+        results: folder of the results of all tables.
     """
 
     name: str
@@ -46,6 +48,7 @@ class Table:
     rows: dict[str, list[str]]
     grid: dict[str, list[float]]
     validation_only: bool
+    results: Path = RESULTS
 
 
 def read_table(name: str) -> Table:
@@ -57,11 +60,21 @@ def read_table(name: str) -> Table:
     path = FOLDER / "tables" / f"{name}.yaml"
     if not path.is_file():
         raise unknown("table", name, [p.stem for p in path.parent.glob("*.yaml")])
+    return read_table_file(path)
+
+
+def read_table_file(path: Path, results: Path = RESULTS) -> Table:
+    """Read a table's definition from a file.
+
+    Args:
+        path: of the file, which has the table's name.
+        results: folder of the results of all tables.
+    """
     content = yaml.safe_load(path.read_text())
     grid = content.pop("grid", {})
     rows = _crossed(grid) | content.pop("rows", {})
     validation_only = content.pop("validation_only", False)
-    return Table(name=name, rows=rows, grid=grid, validation_only=validation_only, **content)
+    return Table(name=path.stem, rows=rows, grid=grid, validation_only=validation_only, results=results, **content)
 
 
 def _crossed(grid: dict[str, list[float]]) -> dict[str, list[str]]:
@@ -73,7 +86,7 @@ def _crossed(grid: dict[str, list[float]]) -> dict[str, list[str]]:
 def record_file(table: Table, part: str, row: str, seed: int) -> Path:
     """Return the result file of a run."""
     slug = re.sub(r"[^a-z0-9.=]+", "_", row.lower()).strip("_")
-    return RESULTS / table.name / part / f"{slug}-{seed}.json"
+    return table.results / table.name / part / f"{slug}-{seed}.json"
 
 
 def settings(table: Table, part: str, row: str, seed: int) -> list[str]:
@@ -97,12 +110,19 @@ def records(table: Table, part: str) -> list[Record]:
 def apart(one: Record, other: Record) -> str:
     """Name what makes two runs of a part incomparable; return an empty string if nothing does.
 
-    Teachers with equal settings differ if the number of threads or the hardware differs.
+    Teachers with equal settings differ if the number of threads or the hardware differs. One teacher's accuracy differs
+    a little between devices, which round differently.
     """
     if one["data"]["digest"] != other["data"]["digest"]:
         return "other data"
-    both = "teacher" in one and "teacher" in other  # a run without a teacher has none
-    return "another teacher" if both and one["teacher"]["test"] != other["teacher"]["test"] else ""
+    if "teacher" not in one or "teacher" not in other:  # a run without a teacher has none
+        return ""
+    first, second = one["teacher"], other["teacher"]
+    same = first["test"] == second["test"]
+    if "digest" in first and "digest" in second:  # files of old versions have none
+        accuracies = [teacher["test"]["last"]["accuracy"] for teacher in (first, second)]
+        same = first["digest"] == second["digest"] and abs(accuracies[0] - accuracies[1]) <= ROUNDING
+    return "" if same else "another teacher"
 
 
 def elsewhere(wanted: list[str], *, tested: bool) -> Record | None:
@@ -151,16 +171,17 @@ def _part(table: Table, part: str) -> str:
     lines = [names, ["---", *["---:"] * (len(names) - 1)]]
     for name in table.rows:
         own = [r for r in found if r["row"] == name]
-        line = _cells(rows[name], own) if own else ["not run", *[""] * 5]
+        line = _cells(rows[name], own, len(table.seeds)) if own else ["not run", *[""] * 5]
         lines.append([name, *line, *([f"{published[name]:.2f}" if name in published else ""] if published else [])])
     return f"{heading}\n\n{_lines(lines)}"
 
 
-def _cells(row: Row, own: Sequence[Record]) -> list[str]:
+def _cells(row: Row, own: Sequence[Record], seeds: int) -> list[str]:
     validation = row.validation.percent() if row.validation else ""
     difference = row.difference.points() if row.difference else ""
     minutes = _minutes_a_run(own)
-    return [str(len(row.seeds)), validation, row.last.percent(), row.selected.percent(), difference, minutes]
+    done = str(seeds) if len(own) == seeds else f"{len(own)} of {seeds}"
+    return [done, validation, row.last.percent(), row.selected.percent(), difference, minutes]
 
 
 def _as_run(record: Record) -> Run:
