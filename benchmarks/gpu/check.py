@@ -1,0 +1,133 @@
+"""Stage ``check``: what the tests show on a CPU is shown on the device, against a reference that a CPU made."""
+
+import json
+import math
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+import machine
+import torch
+
+from gpu.check_runs import replay, resume
+from gpu.item import Item, Result
+from gpu.places import Places
+from gpu.short_run import STEPS, Way, digests, losses
+from gpu.sizes import Sizes
+from stkd_lightning.reporting.summary import environment
+from stkd_lightning.utilities.files import write_json
+
+REFERENCE = Path(__file__).parents[1] / "results" / "gpu" / "reference_cpu.json"
+FIRST, MEAN = 1e-5, 0.02  # largest relative difference of the first loss and of the mean, in float32
+HALF_FIRST, HALF_MEAN = 0.01, 0.03  # in half precision, where fused operations round less often
+ELSEWHERE = "not on this device"
+
+
+def write_reference() -> None:
+    """Write the reference: the digests of the virtual images and the losses of 50 steps in float32 on a CPU."""
+    content = {"digests": digests(), "losses": losses(Way()), **environment(), **machine.commit()}
+    REFERENCE.parent.mkdir(parents=True, exist_ok=True)
+    write_json(REFERENCE, content)
+
+
+def compared(values: Sequence[float], expected: Sequence[float], first: float, whole: float) -> Result:
+    """Return how losses differ from the expected ones, relatively, and if they pass."""
+    of_first = abs(values[0] / expected[0] - 1)
+    of_mean = abs(mean(values) / mean(expected) - 1)
+    passed = len(values) == len(expected) and of_first <= first and of_mean <= whole  # false for NaN
+    return {"first": of_first, "mean": of_mean, "last_loss": values[-1], "passed": passed}
+
+
+def checked(parts: dict[str, Any]) -> Result:
+    """Return the result of an item: its parts, and if all that ran have passed."""
+    return {"passed": all(part["passed"] for part in parts.values() if part != ELSEWHERE), "parts": parts}
+
+
+def reference() -> Result:
+    """Compare virtual images bit for bit, and losses in float32, with the reference."""
+    expected = json.loads(REFERENCE.read_text())
+    differ = [step for step, pair in enumerate(zip(digests(), expected["digests"], strict=True)) if pair[0] != pair[1]]
+    return checked(
+        {
+            "virtual images": {"steps_that_differ": differ, "passed": not differ},
+            "losses": compared(losses(Way()), expected["losses"], FIRST, MEAN),
+        }
+    )
+
+
+def compiled(sizes: Sizes) -> Result:
+    """Compare bfloat16 eager with compiled and with one graph; no graph may be skipped."""
+    eager = losses(Way("bf16-mixed"))
+    parts: dict[str, Any] = {"eager": {"last_loss": eager[-1], "passed": math.isfinite(eager[-1])}}
+    for name, options, here in (
+        ("compiled", {"compile": True}, sizes.compiles),
+        ("one graph", {"compile": True, "cuda_graph": True}, _cuda()),
+    ):
+        if here:
+            values = losses(Way("bf16-mixed", tuple(options.items())))
+            parts[name] = compared(values, eager, HALF_FIRST, HALF_MEAN)
+        else:
+            parts[name] = ELSEWHERE
+    skipped = int(torch._dynamo.utils.counters["inductor"]["cudagraph_skips"])
+    parts["skipped graphs"] = {"count": skipped, "passed": not skipped} if _cuda() else ELSEWHERE
+    return checked(parts)
+
+
+def accumulation(sizes: Sizes) -> Result:
+    """Compare the losses of batches whose gradients are accumulated over two, eager and compiled."""
+    trainer = (("accumulate_grad_batches", 2),)
+    eager = losses(Way("bf16-mixed", trainer=trainer))
+    parts: dict[str, Any] = {"eager": {"last_loss": eager[-1], "passed": math.isfinite(eager[-1])}}
+    parts["compiled"] = ELSEWHERE
+    if sizes.compiles:
+        values = losses(Way("bf16-mixed", (("compile", True),), trainer))
+        parts["compiled"] = compared(values, eager, HALF_FIRST, HALF_MEAN)
+    return checked(parts)
+
+
+def half(sizes: Sizes) -> Result:
+    """Compare float16, whose loss is scaled, with bfloat16."""
+    if not _cuda():
+        return checked({"eager": ELSEWHERE, "compiled": ELSEWHERE})
+    expected = losses(Way("bf16-mixed"))
+    return checked(
+        {
+            "eager": compared(losses(Way("16-mixed")), expected, HALF_FIRST, HALF_MEAN),
+            "compiled": compared(losses(Way("16-mixed", (("compile", True),))), expected, HALF_FIRST, HALF_MEAN),
+        }
+    )
+
+
+def ranks() -> Result:
+    """Compare one rank of a process group with a single process; by NCCL also with synchronized BatchNorm."""
+    alone = losses(Way())
+    group = (("strategy", "ddp"),)
+    parts: dict[str, Any] = {"one rank": compared(losses(Way(trainer=group)), alone, FIRST, MEAN)}
+    parts["sync_batchnorm"] = ELSEWHERE
+    if _cuda():
+        values = losses(Way(trainer=(*group, ("sync_batchnorm", True))))
+        parts["sync_batchnorm"] = compared(values, alone, 10 * FIRST, MEAN)
+    return checked(parts)
+
+
+def _cuda() -> bool:
+    return machine.device().type == "cuda"
+
+
+def items(sizes: Sizes, places: Places) -> list[Item]:
+    """Return the items of the stage; they run at once."""
+    checks: dict[str, tuple[float, Callable[[], Result]]] = {
+        "reference": (45, reference),
+        "compiled": (75, partial(compiled, sizes)),
+        "resume": (75, lambda: checked(resume(sizes, places.work / "check" / "resume"))),
+        "replay": (60, lambda: checked(replay(sizes, places.work / "check" / "replay"))),
+        "accumulation": (60, partial(accumulation, sizes)),
+        "half": (60, partial(half, sizes)),
+        "ranks": (45, ranks),
+    }
+    return [Item("check", name, sizes.seconds * seconds, run) for name, (seconds, run) in checks.items()]
+
+
+__all__ = ["REFERENCE", "STEPS", "items", "write_reference"]
