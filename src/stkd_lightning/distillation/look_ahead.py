@@ -40,6 +40,19 @@ class Group:
         return tuple(ModelOutput(logits[i], {path: parts[i] for path, parts in features.items()}) for i in range(count))
 
 
+def check_resident(steps: int, batch: object) -> None:
+    """Refuse look-ahead for batches that are not resident, so that the next batches are not known.
+
+    Raises:
+        InputError: the teacher answers more than one batch at once.
+    """
+    if steps > 1 and not isinstance(batch, ResidentBatch):
+        raise InputError(
+            f"teacher.look_ahead={steps}: needs a data module of this project with its data on the training device "
+            "(dataset.resident=true); set teacher.look_ahead=1"
+        )
+
+
 class LookAhead:
     """Groups of batches, aligned to the epoch's start: a resumed run computes the same outputs bit for bit.
 
@@ -55,17 +68,8 @@ class LookAhead:
         self.steps, self._make, self._ask = steps, make, ask
         self._group: Group | None = None
 
-    def group(self, batch: object, context: StepContext) -> Group:
-        """Return the group of a batch.
-
-        Raises:
-            InputError: a batch that is not resident, so that the next batches are not known.
-        """
-        if not isinstance(batch, ResidentBatch):
-            raise InputError(
-                f"teacher.look_ahead={self.steps}: needs a data module of this project with its data on the training "
-                "device (dataset.resident=true); set teacher.look_ahead=1"
-            )
+    def group(self, batch: ResidentBatch, context: StepContext) -> Group:
+        """Return the group of a batch."""
         start, last = context.step // self.steps * self.steps, len(batch.epoch) - 1
         if self._group is None or (self._group.epoch, self._group.start) != (context.epoch, start):
             places = [min(i, last) for i in range(start, start + self.steps)]

@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 
 from stkd_lightning.data.batches import ResidentBatch
 from stkd_lightning.distillation.fast_step import FastStep, obstacle_to_record, obstacle_to_trace
-from stkd_lightning.distillation.look_ahead import LookAhead
+from stkd_lightning.distillation.look_ahead import LookAhead, check_resident
 from stkd_lightning.distillation.mixup import Mixup
 from stkd_lightning.distillation.traced_step import NamedValues, StepParts
 from stkd_lightning.losses.base import Terms
@@ -135,6 +135,8 @@ class TrainingStep:
         """Return the virtual batch, and perhaps a function that returns the teacher's output for it."""
         if self._look_ahead is None or context is None:
             return self.virtual(batch, context), None
+        check_resident(self._look_ahead.steps, batch)
+        assert isinstance(batch, ResidentBatch)
         group = self._look_ahead.group(batch, context)
         place = context.step - group.start
         return group.batches[place], lambda: group.outputs[place]

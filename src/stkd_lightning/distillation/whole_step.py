@@ -51,7 +51,8 @@ class WholeStep:
     def _step(self) -> NamedValues:
         self._optimizer.zero_grad(set_to_none=True)  # the backward pass then writes gradients instead of adding them
         names, values = self._terms()
-        values.sum().backward()
+        with torch.autocast(values.device.type, enabled=False):  # as where a trainer calls it
+            values.sum().backward()
         with self._rates_on_device():
             self._optimizer.step()
         return names, values.detach()

@@ -24,7 +24,7 @@ LATER_OPTIONS = {
     "teacher.max_steps": -1, "teacher.limit_train_batches": None, "teacher.look_ahead": 1, "deterministic": "auto",
     "cuda_graph": False,
 }  # fmt: skip
-ROUNDING = {"compile", "cuda_graph", "deterministic"}  # change the rounding only: runs that differ in them are still compared
+ROUNDING = {"compile", "cuda_graph", "deterministic"}  # change the rounding only; such runs are still compared
 SEEDS = {"seed", "dataset.seed", "mixup.seed"}  # the latter two follow the first
 
 

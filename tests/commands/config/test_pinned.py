@@ -64,18 +64,28 @@ def test_keys_do_not_depend_on_errors_of_images() -> None:
     assert len({key_of(result_options(plain(config))) for config in configs}) == 1
 
 
+DATA = cast(
+    Any,
+    SimpleNamespace(
+        arrays=SimpleNamespace(digest="0" * 16), num_classes=10, input_shape=(3, 32, 32), task=Classification()
+    ),
+)
+TEACHER = cast(FrozenTeacher, SimpleNamespace(digest="1" * 64, dtype=None))
+
+
 @pytest.mark.parametrize(("overrides", "key"), [(QUICKSTART, "f541aa6a19441e75"), (CIFAR100, "a7b5af9eea929fac")])
 def test_keys_of_replay(overrides: list[str], key: str, tmp_path: Path) -> None:
     config = settings([*overrides, f"cache_dir={tmp_path}"])
-    data = cast(
-        Any,
-        SimpleNamespace(
-            arrays=SimpleNamespace(digest="0" * 16), num_classes=10, input_shape=(3, 32, 32), task=Classification()
-        ),
-    )
-    teacher = cast(FrozenTeacher, SimpleNamespace(digest="1" * 64, dtype=None))
-    replay.replay_folder(config, data, teacher, ranks=1, batches=10)
+    replay.replay_folder(config, DATA, TEACHER, ranks=1, batches=10)
     assert [p.name for p in (cache_root(config.cache_dir) / "replay").iterdir()] == [key]
+
+
+def test_look_ahead_is_part_of_the_key_of_replay(tmp_path: Path) -> None:
+    """Logits of a larger batch are rounded otherwise."""
+    for i, steps in enumerate((1, 2, 4)):
+        test_keys = [*QUICKSTART, f"cache_dir={tmp_path}", f"teacher.look_ahead={steps}"]
+        replay.replay_folder(settings(test_keys), DATA, TEACHER, ranks=1, batches=10)
+        assert len(list((cache_root(tmp_path) / "replay").iterdir())) == i + 1
 
 
 @pytest.mark.parametrize(("overrides", "key"), [(QUICKSTART, "c8dcf80484f865ad"), (CIFAR100, "c9b2e4856c8a34a9")])

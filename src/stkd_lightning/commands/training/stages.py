@@ -30,6 +30,7 @@ from stkd_lightning.commands.training.replay import bytes_needed, replay_folder
 from stkd_lightning.commands.training.resume import EarlierRun, name_dashboards
 from stkd_lightning.data.description import DataDescription
 from stkd_lightning.data.module import ArrayDataModule
+from stkd_lightning.distillation.look_ahead import check_resident
 from stkd_lightning.distillation.module import DistillationModule
 from stkd_lightning.inference.about import name_of
 from stkd_lightning.inference.provenance import StudentProvenance
@@ -85,7 +86,10 @@ def plan_run(settings: DictConfig, earlier: EarlierRun | None, ranks: int) -> Ru
         earlier.check_data(description)
     elif process_rank() == 0:
         clear_run(Path(settings.run_dir))
-    batches = len(data.train_dataloader())  # refuses a batch larger than the data before any training
+    loader = data.train_dataloader()  # refuses a batch larger than the data before any training
+    batches = len(loader)
+    if loader.workers:
+        check_resident(settings.teacher.look_ahead, None)
     check_limits(settings.trainer, data)
     counts = {"num_classes": data.num_classes, "num_samples": len(data.arrays.splits["train"].labels)}
     settings = with_values(settings, counts)
