@@ -197,6 +197,10 @@ RUNTIME = [
     ([*DIGITS, "loss=pkt", "teacher.replay=true"], "teacher.replay=true: PKTLoss reads features of the teacher"),
     ([*DIGITS, "dataset.sampler=superclass_uniform"], "these data have no superclasses; class_uniform needs none"),
     ([*DIGITS, "dataset.sampler=class_uniform", "dataset.sampler_groups=7"], "nearest divisor of 64: 4 or 8"),
+    (
+        [*DIGITS, "trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "+trainer.sync_batchnorm=true"],
+        "trainer.sync_batchnorm=true: torch has no synchronized BatchNorm on CPUs; leave it out, or train on GPUs",
+    ),
     ([*DIGITS, "~teacher.optimizer"], "option 'teacher.optimizer': is needed, but it was deleted"),
     ([*DIGITS, "trainer.num_nodes=2"], "trainer.num_nodes=2: start the command on each machine with torchrun or srun"),
     ([*DIGITS, "trainer=gpu"], "No supported gpu backend found"),

@@ -18,7 +18,9 @@ ON_CPUS = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2"]
 
 @pytest.mark.parametrize("overrides", [ON_CPUS, ["trainer=cpu", "trainer.devices=2", "trainer.strategy=ddp"]])
 def test_synchronized_batch_norm_is_refused_on_cpus(overrides: list[str]) -> None:
-    with pytest.raises(InputError, match=r"^trainer.sync_batchnorm=true: torch has none on CPUs; set it on GPUs only"):
+    with pytest.raises(
+        InputError, match=r"^trainer.sync_batchnorm=true: torch has no synchronized BatchNorm on CPUs; leave it"
+    ):
         try_settings(settings(*overrides, "+trainer.sync_batchnorm=true"))
 
 

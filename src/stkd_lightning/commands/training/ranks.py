@@ -28,7 +28,9 @@ def check_ranks(trainer: L.Trainer, config: DictConfig) -> None:
         )
     on_cpus = trainer.strategy.root_device.type == "cpu"
     if config.trainer.get("sync_batchnorm") and on_cpus and isinstance(trainer.strategy, DDPStrategy):
-        raise InputError("trainer.sync_batchnorm=true: torch has none on CPUs; set it on GPUs only, or leave it out")
+        raise InputError(
+            "trainer.sync_batchnorm=true: torch has no synchronized BatchNorm on CPUs; leave it out, or train on GPUs"
+        )
 
 
 def keep_own_buffers(trainer: L.Trainer) -> None:
