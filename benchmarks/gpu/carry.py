@@ -134,6 +134,7 @@ def deliver(sizes: Sizes, places: Places, before: Mapping[Path, int], out: Path,
     """
     out.mkdir(parents=True, exist_ok=True)
     records = [path for path, time in kept(places).items() if before.get(path) != time]
+    (out / "results.tar").unlink(missing_ok=True)
     if records:
         write_bytes(out / "results.tar", tar(named(records, places.root)))
     if not weights:

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -60,12 +61,16 @@ def all_that_fits(arguments: argparse.Namespace, places: Places) -> int:
     def deliver() -> None:
         carry.deliver(sizes, places, before, out, weights=False)
 
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     queue, outcome = Queue(places, budget, process, deliver), Outcome()
-    for name in arguments.only:
-        # Read anew: the measured speeds decide how many runs are at once.
-        stage = next(s for s in stages(sizes, places, budget) if s.name == name)
-        outcome = outcome.plus(queue.run(stage))
-    if without_room := carry.deliver(sizes, places, before, out, weights=True):
+    try:
+        for name in arguments.only:
+            # Read anew: the measured speeds decide how many runs are at once.
+            stage = next(s for s in stages(sizes, places, budget) if s.name == name)
+            outcome = outcome.plus(queue.run(stage))
+    finally:
+        without_room = carry.deliver(sizes, places, before, out, weights=True)
+    if without_room:
         print(f"no room in {out} for: {', '.join(without_room)}", flush=True)
     outcome.tell()
     print(f"{out}: {', '.join(sorted(path.name for path in out.iterdir()))}; {budget.left:.0f} s left", flush=True)

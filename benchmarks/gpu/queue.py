@@ -15,7 +15,6 @@ from gpu.item import Item
 from gpu.places import Places
 from gpu.records import failure, write_record
 
-CUT = 128 + signal.SIGTERM  # exit code of an item that was cut and can be resumed
 LONGEST = 3.0  # an item that takes so many times its expected seconds, and more than two minutes, is ended
 SHOWN = 12  # titles of a fate
 PATIENCE = 20.0  # seconds in which a cut item saves its state
@@ -52,13 +51,17 @@ class Running:
         took = time.monotonic() - self.begun
         return budget.left <= 0 or (not self.item.resumable and took > max(120.0, LONGEST * self.item.seconds))
 
-    def end(self) -> None:
-        """Cut a resumable item, which saves its state; end another at once."""
-        if self.item.resumable:
+    def cut(self) -> None:
+        """Ask a resumable item to save its state and to end."""
+        if self.item.resumable and self.process.poll() is None:
             self.process.terminate()
+
+    def end(self) -> None:
+        """Wait for a resumable item, and end what remains of an item's processes."""
+        if self.item.resumable:
             with suppress(subprocess.TimeoutExpired):
                 self.process.wait(PATIENCE)
-        with suppress(ProcessLookupError):  # its children too
+        with suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
 
@@ -115,12 +118,17 @@ class Queue:
         running: list[Running] = []
         try:
             while waiting or running:
-                for one in [one for one in running if one.process.poll() is not None or one.late(self.budget)]:
+                late = [one for one in running if one.process.poll() is None and one.late(self.budget)]
+                for one in late:  # all save at once
+                    one.cut()
+                for one in [one for one in running if one in late or one.process.poll() is not None]:
                     running.remove(one)
-                    outcome = self._finish(one, outcome)
+                    outcome = self._finish(one, outcome, late=one in late)
                 waiting, outcome = self._start(stage, waiting, running, outcome)
                 time.sleep(0.05)
         finally:
+            for one in running:
+                one.cut()
             for one in running:
                 one.end()
         return outcome
@@ -152,17 +160,16 @@ class Queue:
             )
         return Running(item, process, time.monotonic(), log)
 
-    def _finish(self, one: Running, outcome: Outcome) -> Outcome:
+    def _finish(self, one: Running, outcome: Outcome, *, late: bool) -> Outcome:
         """End an item's process and tell its fate; write a record for one that could not."""
-        ended = one.process.poll() is None
         one.end()
         item, took = one.item, time.monotonic() - one.begun
-        if item.resumable and one.process.returncode == CUT:
+        record = item.record(self.places.results)
+        if item.resumable and late and not record.is_file():
             print(f"{item.title}: cut after {took:.0f} s, to be resumed", flush=True)
             return replace(outcome, cut=(*outcome.cut, item.title))
-        record = item.record(self.places.results)
         if not record.is_file():
-            why = f"ended after {took:.0f} s" if ended else f"exit code {one.process.returncode}"
+            why = f"ended after {took:.0f} s" if late else f"exit code {one.process.returncode}"
             write_record(record, item.title, took, failure(f"{why}: {_last_line(one.log)}"))
         self.deliver()
         if item.done(self.places.results):
