@@ -16,7 +16,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -96,12 +96,18 @@ def _chosen(words: Any, known: dict[str, Any], kind: str) -> list[str]:
     return chosen
 
 
-def run(job: Job, work: Path) -> None:
-    """Start or resume a job, and write its results."""
+def run(job: Job, work: Path, options: Sequence[str] = ()) -> None:
+    """Start or resume a job, and write its results.
+
+    Args:
+        job: a run of a table.
+        work: folder of the runs.
+        options: more options of the train command, which do not change the results.
+    """
     data = Path(os.environ.get("STKD_DATA", "data")).absolute()
     name = record_file(job.table, job.part, job.row, job.seed).stem
     folder = work / job.table.name / job.part / f"{name}-{key_of(job.settings)}"  # one folder for each setting
-    places = [f"dataset.data_dir={data}", f"hydra.run.dir='{folder}'", "resume=auto", "logger=csv"]
+    places = [f"dataset.data_dir={data}", f"hydra.run.dir='{folder}'", "resume=auto", "logger=csv", *options]
     command = [sys.executable, "-m", "stkd_lightning.train", *job.settings, *places]
     start = time.monotonic()
     log = work / f"{job.table.name}.log"

@@ -6,8 +6,10 @@ import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from accuracy import Job
+
 from gpu import cifar, evidence
-from gpu.parts import MIB, cut, extract_parts, tar, tar_size, write_parts
+from gpu.parts import MIB, cut, extract_parts, tar, write_parts
 from gpu.places import Places
 from gpu.sizes import Sizes
 from stkd_lightning.utilities.errors import InputError
@@ -16,6 +18,7 @@ from stkd_lightning.utilities.files import write_bytes
 CALL = 60 * MIB  # largest size of the folder of a call
 FILE = 15 * MIB  # largest size of a file that comes back
 FILES = 8  # largest number of files that come back: results.tar and the parts of weights.tar
+PADDING = 1 << 10  # bytes by which tars of groups may be smaller than one tar
 STATE = ("last.ckpt", "metrics.csv", "config.yaml")  # what a run is resumed from
 RETURNED = re.compile(
     r"benchmarks/(results/(\w[\w.=-]*/)*\w[\w.=-]*\.json|teachers/\w+\.(json|safetensors))"
@@ -44,17 +47,20 @@ def fitting(groups: Sequence[Files], room: int) -> tuple[Files, list[str]]:
     chosen: Files = {}
     left: list[str] = []
     for group in groups:
-        if tar_size([*chosen.values(), *group.values()]) <= room:
-            chosen |= group
+        more = {name: path for name, path in group.items() if name not in chosen}
+        size = len(tar(more)) + PADDING if more else 0
+        if size <= room:
+            chosen, room = chosen | more, room - size
         else:
-            left += list(group)
-    return chosen, left
+            left += list(more)
+    return chosen, [name for name in dict.fromkeys(left) if name not in chosen]
 
 
 def to_carry(sizes: Sizes, places: Places, room: int) -> tuple[Files, list[str]]:
     """Return the files that both calls carry beside the tree, and the names of those without room.
 
-    The order is that of their worth: the data, the teachers that are read next, the unfinished runs.
+    The data come first, then in the order of the queue the runs that are left: their teachers and what they are resumed
+    from.
 
     Args:
         sizes: of the queue.
@@ -65,20 +71,18 @@ def to_carry(sizes: Sizes, places: Places, room: int) -> tuple[Files, list[str]]
         InputError: the data have no room.
     """
     strips = {f"outputs/gpu/strips/{path.name}": path for path in sorted((places.carried / "strips").iterdir())}
-    teachers = [named([path], places.root) for path in teachers_read(sizes, places)]
-    runs = [state_of(run, places.root) for run in evidence.unfinished(sizes, places)]
-    chosen, left = fitting([strips, *teachers, *runs], room)
+    jobs = [job for job in evidence.jobs(sizes, places) if not job.done]
+    runs = [teacher_of(job, places) | state_of(evidence.folder_of(job, places), places.root) for job in jobs]
+    chosen, left = fitting([strips, *runs], room)
     if not strips.keys() <= chosen.keys():
         raise InputError(f"{places.carried / 'strips'}: has more than the {room >> 20} MiB of both calls")
     return chosen, left
 
 
-def teachers_read(sizes: Sizes, places: Places) -> list[Path]:
-    """Return the weights of the teachers that the runs left read, in the order of the queue."""
-    left = [job for job in evidence.jobs(sizes, places) if not job.done]
-    names = dict.fromkeys(evidence.teacher_of(job.table, job.part) for job in left)
-    paths = [places.teachers / f"{name}.safetensors" for name in names if name]
-    return [path for path in paths if path.is_file()]
+def teacher_of(job: Job, places: Places) -> Files:
+    """Return the weights of the teacher that a run reads, if they are there."""
+    path = places.teachers / f"{evidence.teacher_of(job.table, job.part)}.safetensors"
+    return named([path], places.root) if path.is_file() else {}
 
 
 def lay_out(places: Places) -> None:

@@ -14,6 +14,7 @@ import torch
 from gpu.check_runs import replay, resume
 from gpu.item import Item, Result
 from gpu.places import Places
+from gpu.records import read_result
 from gpu.short_run import STEPS, Way, digests, losses
 from gpu.sizes import Sizes
 from stkd_lightning.reporting.summary import environment
@@ -58,12 +59,13 @@ def reference() -> Result:
 
 
 def compiled(sizes: Sizes) -> Result:
-    """Compare bfloat16 eager with compiled and with one graph; no graph may be skipped."""
+    """Compare bfloat16 eager with compiled, one graph and look-ahead; no graph may be skipped."""
     eager = losses(Way("bf16-mixed"))
     parts: dict[str, Any] = {"eager": {"last_loss": eager[-1], "passed": math.isfinite(eager[-1])}}
     for name, options, here in (
         ("compiled", {"compile": True}, sizes.compiles),
         ("one graph", {"compile": True, "cuda_graph": True}, _cuda()),
+        ("look-ahead", {"look_ahead": 4}, True),
     ):
         if here:
             values = losses(Way("bf16-mixed", tuple(options.items())))
@@ -114,6 +116,12 @@ def ranks() -> Result:
 
 def _cuda() -> bool:
     return machine.device().type == "cuda"
+
+
+def one_graph_passed(results: Path) -> bool:
+    """Return true if a GPU has shown that a step in one graph trains as an eager step does."""
+    part = read_result(results / "gpu" / "check" / "compiled.json").get("parts", {}).get("one graph")
+    return isinstance(part, dict) and bool(part["passed"])
 
 
 def items(sizes: Sizes, places: Places) -> list[Item]:

@@ -7,9 +7,11 @@ from functools import partial
 from pathlib import Path
 
 import tabulated
+import yaml
 from accuracy import Job, run
 from tabulated import Table, record_file
 
+from gpu.check import one_graph_passed
 from gpu.item import Item, Result
 from gpu.places import Places
 from gpu.sizes import Sizes
@@ -29,6 +31,17 @@ def jobs(sizes: Sizes, places: Places) -> list[Job]:
 def name_of(job: Job) -> str:
     """Return the name of a run's item."""
     return f"{job.part}_{record_file(job.table, job.part, job.row, job.seed).stem}"
+
+
+def folder_of(job: Job, places: Places) -> Path:
+    """Return the folder of a run."""
+    return places.runs / name_of(job)
+
+
+def in_one_graph(job: Job, places: Places) -> bool:
+    """Return true if a run records its steps in one graph: as it began, else if the check has passed."""
+    begun = next(folder_of(job, places).rglob("config.yaml"), None)
+    return yaml.safe_load(begun.read_text())["cuda_graph"] if begun else one_graph_passed(places.results)
 
 
 def teacher_of(table: Table, part: str) -> str | None:
@@ -53,10 +66,10 @@ def evidence(job: Job, places: Places) -> Result:
         SystemExit: the run failed, or was cut after a signal and can be resumed.
     """
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
-    work = places.runs / name_of(job)
+    work = folder_of(job, places)
     work.mkdir(parents=True, exist_ok=True)
     try:
-        run(job, work)
+        run(job, work, [f"cuda_graph={str(in_one_graph(job, places)).lower()}"])
     except SystemExit as failed:
         if isinstance(failed.code, str):
             raise RuntimeError(failed.code.removeprefix("error: ")) from failed
@@ -84,5 +97,5 @@ def items(sizes: Sizes, places: Places) -> list[Item]:
 
 def unfinished(sizes: Sizes, places: Places) -> list[Path]:
     """Return the folders of runs that have a checkpoint and no results, in the order of the queue."""
-    begun = [places.runs / name_of(job) for job in jobs(sizes, places) if not job.done]
+    begun = [folder_of(job, places) for job in jobs(sizes, places) if not job.done]
     return [folder for folder in begun if list(folder.rglob("last.ckpt"))]

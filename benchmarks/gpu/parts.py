@@ -24,12 +24,6 @@ def tar(files: Mapping[str, Path]) -> bytes:
     return buffer.getvalue()
 
 
-def tar_size(paths: Sequence[Path]) -> int:
-    """Return an upper limit of a tar's size in bytes."""
-    size = sum(path.stat().st_size + 2048 for path in paths) + tarfile.RECORDSIZE
-    return size + (size >> 10)  # what cannot be compressed grows a little
-
-
 def cut(content: bytes, sizes: Sequence[int]) -> list[bytes]:
     """Cut bytes into parts of at most these sizes; parts that are not needed are left out.
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from stkd_lightning.commands.training.determinism import set_determinism
 from stkd_lightning.commands.training.fit import quiet
 from stkd_lightning.data import DigitsDataModule
+from stkd_lightning.data.batches import ResidentBatch
 from stkd_lightning.tasks.types import Batch, StepContext
 
 STEPS = 50
@@ -48,7 +49,7 @@ class _AtDevice:
         root_device = device()
 
 
-def batches(steps: int) -> Iterator[tuple[Batch, StepContext]]:
+def batches(steps: int) -> Iterator[tuple[Batch | ResidentBatch, StepContext]]:
     """Yield the batches of the first steps on the device."""
     data = digits()
     data.trainer = _AtDevice()  # type: ignore[assignment]
@@ -82,7 +83,11 @@ class Losses(L.Callback):
 
 
 def losses(way: Way, steps: int = STEPS) -> list[float]:
-    """Train for some batches, deterministically, and return the loss of each."""
+    """Train for some batches, deterministically, and return the loss of each.
+
+    Raises:
+        RuntimeError: one graph was wanted, and the step was not recorded in it.
+    """
     quiet()
     warnings.filterwarnings("ignore")
     module, kept, options = distillation(PAIR, classes=10, **dict(way.options)), Losses(), dict(way.trainer)
@@ -103,4 +108,6 @@ def losses(way: Way, steps: int = STEPS) -> list[float]:
         **options,
     )
     trainer.fit(module, digits())
+    if dict(way.options).get("cuda_graph") and not module._step.recorded:
+        raise RuntimeError("the step was not recorded in one graph")
     return [float(value) for value in kept.values]

@@ -44,7 +44,6 @@ OURS = Row("ours", 60, (COMPILED,))
 ROWS = (
     GRAPH,
     OURS,
-    Row("one graph, look-ahead 4", 60, (COMPILED, ("cuda_graph", True), ("look_ahead", 4)), device=True),
     Row("ours, replay", 50, (COMPILED, ("replay", True))),
     Row("ours, look-ahead 2", 60, (COMPILED, ("look_ahead", 2))),
     Row("ours, look-ahead 4", 60, (COMPILED, ("look_ahead", 4))),

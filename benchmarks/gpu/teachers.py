@@ -14,6 +14,7 @@ from machine import device
 from safetensors.torch import save_file
 
 from gpu.budget import Budget
+from gpu.check import one_graph_passed
 from gpu.item import Item, Result
 from gpu.places import Places
 from gpu.sizes import Recipe, Sizes
@@ -53,6 +54,7 @@ def train(name: str, epoch: float, sizes: Sizes, places: Places, budget: Budget)
         *(f"student={name}", "loss=ce", "logger=csv", f"trainer.max_epochs={recipe.epochs}"),
         *(*device_options, *recipe.settings, *sizes.extra, f"hydra.run.dir='{folder}'", "resume=false"),
     ]
+    options += ["cuda_graph=true"] if one_graph_passed(places.results) else []
     log = folder.with_suffix(".log")
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as output:
