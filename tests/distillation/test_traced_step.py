@@ -213,6 +213,11 @@ def test_a_graph_that_cannot_be_recorded_is_named(
     assert f"cuda_graph=true: the step is not recorded in one graph: {reason}\n" in capsys.readouterr().out
 
 
+def test_ddp_of_one_rank_has_no_trace(tmp_path: Path, traced_on_cpus: None) -> None:
+    fitting = trainer(tmp_path, strategy="ddp")
+    assert fast_step.obstacle_to_trace(fitting) == "the strategy is DDPStrategy"
+
+
 def test_the_graph_of_other_data_or_devices_is_named(
     tmp_path: Path, traced_on_cpus: None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

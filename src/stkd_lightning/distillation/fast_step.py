@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import lightning as L
 from lightning.pytorch.plugins.precision import MixedPrecision, Precision
+from lightning.pytorch.strategies import SingleDeviceStrategy
 from torch import Tensor
 from torch.optim import Optimizer
 
@@ -25,8 +26,8 @@ def obstacle_to_trace(trainer: L.Trainer) -> str | None:
     loader = trainer.train_dataloader
     if trainer.strategy.root_device.type not in TRACED_DEVICES:
         return f"the training runs on {trainer.strategy.root_device.type}"
-    if trainer.world_size > 1:
-        return f"there are {trainer.world_size} ranks"
+    if not isinstance(trainer.strategy, SingleDeviceStrategy):  # DDP with one rank too: its hooks are in the backward
+        return f"the strategy is {type(trainer.strategy).__name__}"
     if not isinstance(loader, TrainLoader) or loader.workers:
         return "the batches do not come from data on the training device"
     if type(trainer.precision_plugin) not in (Precision, MixedPrecision):
