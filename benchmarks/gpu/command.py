@@ -34,6 +34,7 @@ def command(arguments: argparse.Namespace) -> int:
     os.environ.setdefault("STKD_CACHE", str(places.work / "cache"))
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(places.work / "compiled"))
     os.environ.setdefault("OMP_NUM_THREADS", "1" if arguments.miniature else "4")  # several processes at once
+    os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "4")
     return one(arguments, places) if arguments.item else all_that_fits(arguments, places)
 
 

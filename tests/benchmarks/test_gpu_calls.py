@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from gpu import carry
+from gpu import carry, packing
 from gpu.places import Places
 from gpu.sizes import MINIATURE
 
@@ -29,7 +29,13 @@ class Machines:
         write_official(folder / "data")
         self.environment = {**os.environ, "STKD_DATA": str(folder / "data")}
 
-    def pack(self, *arguments: str) -> str:
+    def pack(self, call: int) -> None:
+        packing.pack(call, MINIATURE, Places(self.home), self.wheels)
+
+    def unpack(self) -> None:
+        packing.unpack(self.out, Places(self.home))
+
+    def command(self, *arguments: str) -> str:
         return self._command("pack.py", self.home, [*arguments, "--wheels", str(self.wheels)], self.environment)
 
     def carry(self, call: int) -> None:
@@ -50,12 +56,13 @@ class Machines:
 
 
 @pytest.mark.slow
-def test_both_calls_run_whole_in_miniature(tmp_path: Path) -> None:
+def test_both_calls_run_whole_in_miniature(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     machines = Machines(tmp_path)
-    machines.pack("--call", "1")
+    monkeypatch.setenv("STKD_DATA", machines.environment["STKD_DATA"])
+    assert ".gpu/1: " in machines.command("--call", "1")
     machines.carry(1)
     machines.run("check", "speed")
-    machines.pack("--unpack", str(machines.out))
+    assert "benchmarks/results/gpu/check/resume.json" in machines.command("--unpack", str(machines.out))
     results = Places(machines.home).results / "gpu"
     records = {path.stem: json.loads(path.read_text()) for path in results.rglob("*.json")}
     assert {"reference", "compiled", "resume", "replay", "accumulation", "half", "ranks"} <= records.keys()
@@ -66,11 +73,11 @@ def test_both_calls_run_whole_in_miniature(tmp_path: Path) -> None:
     assert records["resnet14_resnet8_8_ours_replay"]["result"]["ratio"] > 0
     assert len(records["resnet14_resnet8_8_together_2"]["result"]["each"]) == 2
 
-    machines.pack("--call", "2")
+    machines.pack(2)
     machines.carry(2)
     machines.run("teachers")
     cut_first_run(machines)
-    machines.pack("--unpack", str(machines.out))
+    machines.unpack()
     home, away = Places(machines.home), Places(machines.away)
     teacher = json.loads((home.teachers / "resnet8.json").read_text())
     assert teacher["recipe"]["name"] == "1 epoch"
@@ -79,7 +86,7 @@ def test_both_calls_run_whole_in_miniature(tmp_path: Path) -> None:
 
     shutil.rmtree(machines.away)  # another allotment, on another machine
     for call in (1, 2):
-        machines.pack("--call", str(call))
+        machines.pack(call)
         machines.carry(call)
     assert not list(home.teachers.glob("*.safetensors"))  # set aside: those that are read travel in the folder
     shutil.copytree(machines.home / "benchmarks", machines.away / "benchmarks")  # the tree
@@ -87,7 +94,7 @@ def test_both_calls_run_whole_in_miniature(tmp_path: Path) -> None:
     assert "done: evidence/resnet8_resnet8_kd-0, evidence/resnet8_resnet8_stkd-0\n" in told
     (log,) = (away.runs / "resnet8_resnet8_kd-0").glob("*.log")
     assert "student: resumed from" in log.read_text()
-    machines.pack("--unpack", str(machines.out))
+    machines.unpack()
     rows = home.results / "accuracy" / "miniature" / "resnet8_resnet8"
     assert sorted(path.name for path in rows.iterdir()) == ["kd-0.json", "stkd-0.json"]
     assert (home.teachers / "resnet8.safetensors").is_file()

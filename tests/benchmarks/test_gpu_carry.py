@@ -1,5 +1,6 @@
 """What travels to a GPU machine and back: sizes, order, and what is refused."""
 
+import json
 import pickle
 from dataclasses import replace
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tabulated
 import torch
 from gpu import carry, check, cifar, evidence, packing
 from gpu.parts import cut, extract_parts, tar, write_parts
@@ -194,14 +196,12 @@ def test_evidence_waits_for_its_teacher(tmp_path: Path) -> None:
 
 
 def test_one_teacher_on_two_cards_is_one_teacher() -> None:
-    from tabulated import apart
-
     def record(digest: str, accuracy: float) -> dict[str, Any]:
         return {"data": {"digest": "d"}, "teacher": {"digest": digest, "test": {"last": {"accuracy": accuracy}}}}
 
-    assert apart(record("a", 0.75), record("a", 0.7501)) == ""
-    assert apart(record("a", 0.75), record("a", 0.76)) == "another teacher"
-    assert apart(record("a", 0.75), record("b", 0.75)) == "another teacher"
+    assert tabulated.apart(record("a", 0.75), record("a", 0.7501)) == ""
+    assert tabulated.apart(record("a", 0.75), record("a", 0.76)) == "another teacher"
+    assert tabulated.apart(record("a", 0.75), record("b", 0.75)) == "another teacher"
 
 
 def test_folder_without_results_is_refused(tmp_path: Path) -> None:
@@ -209,3 +209,19 @@ def test_folder_without_results_is_refused(tmp_path: Path) -> None:
     assert carry.deliver(WHOLE, places, {}, tmp_path / "out", weights=True) == []
     with pytest.raises(InputError, match="holds no results.tar"):
         carry.unpack(tmp_path / "out", places)
+
+
+def test_table_shows_the_seeds_so_far(tmp_path: Path) -> None:
+    table = tabulated.read_table_file(WHOLE.table, tmp_path)
+    run = ("resnet32x4_resnet8x4", "KD", 0)
+    whole = json.loads((tabulated.RESULTS / "A" / "cifar100" / "kd-0.json").read_text())
+    file = tabulated.record_file(table, *run)
+    file.parent.mkdir(parents=True)
+    file.write_text(json.dumps({**whole, "part": run[0], "settings": tabulated.settings(table, *run)}))
+    first = tabulated.markdown(table).split("\n\n**")[0]
+    assert "| KD | 1 of 3 |" in first
+    assert "| STKD | not run |" in first
+    for seed in (1, 2):
+        again = {**whole, "part": run[0], "seed": seed, "settings": tabulated.settings(table, *run[:2], seed)}
+        tabulated.record_file(table, *run[:2], seed).write_text(json.dumps(again))
+    assert "| KD | 3 |" in tabulated.markdown(table)
