@@ -67,7 +67,7 @@ class Checkpoints(Checkpoint):
         self.best_epoch: int | None = None
         self.best_step, self.best_score = -1, self.score.worst
         self._rows, self._stopped, self._holds = 0, False, False
-        self._done = 0
+        self._done = self._places = 0
         self._saved_at = 0.0
         self._validated = False
         self._place: Callable[[dict[str, Any]], None] | None = None
@@ -120,7 +120,7 @@ class Checkpoints(Checkpoint):
         validated, self._validated = self._validated, False
         if batch_idx % trainer.accumulate_grad_batches or validated:  # Lightning cannot resume from here
             return
-        received, late = self._requests(batch_idx)
+        received, late = self._requests()
         if batch_idx and (received or late):
             self._save(trainer, pl_module, between_batches)
         self._end_after(received, trainer)
@@ -163,13 +163,14 @@ class Checkpoints(Checkpoint):
         if isinstance(exception, signals.Interrupted) and launcher is not None:
             launcher.kill(exception.received)
 
-    def _requests(self, batch_idx: int) -> tuple[int, bool]:
+    def _requests(self) -> tuple[int, bool]:
         """Return the number of a signal to end, or 0, and whether a checkpoint is due; equal on all ranks."""
         received = signals.requested() or 0
         late = self.minutes is not None and time.monotonic() - self._saved_at > 60 * self.minutes
         if self._exchange is None:
             return received, late
-        if batch_idx % AGREE:
+        place, self._places = self._places, self._places + 1  # equal on all ranks
+        if place % AGREE:
             return 0, False
         received_anywhere, late_anywhere = self._exchange.read() or (0, 0)
         if not (received_anywhere or late_anywhere):  # a request that is answered now is not sent again
