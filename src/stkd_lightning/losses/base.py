@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import wraps
-from typing import Concatenate, ParamSpec
+from typing import Any, Concatenate, ParamSpec
 
 import torch
 from torch import Tensor, nn
@@ -46,6 +46,11 @@ class Loss(nn.Module):
     traceable: bool = False
     smallest_batch: int = 1
     smallest_classes: int = 1
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "forward" in cls.__dict__ and "traceable" not in cls.__dict__:
+            cls.traceable = False  # an overridden forward says so by itself
 
     def prepare(self, student: NetworkInspector, teacher: NetworkInspector) -> None:
         """Fit the loss to the networks: choose the layers to read, and build the loss's parameters.

@@ -67,6 +67,8 @@ class DKDLoss(Loss):
 
     smallest_classes = 3
 
+    traceable = True
+
     def __init__(
         self,
         *,
@@ -80,7 +82,7 @@ class DKDLoss(Loss):
         self.target_weight = validation.non_negative("loss.target_weight", target_weight)
         self.incorrect_weight = validation.non_negative("loss.incorrect_weight", incorrect_weight)
         self.warmup = validation.unit_interval("loss.warmup", warmup)
-        self.traceable = self.warmup == 0  # the warm-up reads the epoch
+        self.traceable = self.traceable and self.warmup == 0  # the warm-up reads the epoch
 
     def forward(
         self,

@@ -102,6 +102,7 @@ class ReviewKDLoss(FeatureLoss):
         InputError: an argument outside its range.
     """
 
+    traceable = True
     smallest_batch = 2  # needed by BatchNorm of the pooled features
     dimensions = (2, 4)
     learns = True
@@ -117,7 +118,7 @@ class ReviewKDLoss(FeatureLoss):
     ) -> None:
         super().__init__(student_layers=student_layers, teacher_layers=teacher_layers)
         self.warmup = validation.unit_interval("loss.warmup", warmup)
-        self.traceable = self.warmup == 0  # the warm-up reads the epoch
+        self.traceable = self.traceable and self.warmup == 0  # the warm-up reads the epoch
 
     @staticmethod
     def default_layers(layers: Layers) -> tuple[str, ...]:
