@@ -83,8 +83,8 @@ class TrainEpoch(Dataset[Batch]):
         return len(self.order)
 
     def __getitem__(self, i: int) -> Batch:
-        own = slice(self.first, self.first + self.size)
-        return self._made(self.order[i, own], Draws(*(part[i, own] for part in self.draws)))
+        places = slice(self.first, self.first + self.size)
+        return self._made(self.order[i, places], Draws(*(part[i, places] for part in self.draws)))
 
     def samples(self, position: Tensor | int, places: Tensor) -> Batch:
         """Make samples of a global batch, whichever rank they belong to.
@@ -114,6 +114,8 @@ class TrainEpoch(Dataset[Batch]):
 class ResidentBatch:
     """A batch of an epoch whose data are on the training device; it reads like a ``Batch`` and is made when it is read.
 
+    It is no tuple: a training that is traced makes the samples by itself, and does not see changes of their tensors.
+
     Args:
         epoch: the tables.
         position: of the batch in the epoch.
@@ -124,8 +126,11 @@ class ResidentBatch:
         self.epoch, self.position, self._convert = epoch, position, convert
 
     def converted(self, convert: Callable[[Tensor], Tensor]) -> "ResidentBatch":
-        """Return the batch with inputs that are converted when they are made."""
-        return ResidentBatch(self.epoch, self.position, convert)
+        """Return the batch with inputs that are converted when they are made, or now if they were read before."""
+        converted = ResidentBatch(self.epoch, self.position, convert)
+        if "batch" in self.__dict__:  # a callback may have changed its tensors
+            converted.__dict__["batch"] = self.batch._replace(inputs=convert(self.batch.inputs))
+        return converted
 
     def at(self, position: int) -> "ResidentBatch":
         """Return another batch of the epoch."""
@@ -170,6 +175,11 @@ class ResidentBatch:
     def indices(self) -> Tensor | None:
         """Positions in the data set ``(B,)``."""
         return self.batch.indices
+
+    @property
+    def lengths(self) -> Tensor | None:
+        """Valid positions; ``None``: all are valid."""
+        return self.batch.lengths
 
     def __getitem__(self, i: Any) -> Any:
         return self.batch[i]
