@@ -76,10 +76,12 @@ class Losses(L.Callback):
 
     def __init__(self) -> None:
         self.values: list[Tensor] = []
+        self.recorded = False
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         loss = outputs["loss"] if isinstance(outputs, dict) else outputs
         self.values.append(loss.detach().clone())
+        self.recorded = pl_module._step.recorded
 
 
 def losses(way: Way, steps: int = STEPS) -> list[float]:
@@ -108,6 +110,6 @@ def losses(way: Way, steps: int = STEPS) -> list[float]:
         **options,
     )
     trainer.fit(module, digits())
-    if dict(way.options).get("cuda_graph") and not module._step.recorded:
+    if dict(way.options).get("cuda_graph") and not kept.recorded:
         raise RuntimeError("the step was not recorded in one graph")
     return [float(value) for value in kept.values]

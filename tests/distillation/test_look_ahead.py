@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, TensorDataset
 
+from stkd_lightning.data import DigitsDataModule
 from stkd_lightning.losses import SPLoss, STKDLoss
 from stkd_lightning.tasks.types import StepContext
 from stkd_lightning.utilities.errors import InputError
@@ -51,3 +52,19 @@ def test_look_ahead_needs_resident_data(tmp_path: Path) -> None:
         trainer(tmp_path).fit(module(STKDLoss(), look_ahead=2), data)
     with pytest.raises(InputError, match="teacher.look_ahead=0: must be a whole number of at least 1"):
         module(STKDLoss(), look_ahead=0)
+
+
+def test_another_training_has_other_groups(tmp_path: Path) -> None:
+    """The second training of a module begins at the same place of an epoch, with other data."""
+    distillation = module(STKDLoss(), look_ahead=4)
+    seen: list[torch.Tensor] = []
+    make = distillation.virtual
+    for seed in (0, 1):
+        trainer(tmp_path, max_epochs=1, limit_train_batches=3).fit(distillation, DigitsDataModule(seed=seed))
+        batch = next(iter(DigitsDataModule(seed=seed).train_dataloader()))
+        distillation.terms(batch, StepContext(0, 1, 0))
+        assert distillation._step._look_ahead is not None
+        group = distillation._step._look_ahead.group(batch, StepContext(0, 1, 0))
+        assert torch.equal(group.batches[0].inputs, make(batch, StepContext(0, 1, 0)).inputs)
+        seen.append(group.batches[0].inputs)
+    assert not torch.equal(*seen)

@@ -113,3 +113,14 @@ def test_range_errors(arguments: dict[str, float], words: str) -> None:
 def test_bytes_are_refused() -> None:
     with pytest.raises(InputError, match="mixup needs floating-point images"):
         Mixup()((torch.zeros(2, 3, 4, 4, dtype=torch.uint8), torch.tensor([0, 1])), HERE)
+
+
+def test_batches_of_different_sizes_have_their_own_draws() -> None:
+    """Draws are made for many batches at once, and do not depend on the batches before."""
+    for order in ([(4, 0), (6, 1), (4, 2)], [(6, 1)], [(4, 2), (6, 1)]):
+        mixup = Mixup(1.0, seed=2)
+        for size, step in order:
+            virtual = mixup((images(size), torch.arange(size)), StepContext(epoch=0, max_epochs=1, step=step))
+            partners, weights = mixup.draw(size, generator(2, "mixup", 0, step))
+            assert torch.equal(virtual.target.labels, torch.from_numpy(partners))
+            torch.testing.assert_close(virtual.target.weights, torch.from_numpy(weights))

@@ -18,7 +18,7 @@ from stkd_lightning.data.arrays import Split
 from stkd_lightning.data.batches import Normalize, ResidentBatch
 from stkd_lightning.data.loader import TrainLoader
 from stkd_lightning.data.sampling import shuffled
-from stkd_lightning.distillation import fast_step
+from stkd_lightning.distillation import epoch_steps
 from stkd_lightning.distillation.traced_step import TracedStep
 from stkd_lightning.losses import (
     ATLoss,
@@ -43,7 +43,7 @@ from stkd_lightning.losses import (
 from stkd_lightning.models import create_model
 from stkd_lightning.tasks.types import StepContext
 from stkd_lightning.teacher import FrozenTeacher
-from stkd_lightning.utilities.errors import RunError
+from stkd_lightning.utilities.errors import InputError, RunError
 
 TRACEABLE = {
     "at": ATLoss,
@@ -177,7 +177,7 @@ def traced_on_cpus(monkeypatch: pytest.MonkeyPatch) -> None:
     def without_code(function: Any, *, mode: str | None = None, **options: Any) -> Any:
         return compiler(function, backend="aot_eager", **options)
 
-    monkeypatch.setattr(fast_step, "TRACED_DEVICES", ("cpu",))
+    monkeypatch.setattr(epoch_steps, "TRACED_DEVICES", ("cpu",))
     monkeypatch.setattr(torch, "compile", without_code)
     torch._dynamo.reset()
     counters.clear()
@@ -188,7 +188,7 @@ def test_training_by_one_trace_equals_training_by_parts(
 ) -> None:
     by_trace = trained(tmp_path)
     assert counters["stats"]["unique_graphs"] == 1
-    monkeypatch.setattr(fast_step, "TRACED_DEVICES", ())
+    monkeypatch.setattr(epoch_steps, "TRACED_DEVICES", ())
     by_parts = trained(tmp_path)
     for name, value in by_trace.items():
         torch.testing.assert_close(value, by_parts[name], rtol=1e-4, atol=1e-5)
@@ -215,16 +215,16 @@ def test_a_graph_that_cannot_be_recorded_is_named(
 
 def test_ddp_of_one_rank_has_no_trace(tmp_path: Path, traced_on_cpus: None) -> None:
     fitting = trainer(tmp_path, strategy="ddp")
-    assert fast_step.obstacle_to_trace(fitting) == "the strategy is DDPStrategy"
+    assert epoch_steps.obstacle_to_trace(fitting) == "the strategy is DDPStrategy"
 
 
 def test_the_graph_of_other_data_or_devices_is_named(
     tmp_path: Path, traced_on_cpus: None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fast_step, "TRACED_DEVICES", ())
+    monkeypatch.setattr(epoch_steps, "TRACED_DEVICES", ())
     trained(tmp_path, cuda_graph=True, trainer_options={"max_epochs": 1})
     assert "the training runs on cpu" in capsys.readouterr().out
-    monkeypatch.setattr(fast_step, "TRACED_DEVICES", ("cpu",))
+    monkeypatch.setattr(epoch_steps, "TRACED_DEVICES", ("cpu",))
     data = DataLoader(TensorDataset(torch.rand(8, 3, 16, 16), torch.arange(8)), batch_size=4)
     distillation = module(KDLoss(), compile=True, cuda_graph=True)
     trainer(tmp_path, max_epochs=1, limit_train_batches=1).fit(distillation, data)
@@ -253,3 +253,116 @@ def test_a_network_without_one_trace_trains_by_parts(
     assert any(not torch.equal(after[name], value) for name, value in before.items())
     with pytest.raises(RunError, match="cuda_graph=true: the step does not make one trace: .*; set cuda_graph=false"):
         trained(tmp_path, student=Branching(), cuda_graph=True)
+
+
+class Mine(Mixup):
+    """Swaps labels too."""
+
+    def forward(self, *arguments: Any, **options: Any) -> Any:
+        return super().forward(*arguments, **options)
+
+
+class Counting(KDLoss):
+    """Keeps a state."""
+
+    def forward(self, *arguments: Any, **options: Any) -> Any:
+        return super().forward(*arguments, **options)
+
+
+class Terms(DistillationModule):
+    """Has terms of its own."""
+
+    calls = 0
+
+    def terms(self, *arguments: Any, **options: Any) -> Any:
+        type(self).calls += 1
+        return super().terms(*arguments, **options)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"mixup": Mine()}, "Mine has a forward of its own"),
+        ({"loss": Counting()}, "Counting is not traceable"),
+    ],
+)
+def test_overridden_parts_are_not_traced(
+    change: dict[str, Any], reason: str, tmp_path: Path, traced_on_cpus: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trained(tmp_path, cuda_graph=True, trainer_options={"max_epochs": 1}, **change)
+    assert f"not recorded in one graph: {reason}\n" in capsys.readouterr().out
+
+
+def test_overridden_terms_are_used(tmp_path: Path, traced_on_cpus: None) -> None:
+    torch.manual_seed(0)
+    teacher = FrozenTeacher(create_model("resnet14", num_classes=10))
+    distillation = Terms(create_model("resnet8", num_classes=10), KDLoss(), teacher, compile=True)
+    trainer(tmp_path, max_epochs=1).fit(distillation, DigitsDataModule())
+    assert Terms.calls == 6
+
+
+def test_accumulation_that_begins_later_is_seen(
+    tmp_path: Path, traced_on_cpus: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    later = L.pytorch.callbacks.GradientAccumulationScheduler({1: 3})
+    trained(tmp_path, cuda_graph=True, trainer_options={"callbacks": [later]})
+    assert "not recorded in one graph: trainer.accumulate_grad_batches=" in capsys.readouterr().out
+
+
+class Replaced(DigitsDataModule):
+    """Replaces the batches in a hook, as an augmentation on the device does."""
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        inputs, *rest = batch
+        return type(batch.batch)(inputs.flip(3), *rest) if isinstance(batch, ResidentBatch) else batch
+
+
+def test_batches_that_a_hook_replaces_are_used(tmp_path: Path, traced_on_cpus: None) -> None:
+    distillation = module(KDLoss(), compile=True)
+    before = {key: value.clone() for key, value in distillation.state_dict().items()}
+    trainer(tmp_path, max_epochs=1).fit(distillation, Replaced())
+    assert any(not torch.equal(value, before[key]) for key, value in distillation.state_dict().items())
+    with pytest.raises(InputError, match="cuda_graph=true: a hook replaces the data module's batches"):
+        trainer(tmp_path, max_epochs=1).fit(module(KDLoss(), compile=True, cuda_graph=True), Replaced())
+
+
+class Changes(L.Callback):
+    """Changes a batch in place, and the mixing from the second epoch on."""
+
+    def __init__(self, *, blank: bool = False, probability: float | None = None) -> None:
+        self.blank, self.probability = blank, probability
+
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        if self.blank:
+            batch.inputs.zero_()
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if self.probability is not None and trainer.current_epoch == 1:
+            pl_module.mixup.probability = self.probability
+
+
+def test_batches_that_a_callback_changes_are_used(tmp_path: Path) -> None:
+    weights = []
+    for blank in (False, True):
+        distillation = module(KDLoss())
+        trainer(tmp_path, max_epochs=1, callbacks=[Changes(blank=blank)]).fit(distillation, DigitsDataModule())
+        weights.append(distillation.state_dict()["student.conv1.weight"])
+    assert not torch.equal(*weights)
+
+
+def test_mixing_may_end_between_epochs(tmp_path: Path, traced_on_cpus: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    options: dict[str, Any] = {"trainer_options": {"callbacks": [Changes(probability=0.0)]}}
+    by_trace = trained(tmp_path, mixup=Mixup(1.0), **options)
+    monkeypatch.setattr(epoch_steps, "TRACED_DEVICES", ())
+    by_parts = trained(tmp_path, mixup=Mixup(1.0), **options)
+    for name, value in by_trace.items():
+        torch.testing.assert_close(value, by_parts[name], rtol=1e-4, atol=1e-5)
+
+
+def test_a_training_releases_its_trace(tmp_path: Path, traced_on_cpus: None) -> None:
+    distillation = module(STKDLoss(), compile=True, cuda_graph=True)
+    trainer(tmp_path, max_epochs=1).fit(distillation, DigitsDataModule())
+    assert distillation._step._traced is None
+    assert not distillation._step.recorded

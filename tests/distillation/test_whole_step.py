@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from stkd_lightning.distillation import fast_step
+from stkd_lightning.distillation import epoch_steps
 from stkd_lightning.distillation.traced_step import NamedValues
 from stkd_lightning.distillation.whole_step import WholeStep, can_record
 from tests.distillation.test_traced_step import STKDLoss, traced_on_cpus, trained
@@ -63,7 +63,7 @@ def test_a_training_by_whole_steps_equals_one_by_parts(
     options: dict[str, Any] = {"loss": STKDLoss(), "trainer_options": {"log_every_n_steps": 2, "precision": precision}}
     whole = trained(tmp_path, cuda_graph=True, **options)
     assert len(calls) == 12  # two epochs of six batches
-    monkeypatch.setattr(fast_step, "TRACED_DEVICES", ())
+    monkeypatch.setattr(epoch_steps, "TRACED_DEVICES", ())
     by_parts = trained(tmp_path, **options)
     assert len(calls) == 12
     for name, value in whole.items():

@@ -1,8 +1,9 @@
-"""The choice of a traced training step, and the traced steps of a run."""
+"""Traced training steps: the trainings that can have them, and their tables from epoch to epoch."""
 
 from collections.abc import Callable
 
 import lightning as L
+from lightning.pytorch.callbacks import GradientAccumulationScheduler
 from lightning.pytorch.plugins.precision import MixedPrecision, Precision
 from lightning.pytorch.strategies import SingleDeviceStrategy
 from torch import Tensor
@@ -15,6 +16,12 @@ from stkd_lightning.distillation.traced_step import NamedValues, StepParts, Trac
 from stkd_lightning.distillation.whole_step import WholeStep, can_record
 
 TRACED_DEVICES = ("cuda",)  # on CPUs a teacher that is compiled by itself, with frozen weights, is as fast
+
+
+def accumulates(trainer: L.Trainer) -> bool:
+    """Return true if gradients of several batches are added up in any epoch."""
+    schedules = (c for c in trainer.callbacks if isinstance(c, GradientAccumulationScheduler))  # type: ignore[attr-defined]
+    return trainer.accumulate_grad_batches > 1 or any(c.going_to_accumulate_grad_batches() for c in schedules)
 
 
 def obstacle_to_trace(trainer: L.Trainer) -> str | None:
@@ -37,7 +44,7 @@ def obstacle_to_trace(trainer: L.Trainer) -> str | None:
 
 def obstacle_to_record(trainer: L.Trainer, optimizer: Optimizer) -> str | None:
     """Return what keeps a traced step with its optimizer from one CUDA graph; ``None`` if nothing does."""
-    if trainer.accumulate_grad_batches > 1:
+    if accumulates(trainer):
         return f"trainer.accumulate_grad_batches={trainer.accumulate_grad_batches}"
     if trainer.gradient_clip_val:
         return f"trainer.gradient_clip_val={trainer.gradient_clip_val}"
@@ -46,12 +53,11 @@ def obstacle_to_record(trainer: L.Trainer, optimizer: Optimizer) -> str | None:
     return None if can_record(optimizer) else f"the optimizer is {type(optimizer).__name__}, not a fused SGD"
 
 
-class FastStep:
-    """The traced steps of a run; the first one makes the trace.
+class EpochSteps:
+    """The traced steps of a training; the first one makes the trace.
 
     Args:
         parts: makes the parts from example images, in the precision of the training.
-        mixup: mixes the batches; ``None``: they are not mixed.
         optimizer: recorded together with the step in one CUDA graph; ``None``: it steps by itself.
         graphs: launch CUDA graphs for the parts of a step that is not recorded as a whole.
     """
@@ -59,41 +65,42 @@ class FastStep:
     def __init__(
         self,
         parts: Callable[[Tensor], StepParts],
-        mixup: Mixup | None,
         optimizer: Optimizer | None,
         *,
         graphs: bool,
     ) -> None:
-        self._parts, self._mixup, self._optimizer = parts, mixup, optimizer
+        self._parts, self._optimizer = parts, optimizer
         self._mode = "reduce-overhead" if graphs and optimizer is None else None
         self._epoch: TrainEpoch | None = None
+        self._mixup: Mixup | None = None
         self._traced: TracedStep | None = None
         self._run: Callable[[], NamedValues] | None = None
 
-    def __call__(self, batch: ResidentBatch, epoch: int) -> NamedValues:
+    def __call__(self, batch: ResidentBatch, epoch: int, mixup: Mixup | None) -> NamedValues:
         """Return the terms of a batch: with gradients, or after the optimizer's step if that is recorded.
 
         Args:
             batch: of this epoch.
             epoch: counted from 0.
+            mixup: mixes the batch; ``None``: it is not mixed. With another one a new trace is made.
 
         Raises:
             torch._dynamo.exc.TorchDynamoException: in the first call, if student, teacher and loss make no trace.
         """
-        if self._traced is None:
-            self._traced = TracedStep(
-                self._parts(batch.images), batch.epoch, self._draws(batch, epoch), mode=self._mode
-            )
+        if self._traced is None or mixup is not self._mixup:
+            parts, draws = self._parts(batch.images), _draws(batch, epoch, mixup)
+            self._traced = TracedStep(parts, batch.epoch, draws, mode=self._mode)
             self._run = self._traced if self._optimizer is None else WholeStep(self._traced, self._optimizer)
         elif batch.epoch is not self._epoch:
-            self._traced.begin(batch.epoch, self._draws(batch, epoch))
-        self._epoch = batch.epoch
+            self._traced.begin(batch.epoch, _draws(batch, epoch, mixup))
+        self._epoch, self._mixup = batch.epoch, mixup
         self._traced.position.fill_(batch.position)
         assert self._run is not None
         return self._run()
 
-    def _draws(self, batch: ResidentBatch, epoch: int) -> MixDraws | None:
-        if self._mixup is None or not self._mixup.mixes:
-            return None
-        draws, _ = self._mixup.table(epoch, range(len(batch.epoch)), batch.size)
-        return draws.to(batch.epoch.order.device)
+
+def _draws(batch: ResidentBatch, epoch: int, mixup: Mixup | None) -> MixDraws | None:
+    if mixup is None:
+        return None
+    draws, _ = mixup.table(epoch, range(len(batch.epoch)), batch.size)
+    return draws.to(batch.epoch.order.device)

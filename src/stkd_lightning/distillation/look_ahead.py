@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from stkd_lightning.data.batches import ResidentBatch
-from stkd_lightning.tasks.types import ModelOutput, StepContext, VirtualBatch
+from stkd_lightning.tasks.types import Batch, ModelOutput, StepContext, VirtualBatch
 from stkd_lightning.utilities.errors import InputError
 
-Make = Callable[[ResidentBatch, StepContext], VirtualBatch]
+Make = Callable[[Batch | ResidentBatch, StepContext | None], VirtualBatch]
 Ask = Callable[[Tensor], ModelOutput]
 
 
@@ -67,6 +67,10 @@ class LookAhead:
     def __init__(self, steps: int, make: Make, ask: Ask) -> None:
         self.steps, self._make, self._ask = steps, make, ask
         self._group: Group | None = None
+
+    def end(self) -> None:
+        """Forget the group: another training has other batches."""
+        self._group = None
 
     def group(self, batch: ResidentBatch, context: StepContext) -> Group:
         """Return the group of a batch."""

@@ -150,14 +150,17 @@ class Mixup(nn.Module):
         rank, ranks = world()
         drawn = [self.draw(size * ranks, generator(self.seed, "mixup", epoch, step)) for step in steps]
         partners, weights = (np.stack(part) for part in zip(*drawn, strict=True))
-        mine = slice(rank * size, (rank + 1) * size)
-        draws = MixDraws(torch.from_numpy(partners[:, mine].copy()), torch.from_numpy(weights[:, mine]).to(dtype))
+        places = slice(rank * size, (rank + 1) * size)
+        draws = MixDraws(torch.from_numpy(partners[:, places].copy()), torch.from_numpy(weights[:, places]).to(dtype))
         return draws, weights[:, :, 0].min(1) < 1
 
     def _draws(self, images: Tensor, context: StepContext | None) -> tuple[MixDraws, bool]:
         """Return the draws of a batch on its device, and whether it has a mixed sample on any rank."""
         dtype = torch.promote_types(images.dtype, torch.float32)
-        epoch, step, block = (context.epoch, context.step, BLOCK) if context else (int(torch.randint(2**62, ())), 0, 1)
+        epoch, step = (context.epoch, context.step) if context else (int(torch.randint(2**62, ())), 0)
+        # Without a context, or where batches differ in size, the next batches are not known.
+        known = context is not None and (self._block is None or self._block.key[2] == len(images))
+        block = BLOCK if known else 1
         start = step // block * block
         key = (epoch, start, len(images), dtype, images.device, world())
         if self._block is None or self._block.key != key:

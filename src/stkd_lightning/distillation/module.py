@@ -17,9 +17,9 @@ from stkd_lightning.data.batches import ResidentBatch
 from stkd_lightning.distillation.mixup import Mixup, check_mixable
 from stkd_lightning.distillation.optimizers import OptimizerFactory, cifar_sgd, clip_gradients
 from stkd_lightning.distillation.step import TrainingStep
-from stkd_lightning.distillation.terms import Place, TermTracker
+from stkd_lightning.distillation.terms import Place, TermTracker, check_weights
 from stkd_lightning.losses.base import Features, Loss, Terms
-from stkd_lightning.losses.feature_loss import FeatureLoss
+from stkd_lightning.losses.feature_loss import unsent_buffers
 from stkd_lightning.models.feature_hooks import FeatureTap
 from stkd_lightning.models.memory_format import channels_last, images_channels_last
 from stkd_lightning.models.probe import NetworkInspector
@@ -59,7 +59,8 @@ class DistillationModule(L.LightningModule):
         compile: generate code for the student's training step; for the teacher see ``FrozenTeacher``. On CUDA, resident
             data, mixing, teacher, student and loss make one trace if the loss is ``traceable``.
         cuda_graph: record the traced step, optimizer included, in one CUDA graph; on one GPU, with a fused SGD, without
-            accumulation and clipping of gradients. Hooks around the optimizer's step see no gradients.
+            accumulation and clipping of gradients. ``on_before_optimizer_step`` and the optimizer's own hooks are not
+            called; of the optimizer's options only the learning rate may change.
         look_ahead: batches whose teacher outputs are computed at once, >= 1; more than 1 needs resident data.
         replay: folder that stores the teacher's logits for later runs; see ``TeacherOutputs``.
         task: what the networks predict; default ``Classification()``. A data module of this project names its task.
@@ -114,14 +115,7 @@ class DistillationModule(L.LightningModule):
             check_replay(loss)
         self.student = channels_last(student)
         self.loss = loss
-        # DDP would send these buffers at every step. A loss's memory is made from the global batch, equal on all ranks,
-        # and BatchNorm statistics in its learned parts are never used.
-        self._ddp_params_and_buffers_to_ignore = [
-            ".".join(filter(None, ("loss", path, name)))
-            for path, part in loss.named_modules()
-            if isinstance(part, FeatureLoss)
-            for name, _ in part.named_buffers()
-        ]
+        self._ddp_params_and_buffers_to_ignore = [f"loss.{name}" for name in unsent_buffers(loss)]
         self.mixup = mixup
         # Not a registered submodule, so that no state_dict, optimizer, `.train()` or DDP bucket sees it.
         self.__dict__["teacher"] = teacher
@@ -136,8 +130,8 @@ class DistillationModule(L.LightningModule):
             self._run_student,
             loss,
             self._teacher_outputs if self._asks else None,
-            mixup,
             self.task,
+            self.virtual,
             compile=compile,
             cuda_graph=cuda_graph,
             look_ahead=validation.whole("teacher.look_ahead", look_ahead, minimum=1),
@@ -154,7 +148,11 @@ class DistillationModule(L.LightningModule):
 
     def virtual(self, batch: Batch | ResidentBatch, context: StepContext | None = None) -> VirtualBatch:
         """Return the virtual batch that both networks see, channels last."""
-        return self._step.virtual(batch, context)
+        if self.mixup is None:
+            virtual = VirtualBatch(batch.inputs, self.task.unmixed(batch.labels))
+        else:
+            virtual = self.mixup(batch, context, self.task.target)
+        return virtual._replace(inputs=images_channels_last(virtual.inputs))
 
     def terms(self, batch: Batch | ResidentBatch, context: StepContext | None = None) -> Terms:
         """Return the weighted terms of the loss on a training batch."""
@@ -177,7 +175,7 @@ class DistillationModule(L.LightningModule):
         else:
             batch = Batch(*batch)
         context = StepContext(self.current_epoch, self._epochs, batch_idx)
-        names, values = self._step(batch, context)
+        names, values = self._step(batch, context, self.mixup, self.terms)
         try:
             self._terms.add(names, values, Place(self.current_epoch, batch_idx, self.global_step))
         except RunError as error:
@@ -198,11 +196,11 @@ class DistillationModule(L.LightningModule):
         else:
             super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
 
-    @exact_float32(unless_asked=True)
     def backward(self, loss: Tensor, *arguments: Any, **options: Any) -> None:
         """Compute gradients in the arithmetic of the step, unless they are recorded together with the networks."""
         if not self._step.recorded:
-            super().backward(loss, *arguments, **options)
+            with exact_float32(unless_asked=True):
+                super().backward(loss, *arguments, **options)
 
     def optimizer_zero_grad(self, epoch: int, batch_idx: int, optimizer: Optimizer) -> None:
         """Drop the gradients, unless the recorded step writes them anew."""
@@ -235,14 +233,8 @@ class DistillationModule(L.LightningModule):
             RunError: a term or a weight is NaN or infinite.
         """
         self._terms.check_pending()
-        buffers = ((f"student.{name}", b) for name, b in self.student.named_buffers() if b.is_floating_point())
-        for name, tensor in (*self.named_parameters(), *buffers):
-            if not bool(tensor.isfinite().all()):
-                raise RunError(
-                    f"{name} is no longer finite in epoch {self.current_epoch}, after {self.global_step} steps; "
-                    "a smaller optimizer.lr or precision=32-true may help",
-                    passes=False,
-                )
+        buffers = ((f"student.{name}", b) for name, b in self.student.named_buffers())
+        check_weights([*self.named_parameters(), *buffers], self.current_epoch, self.global_step)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Save the terms that are not logged yet, and whether the teacher's copies are within tolerance."""
@@ -263,7 +255,13 @@ class DistillationModule(L.LightningModule):
         self._begin_epoch()
         optimizer = self.optimizers(use_pl_optimizer=False)
         assert isinstance(optimizer, Optimizer)
-        self._step.begin(self.trainer, optimizer)
+        changed = [n for n in ("virtual", "terms") if getattr(type(self), n) is not getattr(DistillationModule, n)]
+        obstacle = f"{type(self).__name__} has a method {changed[0]} of its own" if changed else None
+        self._step.begin(self.trainer, optimizer, self.mixup, obstacle)
+
+    def on_train_end(self) -> None:
+        """Release what the training kept on the device."""
+        self._step.end()
 
     def on_train_epoch_start(self) -> None:
         """Begin an epoch."""

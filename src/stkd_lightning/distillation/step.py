@@ -1,4 +1,4 @@
-"""A training step: batch -> virtual batch -> teacher, student -> terms, in the fastest way that the training allows."""
+"""A training step: virtual batch -> teacher, student -> terms, in the fastest way that the training allows."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -6,22 +6,22 @@ from dataclasses import replace
 import lightning as L
 import torch
 from torch import Tensor, nn
-from torch._dynamo.exc import TorchDynamoException
+from torch._dynamo.exc import FailOnRecompileLimitHit, TorchDynamoException
 from torch.optim import Optimizer
 
 from stkd_lightning.data.batches import ResidentBatch
-from stkd_lightning.distillation.fast_step import FastStep, obstacle_to_record, obstacle_to_trace
-from stkd_lightning.distillation.look_ahead import LookAhead, check_resident
+from stkd_lightning.distillation.epoch_steps import EpochSteps, accumulates, obstacle_to_record, obstacle_to_trace
+from stkd_lightning.distillation.look_ahead import LookAhead, Make, check_resident
 from stkd_lightning.distillation.mixup import Mixup
 from stkd_lightning.distillation.traced_step import NamedValues, StepParts
 from stkd_lightning.losses.base import Terms
 from stkd_lightning.models.feature_hooks import FeatureTap
-from stkd_lightning.models.memory_format import Run, compiled, images_channels_last
+from stkd_lightning.models.memory_format import Run, compiled
 from stkd_lightning.tasks.base import Task
 from stkd_lightning.tasks.types import Batch, ModelOutput, StepContext, VirtualBatch
 from stkd_lightning.teacher.outputs import TeacherOutputs
 from stkd_lightning.utilities.console import print_rank_zero
-from stkd_lightning.utilities.errors import RunError
+from stkd_lightning.utilities.errors import InputError, RunError
 
 
 class TrainingStep:
@@ -31,8 +31,8 @@ class TrainingStep:
         student: runs the student.
         loss: maps outputs and target to terms.
         outputs: of the teacher; ``None`` if the loss needs none.
-        mixup: makes virtual samples; ``None``: batches are not mixed.
         task: makes the targets.
+        virtual: makes virtual batches.
         compile: generate code; see ``DistillationModule``.
         cuda_graph: record the step in one CUDA graph; see ``DistillationModule``.
         look_ahead: batches whose teacher outputs are computed at once.
@@ -47,40 +47,55 @@ class TrainingStep:
         student: FeatureTap,
         loss: nn.Module,
         outputs: TeacherOutputs | None,
-        mixup: Mixup | None,
         task: Task,
+        virtual: Make,
         *,
         compile: bool,
         cuda_graph: bool,
         look_ahead: int,
     ) -> None:
-        self._student, self._loss, self._outputs, self._mixup, self._task = student, loss, outputs, mixup, task
-        self._compiles, self._wants_graph = compile, cuda_graph
+        self._student, self._loss, self._outputs, self._task, self._virtual = student, loss, outputs, task, virtual
+        self._compiles, self._wants_graph, self._graphs = compile, cuda_graph, True
         self.run_student: Run = compiled(student.parts) if compile else student.parts
         ahead = outputs is not None and look_ahead > 1
-        self._look_ahead = LookAhead(look_ahead, self.virtual, outputs.teacher) if outputs and ahead else None
-        self._fast: FastStep | None = None
+        self._look_ahead = LookAhead(look_ahead, virtual, outputs.teacher) if outputs and ahead else None
+        self._traced: EpochSteps | None = None
         self.recorded = False
 
-    def begin(self, trainer: L.Trainer, optimizer: Optimizer) -> None:
-        """Choose the way for a training; print why a wanted graph is not recorded."""
-        graphs = trainer.accumulate_grad_batches == 1  # a CUDA graph overwrites gradients that others are added to
-        if self._compiles and not graphs:
-            self.run_student = compiled(self._student.parts, graphs=False)
-        obstacle = self._obstacle() or obstacle_to_trace(trainer)
+    def begin(self, trainer: L.Trainer, optimizer: Optimizer, mixup: Mixup | None, obstacle: str | None) -> None:
+        """Choose the way for a training; print why a wanted graph is not recorded.
+
+        Args:
+            trainer: with its loader.
+            optimizer: of the training.
+            mixup: mixes the batches.
+            obstacle: what keeps the module's step from one trace; ``None``: nothing.
+        """
+        self.end()
+        graphs = not accumulates(trainer)  # a CUDA graph overwrites gradients that others are added to
+        if self._compiles and graphs != self._graphs:
+            self._graphs, self.run_student = graphs, compiled(self._student.parts, graphs=graphs)
+        obstacle = obstacle or self._obstacle(mixup) or obstacle_to_trace(trainer)
         unrecorded = obstacle or obstacle_to_record(trainer, optimizer)
         if self._wants_graph and unrecorded:
             print_rank_zero(f"cuda_graph=true: the step is not recorded in one graph: {unrecorded}")
         self.recorded = self._wants_graph and unrecorded is None
-        recorded = optimizer if self.recorded else None
-        self._fast = None if obstacle else FastStep(self._parts, self._mixup, recorded, graphs=graphs)
+        if obstacle is None:
+            self._traced = EpochSteps(self._parts, optimizer if self.recorded else None, graphs=graphs)
 
-    def _obstacle(self) -> str | None:
-        """Return what keeps the step from one trace, whatever the training."""
+    def end(self) -> None:
+        """Release what a training kept on the device."""
+        self._traced, self.recorded = None, False
+        if self._look_ahead is not None:
+            self._look_ahead.end()
+
+    def _obstacle(self, mixup: Mixup | None) -> str | None:
         if not self._compiles:
             return "compile=false"
         if not getattr(self._loss, "traceable", False):
             return f"{type(self._loss).__name__} is not traceable"
+        if mixup is not None and type(mixup).forward is not Mixup.forward:
+            return f"{type(mixup).__name__} has a forward of its own"
         if self._outputs is not None and self._outputs.replay is not None:
             return "teacher.replay=true"
         return f"teacher.look_ahead={self._look_ahead.steps}" if self._look_ahead else None
@@ -89,36 +104,39 @@ class TrainingStep:
         teacher = self._outputs.teacher.copy_for(images) if self._outputs else None
         return StepParts(self._student.parts, teacher, self._loss, self._task)
 
-    def __call__(self, batch: Batch | ResidentBatch, context: StepContext) -> NamedValues:
+    def __call__(
+        self,
+        batch: Batch | ResidentBatch,
+        context: StepContext,
+        mixup: Mixup | None,
+        terms: Callable[[Batch | ResidentBatch, StepContext], Terms],
+    ) -> NamedValues:
         """Return the names of the terms of a batch, and their values ``(n,)``; with gradients unless ``recorded``.
 
         Args:
             batch: of this rank.
             context: place of the batch in the run, without its indices.
+            mixup: mixes the batch in a traced step.
+            terms: returns the terms where the step is not traced.
 
         Raises:
+            InputError: a graph was asked for, but a hook replaced the batch.
             RunError: a graph was asked for, but the networks and the loss make no trace.
         """
-        if self._fast is not None and isinstance(batch, ResidentBatch):
+        if self._traced is not None and isinstance(batch, ResidentBatch):
             torch.compiler.cudagraph_mark_step_begin()
             try:
-                return self._fast(batch, context.epoch)
-            except TorchDynamoException as error:
+                return self._traced(batch, context.epoch, mixup)
+            except (TorchDynamoException, FailOnRecompileLimitHit) as error:
                 reason = f"the step does not make one trace: {str(error).strip().partition(chr(10))[0]}"
                 if self.recorded:
                     raise RunError(f"cuda_graph=true: {reason}; set cuda_graph=false", passes=False) from error
                 print_rank_zero(f"student: {reason}; its parts are compiled")
-                self._fast = None
-        terms = self.terms(batch, replace(context, indices=batch.indices))
-        return tuple(terms), torch.stack(list(terms.values()))
-
-    def virtual(self, batch: Batch | ResidentBatch, context: StepContext | None = None) -> VirtualBatch:
-        """Return the virtual batch that both networks see, channels last."""
-        if self._mixup is None:
-            virtual = VirtualBatch(batch.inputs, self._task.unmixed(batch.labels))
-        else:
-            virtual = self._mixup(batch, context, self._task.target)
-        return virtual._replace(inputs=images_channels_last(virtual.inputs))
+                self._traced = None
+        if self.recorded:
+            raise InputError("cuda_graph=true: a hook replaces the data module's batches; set cuda_graph=false")
+        found = terms(batch, replace(context, indices=batch.indices))
+        return tuple(found), torch.stack(list(found.values()))
 
     def terms(self, batch: Batch | ResidentBatch, context: StepContext | None = None) -> Terms:
         """Return the weighted terms of the loss on a batch."""
@@ -134,7 +152,7 @@ class TrainingStep:
     ) -> tuple[VirtualBatch, Callable[[], ModelOutput] | None]:
         """Return the virtual batch, and perhaps a function that returns the teacher's output for it."""
         if self._look_ahead is None or context is None:
-            return self.virtual(batch, context), None
+            return self._virtual(batch, context), None
         check_resident(self._look_ahead.steps, batch)
         assert isinstance(batch, ResidentBatch)
         group = self._look_ahead.group(batch, context)

@@ -116,3 +116,18 @@ def _raise_if_not_finite(names: tuple[str, ...], values: Tensor, place: Place) -
         "a smaller optimizer.lr or precision=32-true may help",
         passes=False,
     )
+
+
+def check_weights(named: Sequence[tuple[str, Tensor]], epoch: int, steps: int) -> None:
+    """Check parameters and buffers before they are saved.
+
+    Raises:
+        RunError: one is NaN or infinite; names it and the place in the run.
+    """
+    for name, tensor in named:
+        if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+            raise RunError(
+                f"{name} is no longer finite in epoch {epoch}, after {steps} steps; "
+                "a smaller optimizer.lr or precision=32-true may help",
+                passes=False,
+            )

@@ -20,7 +20,7 @@ NamedValues = tuple[tuple[str, ...], Tensor]  # names of the terms, and their va
 
 @dataclass(frozen=True)
 class StepParts:
-    """What a step consists of.
+    """The parts of a step.
 
     Attributes:
         student: images to logits and features.
@@ -58,7 +58,8 @@ class TracedStep:
         self.mixing = None if draws is None else MixDraws(*(part.clone() for part in draws))
         self.places = torch.arange(epoch.size, device=order.device)
         self.position = torch.zeros((), dtype=torch.int64, device=order.device)
-        static = (*self.tables.split, order, *samples, *(self.mixing or ()), self.places, self.position)
+        constants = (*self.tables.split, epoch.normalize.scale, epoch.normalize.shift, self.places, self.position)
+        static = (*constants, order, *samples, *(self.mixing or ()))
         for tensor in static:
             torch._dynamo.mark_static_address(tensor)
         self._compiled: Callable[[], NamedValues] = torch.compile(
@@ -67,8 +68,8 @@ class TracedStep:
 
     def begin(self, epoch: TrainEpoch, draws: MixDraws | None) -> None:
         """Copy the tables of another epoch, which have the same shapes."""
-        own = (self.tables.order, *self.tables.draws, *(self.mixing or ()))
-        for table, new in zip(own, (epoch.order, *epoch.draws, *(draws or ())), strict=True):
+        tables = (self.tables.order, *self.tables.draws, *(self.mixing or ()))
+        for table, new in zip(tables, (epoch.order, *epoch.draws, *(draws or ())), strict=True):
             table.copy_(new)
 
     def __call__(self) -> NamedValues:
@@ -76,13 +77,13 @@ class TracedStep:
         return self._compiled()
 
     def _terms(self) -> NamedValues:
-        own = self.tables.samples(self.position, self.places)
+        samples = self.tables.samples(self.position, self.places)
         if self.mixing is None:
-            images, target = own.inputs, self.parts.task.unmixed(own.labels)
+            images, target = samples.inputs, self.parts.task.unmixed(samples.labels)
         else:
             draws = MixDraws(*(table.index_select(0, self.position.view(1))[0] for table in self.mixing))
-            images = combine(own.inputs, draws, partial(own.inputs.index_select, 0))
-            target = self.parts.task.target(own.labels[draws.partners], draws.weights)
+            images = combine(samples.inputs, draws, partial(samples.inputs.index_select, 0))
+            target = self.parts.task.target(samples.labels[draws.partners], draws.weights)
         images, teacher = images_channels_last(images), None
         if self.parts.teacher is not None:
             with torch.no_grad():
