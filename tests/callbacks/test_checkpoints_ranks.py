@@ -81,9 +81,7 @@ def test_an_interrupted_training_on_two_ranks_equals_a_whole_one(tmp_path: Path)
         assert metrics[0] == metrics[1], after
     saved = {path.name: path.read_text().split() for path in (tmp_path / "saved").iterdir()}
     assert saved["whole 0"] == saved["whole 1"] == ["18", "36"]
-    assert (
-        saved["late 0"] == saved["late 1"] == ["8", "18", "33", "36"]
-    )  # none right after a validation
+    assert saved["late 0"] == saved["late 1"] == ["8", "18", "33", "36"]  # none right after a validation
     for after in map(str, AFTER):
         assert saved[f"{after} 0"] == saved[f"{after} 1"]
     assert [saved[f"{after} 0"] for after in AFTER] == [

@@ -59,8 +59,8 @@ class DistillationModule(L.LightningModule):
         compile: generate code for the student's training step; for the teacher see ``FrozenTeacher``. On CUDA, resident
             data, mixing, teacher, student and loss make one trace if the loss is ``traceable``.
         cuda_graph: record the traced step, optimizer included, in one CUDA graph; on one GPU, with a fused SGD, without
-            accumulation and clipping of gradients. ``on_before_optimizer_step`` and the optimizer's own hooks are not
-            called; of the optimizer's options only the learning rate may change.
+            accumulation and clipping of gradients. Lightning's hook before the optimizer's step and the optimizer's own
+            hooks are not called; of the optimizer's options only the learning rate may change.
         look_ahead: batches whose teacher outputs are computed at once, >= 1; more than 1 needs resident data.
         replay: folder that stores the teacher's logits for later runs; see ``TeacherOutputs``.
         task: what the networks predict; default ``Classification()``. A data module of this project names its task.

@@ -141,7 +141,7 @@ class PairwiseLoss(FeatureLoss):
 def unsent_buffers(loss: nn.Module) -> list[str]:
     """Return the names of a loss's buffers that ranks need not send each other.
 
-    A loss's memory is made from the global batch, equal on all ranks. BatchNorm statistics in learned parts are never used.
+    A memory is made from the global batch, equal on all ranks. BatchNorm statistics in learned parts are never used.
     """
     parts = ((path, part) for path, part in loss.named_modules() if isinstance(part, FeatureLoss))
     return [f"{path}.{name}" if path else name for path, part in parts for name, _ in part.named_buffers()]
