@@ -255,3 +255,13 @@ def test_what_is_no_address(url: str, tmp_path: Path) -> None:
 def test_an_address_without_a_file(url: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="does not end with the name of an archive"):
         fetch(Archive(url, None, "a"), tmp_path)
+
+
+def test_a_tar_that_ends_with_a_zip_is_a_tar(tmp_path: Path) -> None:
+    """As one that ends with a checkpoint."""
+    with zipfile.ZipFile(tmp_path / "weights.pt", "w") as inner:
+        inner.writestr("data.pkl", b"weights")
+    with tarfile.open(tmp_path / "a.tar", "w") as archive:
+        archive.add(tmp_path / "weights.pt", "a/weights.pt")
+    extract(tmp_path / "a.tar", tmp_path / "a")
+    assert (tmp_path / "a" / "weights.pt").read_bytes() == (tmp_path / "weights.pt").read_bytes()

@@ -88,6 +88,12 @@ def _tar(path: Path) -> Generator[Member, None, None]:
         raise tarfile.ReadError("too many bytes follow its end")
 
 
+def _is_zip(archive: Path) -> bool:
+    """Return true for a zip file; a tar that ends with one, such as a checkpoint, has the end of one only."""
+    with archive.open("rb") as file:
+        return file.read(2) == b"PK" and zipfile.is_zipfile(file)
+
+
 def _zip(path: Path) -> Generator[Member, None, None]:
     with zipfile.ZipFile(path) as archive:
         if _declared(path, len(archive.comment)) not in (0xFFFF, len(archive.infolist()) & 0xFFFF):
@@ -163,7 +169,7 @@ def extract(archive: Path, folder: Path, limits: Limits | None = None) -> None:
     try:
         partial.mkdir(parents=True)
         target = _Target(archive, partial.resolve(), limits or Limits())
-        with closing(_zip(archive) if zipfile.is_zipfile(archive) else _tar(archive)) as members:
+        with closing(_zip(archive) if _is_zip(archive) else _tar(archive)) as members:
             for member in tqdm(members, desc=f"unpack {printable(archive.name)}", unit="file", disable=None):
                 target.add(member)
         if not target.members:
