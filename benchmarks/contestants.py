@@ -244,7 +244,8 @@ def ours(
     set_determinism(deterministic)
     batches = data.data_module(batch_size=batch_size, validation_fraction=0)
     count = len(batches.train_dataloader())
-    kept = recorded(folder / "replay", count, batch_size) if replay else None
+    epochs = 16 if device().type == "cuda" else 4  # more than a measurement takes
+    kept = recorded(folder / "replay", count, batch_size, epochs) if replay else None
     fit(
         distillation(pair, compile=compile, replay=kept, **options),
         batches,

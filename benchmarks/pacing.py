@@ -81,6 +81,10 @@ class Contestant:
         """Let the training run a number of steps, beside others."""
         self.connection.send(count)
 
+    def ready(self, seconds: float) -> bool:
+        """Return true if the report arrives within some seconds."""
+        return self.connection.poll(seconds)
+
     def report(self) -> dict[str, Any]:
         """Wait for the steps that have begun, and return the report of the pacer."""
         try:

@@ -23,6 +23,7 @@ from stkd_lightning.utilities.files import write_json
 REFERENCE = Path(__file__).parents[1] / "results" / "gpu" / "reference_cpu.json"
 FIRST, MEAN = 1e-5, 0.02  # largest relative difference of the first loss and of the mean, in float32
 HALF_FIRST, HALF_MEAN = 0.01, 0.03  # in half precision, where fused operations round less often
+SCALED_MEAN = 0.06  # in float16, whose scaler may leave out the first steps
 ELSEWHERE = "not on this device"
 
 
@@ -96,8 +97,8 @@ def half(sizes: Sizes) -> Result:
     expected = losses(Way("bf16-mixed"))
     return checked(
         {
-            "eager": compared(losses(Way("16-mixed")), expected, HALF_FIRST, HALF_MEAN),
-            "compiled": compared(losses(Way("16-mixed", (("compile", True),))), expected, HALF_FIRST, HALF_MEAN),
+            "eager": compared(losses(Way("16-mixed")), expected, HALF_FIRST, SCALED_MEAN),
+            "compiled": compared(losses(Way("16-mixed", (("compile", True),))), expected, HALF_FIRST, SCALED_MEAN),
         }
     )
 

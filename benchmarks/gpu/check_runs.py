@@ -14,6 +14,7 @@ from typing import Any
 import machine
 from soak import compared
 
+from gpu.queue import tail
 from gpu.sizes import Sizes
 
 RUN = ("experiment=quickstart", "baseline=false", "logger=csv", "teacher=resnet14", "teacher.min_accuracy=0",
@@ -35,11 +36,10 @@ def end(folder: Path, run: "subprocess.Popen[bytes]") -> None:
     """Wait for a run.
 
     Raises:
-        RuntimeError: it failed; with the last line that it printed.
+        RuntimeError: it failed; with the end of its log.
     """
     if code := run.wait(LONGEST):
-        last = (folder / "log").read_text(errors="replace").rstrip().rpartition("\n")[2]
-        raise RuntimeError(f"exit code {code}: {last}")
+        raise RuntimeError(f"exit code {code}: {tail(folder / 'log')}")
 
 
 def ways(sizes: Sizes) -> dict[str, tuple[str, ...] | None]:

@@ -60,7 +60,7 @@ def all_that_fits(arguments: argparse.Namespace, places: Places) -> int:
         return [sys.executable, str(Path(__file__).with_name("run.py")), *options, "--item", item.title]
 
     def deliver() -> None:
-        carry.deliver(sizes, places, before, out, weights=False)
+        carry.deliver(sizes, places, before, out, weights="teachers" in arguments.only)  # a hard end loses no teacher
 
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     queue, outcome = Queue(places, budget, process, deliver), Outcome()

@@ -13,7 +13,7 @@ from torch.profiler import ProfilerActivity
 
 from gpu.item import Result
 
-STEPS = 20
+STEPS = 200
 ELSEWHERE = "not on this device"
 
 
@@ -59,12 +59,15 @@ def profile(options: dict[str, Any], pair: tuple[str, str], batch_size: int) -> 
     return summary(script.profiler, script.seconds)
 
 
+def _on_device(event: Any) -> bool:
+    """Return true for a kernel or a copy; calls on the host and spans that a program named are none."""
+    return event.device_type == torch.autograd.DeviceType.CUDA and not event.is_user_annotation
+
+
 def summary(profiler: torch.profiler.profile, seconds: float) -> Result:
     """Return the figures of a step from the profile of ``STEPS`` steps, and the time of as many without it."""
     spans = sorted(
-        (event.time_range.start, event.time_range.end)
-        for event in profiler.events() or []
-        if event.device_type == torch.autograd.DeviceType.CUDA
+        (event.time_range.start, event.time_range.end) for event in profiler.events() or [] if _on_device(event)
     )
     busy, end = 0.0, -1.0
     for start, stop in spans:  # kernels of two streams overlap
@@ -72,7 +75,7 @@ def summary(profiler: torch.profiler.profile, seconds: float) -> Result:
         end = max(end, stop)
     averages = profiler.key_averages()
     launches = {e.key: e.count / STEPS for e in averages if e.key.startswith(("cudaLaunch", "cuLaunch", "cudaGraph"))}
-    kernels = {e.key[:100]: e.self_device_time_total / STEPS for e in averages if e.self_device_time_total > 0}
+    kernels = {e.key[:100]: e.self_device_time_total / STEPS for e in averages if _on_device(e)}
     longest = sorted(kernels.items(), key=lambda kernel: -kernel[1])[:15]
     return {
         "step_ms": 1000 * seconds / STEPS,

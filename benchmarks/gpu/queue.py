@@ -13,7 +13,7 @@ from pathlib import Path
 from gpu.budget import Budget
 from gpu.item import Item
 from gpu.places import Places
-from gpu.records import failure, write_record
+from gpu.records import KEPT_TEXT, failure, write_record
 
 LONGEST = 3.0  # an item that takes so many times its expected seconds, and more than two minutes, is ended
 SHOWN = 12  # titles of a fate
@@ -170,7 +170,7 @@ class Queue:
             return replace(outcome, cut=(*outcome.cut, item.title))
         if not record.is_file():
             why = f"ended after {took:.0f} s" if late else f"exit code {one.process.returncode}"
-            write_record(record, item.title, took, failure(f"{why}: {_last_line(one.log)}"))
+            write_record(record, item.title, took, failure(f"{why}: {_last_line(one.log)}") | {"log": tail(one.log)})
         self.deliver()
         if item.done(self.places.results):
             print(f"{item.title}: done in {took:.0f} s", flush=True)
@@ -178,6 +178,11 @@ class Queue:
         why = json.loads(record.read_text()).get("error", "a check has not passed")
         print(f"{item.title}: failed after {took:.0f} s: {why}", flush=True)
         return replace(outcome, failed=(*outcome.failed, item.title))
+
+
+def tail(path: Path) -> str:
+    """Return the end of a log."""
+    return path.read_text(errors="replace")[-KEPT_TEXT:] if path.is_file() else ""
 
 
 def _last_line(path: Path) -> str:

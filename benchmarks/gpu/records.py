@@ -11,6 +11,8 @@ import machine
 from stkd_lightning.reporting.summary import environment
 from stkd_lightning.utilities.files import write_json
 
+KEPT_TEXT = 4000  # last characters of a traceback or a log in a record
+
 
 def failure(error: str) -> dict[str, Any]:
     """Return the content of a record of an item that failed."""
@@ -37,7 +39,7 @@ def attempt(run: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         return {"result": run()}
     except Exception as error:
         traceback.print_exc()
-        return failure(f"{type(error).__name__}: {error}")
+        return failure(f"{type(error).__name__}: {error}") | {"traceback": traceback.format_exc()[-KEPT_TEXT:]}
 
 
 def read_result(path: Path) -> dict[str, Any]:

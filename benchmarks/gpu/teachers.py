@@ -17,6 +17,7 @@ from gpu.budget import Budget
 from gpu.check import one_graph_passed
 from gpu.item import Item, Result
 from gpu.places import Places
+from gpu.queue import tail
 from gpu.sizes import Recipe, Sizes
 from stkd_lightning.data import CIFAR100DataModule
 from stkd_lightning.models import create_model
@@ -43,7 +44,7 @@ def train(name: str, epoch: float, sizes: Sizes, places: Places, budget: Budget)
     """Train a teacher by the longest recipe that the budget allows, and keep it.
 
     Raises:
-        RuntimeError: the training failed; with the last line that it printed.
+        RuntimeError: the training failed; with the end of its log.
     """
     recipe = fitting(sizes.recipes, epoch, budget.left)
     folder = places.work / "teachers" / name
@@ -61,7 +62,7 @@ def train(name: str, epoch: float, sizes: Sizes, places: Places, budget: Budget)
         command = [sys.executable, "-m", "stkd_lightning.train", *options]
         code = subprocess.run(command, stdout=output, stderr=output).returncode
     if code:
-        raise RuntimeError(f"exit code {code}: {log.read_text(errors='replace').rstrip().rpartition(chr(10))[2]}")
+        raise RuntimeError(f"exit code {code}: {tail(log)}")
     return keep(name, recipe, folder, places)
 
 

@@ -18,7 +18,7 @@ from gpu.profile import STEPS, Script, summary
 from gpu.queue import Outcome, Queue, Stage
 from gpu.records import attempt, write_record
 from gpu.sizes import LITERATURE, MINIATURE, ONE_CYCLE, WHOLE
-from gpu.speed import best_width
+from gpu.speed import best_width, race
 from gpu.speed import items as speed_items
 from gpu.teachers import fitting, seconds
 
@@ -125,7 +125,8 @@ def test_evidence_begins_with_the_issues_order(tmp_path: Path) -> None:
 
 def test_speed_measures_one_graph_first() -> None:
     names = [one.name for one in speed_items(WHOLE)]
-    assert names[:2] == ["resnet32x4_resnet8x4_64_one_graph", "resnet32x4_resnet8x4_512_one_graph"]
+    assert names[:2] == ["resnet32x4_resnet8x4_64_one_graph", "resnet32x4_resnet8x4_64_profile_one_graph"]
+    assert names[4] == "resnet32x4_resnet8x4_512_one_graph"  # after two and four trainings at once
     assert len(set(names)) == len(names)
     assert sum("together" in name for name in names) == len(WHOLE.together)
 
@@ -144,21 +145,46 @@ def test_runs_at_once_follow_the_measured_speeds(tmp_path: Path) -> None:
 
 
 class _Event:
-    def __init__(self, start: float, end: float) -> None:
+    def __init__(self, start: float, end: float, *, annotation: bool = False, host: bool = False) -> None:
         import torch
 
-        self.device_type = torch.autograd.DeviceType.CUDA
+        self.device_type = torch.autograd.DeviceType.CPU if host else torch.autograd.DeviceType.CUDA
+        self.is_user_annotation = annotation
         self.time_range = type("Range", (), {"start": start, "end": end})
         self.key, self.count, self.self_device_time_total = f"kernel {start}", STEPS, end - start
 
 
 def test_profile_counts_overlapping_kernels_once() -> None:
-    events = [_Event(0, 1000), _Event(500, 1500), _Event(3000, 3500)]
+    spans = [_Event(0, 3900, annotation=True), _Event(0, 3900, host=True)]  # of calls, which contain kernels
+    events = [_Event(0, 1000), _Event(500, 1500), _Event(3000, 3500), *spans]
     profiler: Any = type("Profiler", (), {"events": lambda self: events, "key_averages": lambda self: events})()
     figures = summary(profiler, seconds=0.004)
     assert figures["busy_share"] == pytest.approx(0.5)
     assert figures["device_operations"] == 3 / STEPS
     assert list(figures["kernels_us"])[-1] == "kernel 3000"
+    assert len(figures["kernels_us"]) == 3
+
+
+def test_a_reference_that_is_late_is_left_out() -> None:
+    class Training:
+        def __init__(self, *, late: bool) -> None:
+            self.late = late
+
+        def begin(self, count: int) -> None: ...
+
+        def ready(self, seconds: float) -> bool:
+            return not self.late
+
+        def report(self) -> dict[str, float]:
+            assert not self.late
+            return {"seconds": 1.0}
+
+        def steps(self, count: int) -> dict[str, float]:
+            return self.report()
+
+    for late in (False, True):
+        field: Any = {"reference": Training(late=late), "ours": Training(late=False)}
+        assert set(race(field, 8, MINIATURE)) == ({"ours"} if late else {"reference", "ours"})
 
 
 def test_script_times_steps_without_the_profiler() -> None:
