@@ -301,6 +301,36 @@ def test_overridden_terms_are_used(tmp_path: Path, traced_on_cpus: None) -> None
     assert Terms.calls == 6
 
 
+class Manual(DistillationModule):
+    """Steps by itself, with two optimizers."""
+
+    automatic_optimization = False
+
+    def configure_optimizers(self) -> Any:
+        first, *others = self.student.parameters()
+        return torch.optim.SGD([first], lr=0.1, fused=True), torch.optim.SGD(others, lr=0.1, fused=True)
+
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        for optimizer in self.optimizers():
+            optimizer.zero_grad()
+        self.manual_backward(sum(self.terms(batch).values()))
+        for optimizer in self.optimizers():
+            optimizer.step()
+
+
+def test_a_training_step_with_two_optimizers_trains(
+    tmp_path: Path, traced_on_cpus: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    torch.manual_seed(0)
+    teacher = FrozenTeacher(create_model("resnet14", num_classes=10))
+    student = create_model("resnet8", num_classes=10)
+    before = [parameter.detach().clone() for parameter in student.parameters()]
+    distillation = Manual(student, KDLoss(), teacher, compile=True, cuda_graph=True)
+    trainer(tmp_path, max_epochs=1).fit(distillation, DigitsDataModule())
+    assert all(not torch.equal(old, new) for old, new in zip(before, student.parameters(), strict=True))
+    assert "Manual has a method training_step of its own" in capsys.readouterr().out
+
+
 def test_accumulation_that_begins_later_is_seen(
     tmp_path: Path, traced_on_cpus: None, capsys: pytest.CaptureFixture[str]
 ) -> None:

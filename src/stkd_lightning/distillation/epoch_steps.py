@@ -42,8 +42,11 @@ def obstacle_to_trace(trainer: L.Trainer) -> str | None:
     return None
 
 
-def obstacle_to_record(trainer: L.Trainer, optimizer: Optimizer) -> str | None:
+def obstacle_to_record(trainer: L.Trainer) -> str | None:
     """Return what keeps a traced step with its optimizer from one CUDA graph; ``None`` if nothing does."""
+    if len(trainer.optimizers) != 1:
+        return f"there are {len(trainer.optimizers)} optimizers"
+    (optimizer,) = trainer.optimizers
     if accumulates(trainer):
         return f"trainer.accumulate_grad_batches={trainer.accumulate_grad_batches}"
     if trainer.gradient_clip_val:

@@ -253,11 +253,10 @@ class DistillationModule(L.LightningModule):
         """Begin the first epoch, or continue in the middle of one."""
         self._begun = -1
         self._begin_epoch()
-        optimizer = self.optimizers(use_pl_optimizer=False)
-        assert isinstance(optimizer, Optimizer)
-        changed = [n for n in ("virtual", "terms") if getattr(type(self), n) is not getattr(DistillationModule, n)]
+        parts = ("training_step", "terms", "virtual")
+        changed = [name for name in parts if getattr(type(self), name) is not getattr(DistillationModule, name)]
         obstacle = f"{type(self).__name__} has a method {changed[0]} of its own" if changed else None
-        self._step.begin(self.trainer, optimizer, self.mixup, obstacle)
+        self._step.begin(self.trainer, self.mixup, obstacle)
 
     def on_train_end(self) -> None:
         """Release what the training kept on the device."""

@@ -7,7 +7,6 @@ import lightning as L
 import torch
 from torch import Tensor, nn
 from torch._dynamo.exc import FailOnRecompileLimitHit, TorchDynamoException
-from torch.optim import Optimizer
 
 from stkd_lightning.data.batches import ResidentBatch
 from stkd_lightning.distillation.epoch_steps import EpochSteps, accumulates, obstacle_to_record, obstacle_to_trace
@@ -62,12 +61,11 @@ class TrainingStep:
         self._traced: EpochSteps | None = None
         self.recorded = False
 
-    def begin(self, trainer: L.Trainer, optimizer: Optimizer, mixup: Mixup | None, obstacle: str | None) -> None:
+    def begin(self, trainer: L.Trainer, mixup: Mixup | None, obstacle: str | None) -> None:
         """Choose the way for a training; print why a wanted graph is not recorded.
 
         Args:
-            trainer: with its loader.
-            optimizer: of the training.
+            trainer: with its loader and optimizers.
             mixup: mixes the batches.
             obstacle: what keeps the module's step from one trace; ``None``: nothing.
         """
@@ -76,12 +74,12 @@ class TrainingStep:
         if self._compiles and graphs != self._graphs:
             self._graphs, self.run_student = graphs, compiled(self._student.parts, graphs=graphs)
         obstacle = obstacle or self._obstacle(mixup) or obstacle_to_trace(trainer)
-        unrecorded = obstacle or obstacle_to_record(trainer, optimizer)
+        unrecorded = obstacle or obstacle_to_record(trainer)
         if self._wants_graph and unrecorded:
             print_rank_zero(f"cuda_graph=true: the step is not recorded in one graph: {unrecorded}")
         self.recorded = self._wants_graph and unrecorded is None
         if obstacle is None:
-            self._traced = EpochSteps(self._parts, optimizer if self.recorded else None, graphs=graphs)
+            self._traced = EpochSteps(self._parts, trainer.optimizers[0] if self.recorded else None, graphs=graphs)
 
     def end(self) -> None:
         """Release what a training kept on the device."""
