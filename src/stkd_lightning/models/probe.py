@@ -26,12 +26,14 @@ class Layers:
         pooled: the map that is pooled; empty if there is no map.
         embedding: the pooling, or another module whose output ``(B, C, 1, 1)`` or ``(B, C)`` the classifier reads.
         head: the linear classifier.
+        auxiliary: the head that gives class scores from an earlier stage in training; empty if there is none.
     """
 
     stages: tuple[str, ...]
     pooled: str
     embedding: str
     head: str
+    auxiliary: str = ""
 
 
 class NetworkInspector:
