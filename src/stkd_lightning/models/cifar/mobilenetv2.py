@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from stkd_lightning.models.cifar.init import initialize
+from stkd_lightning.models.init import initialize
 from stkd_lightning.models.probe import Layers
 
 

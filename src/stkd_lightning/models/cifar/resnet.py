@@ -3,7 +3,7 @@
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from stkd_lightning.models.cifar.init import initialize
+from stkd_lightning.models.init import initialize
 from stkd_lightning.models.probe import Layers
 
 

@@ -1,4 +1,4 @@
-"""Initial weights of the CIFAR networks."""
+"""Initial weights of the built-in networks."""
 
 from torch import nn
 
