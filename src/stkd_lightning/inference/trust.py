@@ -10,6 +10,7 @@ LARGEST_IMAGE = 1024  # pixels of a side; larger images take gigabytes in a netw
 REUSING = "stkd_lightning.models.reuse_classifier"  # the only network that contains other networks
 TRUSTED = (
     "stkd_lightning.models.create_model",
+    "stkd_lightning.models.DilatedResNet",
     REUSING,
     "stkd_lightning.models.timm_model",
     "stkd_lightning.models.torchvision_model",

@@ -1,4 +1,4 @@
-"""Networks: the CIFAR zoo by name, and adapters for classifiers of other libraries."""
+"""Networks: the CIFAR zoo by name, a segmentation network, and adapters for networks of other libraries."""
 
 import warnings
 from pathlib import Path
@@ -13,11 +13,13 @@ from stkd_lightning.models.classifier_reuse import reuse_classifier
 from stkd_lightning.models.feature_hooks import FeatureTap
 from stkd_lightning.models.input_adapter import AdaptedInput, InputSpec, for_data
 from stkd_lightning.models.probe import Layers, NetworkInspector
+from stkd_lightning.models.segmentation.dilated_resnet import DilatedResNet
 from stkd_lightning.models.weights import load_weights
 from stkd_lightning.utilities.errors import unknown
 
 __all__ = [
     "AdaptedInput",
+    "DilatedResNet",
     "FeatureTap",
     "InputSpec",
     "Layers",

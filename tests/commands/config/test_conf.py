@@ -69,8 +69,16 @@ def test_networks(group: str, name: str) -> None:
 
 
 def test_the_zoo_is_the_choice() -> None:
-    others = {"timm", "torchvision", "custom"}
+    others = {"timm", "torchvision", "custom", "dilated_resnet"}
     assert set(choices("student")) == set(choices("teacher")) == set(list_models()) | others
+
+
+@pytest.mark.parametrize(("group", "width"), [("student", 8), ("teacher", 24)])
+def test_dilated_resnet(group: str, width: int) -> None:
+    config = composed(f"{group}=dilated_resnet")
+    node = config.student if group == "student" else config.teacher.network
+    assert node.width == width
+    assert instantiate(node)(torch.randn(2, 3, 24, 16)).shape == (2, 10, 24, 16)
 
 
 def test_other_networks() -> None:
