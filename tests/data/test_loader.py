@@ -9,6 +9,7 @@ import torch
 
 from stkd_lightning.data import loader
 from stkd_lightning.data.arrays import Split
+from stkd_lightning.data.augment import CropAndFlip
 from stkd_lightning.data.batches import Normalize
 from stkd_lightning.data.holdout import hold_out
 from stkd_lightning.data.loader import EvalLoader, TrainLoader
@@ -29,8 +30,7 @@ def train_loader(batch_size: int = 8, seed: int = 0, workers: int = 0) -> TrainL
         order=partial(shuffled, samples=40, batch_size=batch_size),
         batch_size=batch_size,
         normalize=NORMALIZE,
-        padding=1,
-        flip=True,
+        augmentation=CropAndFlip(padding=1, flip=True),
         seed=seed,
         workers=workers,
     )

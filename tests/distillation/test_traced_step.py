@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from stkd_lightning import DistillationModule, Mixup
 from stkd_lightning.data import DigitsDataModule
 from stkd_lightning.data.arrays import Split
+from stkd_lightning.data.augment import CropAndFlip
 from stkd_lightning.data.batches import Normalize, ResidentBatch
 from stkd_lightning.data.loader import TrainLoader
 from stkd_lightning.data.sampling import shuffled
@@ -77,8 +78,7 @@ def loader(epoch: int = 0) -> TrainLoader:
         order=partial(shuffled, samples=80, batch_size=8),
         batch_size=8,
         normalize=Normalize((0.5,) * 3, (0.2,) * 3),
-        padding=1,
-        flip=True,
+        augmentation=CropAndFlip(padding=1, flip=True),
         seed=0,
     )
     batches.set_epoch(epoch)

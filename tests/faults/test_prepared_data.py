@@ -7,7 +7,7 @@ import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -41,6 +41,10 @@ def raw(count: int = 20) -> RawData:
     return RawData(splits, ["a", "b"])
 
 
+def train() -> RawSplit:
+    return cast(RawSplit, raw().splits["train"])
+
+
 @pytest.mark.parametrize("count", [200, 400, 10_000])
 def test_a_full_disk(count: int, small_disk: Path) -> None:
     with pytest.raises(OSError, match="No space left on device") as caught:
@@ -64,7 +68,7 @@ def test_files_are_written_whole_and_not_again(tmp_path: Path) -> None:
     arrays = prepare(tmp_path / "set", raw)
     for path in {*arrays.folder.iterdir()} - {arrays.folder / "verified.json"}:
         assert path.stat().st_mode & 0o777 == 0o444
-    images = np.concatenate(list(raw().splits["train"].images))
+    images = np.concatenate(list(train().images))
     assert np.array_equal(arrays.splits["train"].images, images)
     np.testing.assert_allclose(arrays.mean, images.mean((0, 2, 3)) / 255)
     again = prepare(tmp_path / "set", lambda: pytest.fail("read again"))
@@ -75,8 +79,8 @@ def test_files_are_written_whole_and_not_again(tmp_path: Path) -> None:
     ("odd", "words"),
     [
         (RawSplit([], [], (3, 32, 32)), "no image in its train split"),
-        (raw().splits["train"]._replace(labels=[0]), "20 images for 1 labels"),
-        (raw().splits["train"]._replace(shape=(3, 8, 8)), "images uint8"),
+        (train()._replace(labels=[0]), "20 images for 1 labels"),
+        (train()._replace(shape=(3, 8, 8)), "images uint8"),
     ],
 )
 def test_what_is_no_split_leaves_nothing(odd: RawSplit, words: str, tmp_path: Path) -> None:
@@ -162,9 +166,10 @@ def test_changed_data_are_prepared_again(name: str, tmp_path: Path, capsys: pyte
     cause = "changed after it was written" if name not in ("damaged", "incomplete") else ""
     assert f"{tmp_path / 'set'} cannot be used ({cause}" in capsys.readouterr().out
     assert (again.digest, again.class_names) == (first.digest, ("a", "b"))
-    for split, (images, labels) in again.splits.items():
-        assert np.array_equal(images, np.concatenate(list(raw().splits[split].images))), split
-        assert labels.tolist() == raw().splits[split].labels, split
+    for name, split in again.splits.items():
+        source = cast(RawSplit, raw().splits[name])
+        assert np.array_equal(split.images, np.concatenate(list(source.images))), name
+        assert split.labels.tolist() == source.labels, name
     prepare(tmp_path / "set", lambda: pytest.fail("read again"))
     assert capsys.readouterr().out == ""
 

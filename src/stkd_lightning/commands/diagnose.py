@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from stkd_lightning.commands.local_data import load_local_data
-from stkd_lightning.data.batches import BatchDataset
+from stkd_lightning.data.batches import BatchDataset, MaskBatchDataset
 from stkd_lightning.data.module import ArrayDataModule
 from stkd_lightning.distillation.module import DistillationModule
 from stkd_lightning.inference.load import checkpoint_file, load_student
@@ -150,7 +150,7 @@ def write(
     student.train(training)
 
 
-def _batches(sample: BatchDataset, extent: Extent) -> Iterator[Batch]:
+def _batches(sample: BatchDataset | MaskBatchDataset, extent: Extent) -> Iterator[Batch]:
     """Yield the batches of a sample, at least one, until the time is over."""
     start = time.monotonic()
     disable = None if extent.bar else True  # None: shown on a terminal only

@@ -1,11 +1,12 @@
 """LightningDataModules for the literature's data sets and for a user's own images."""
 
-from stkd_lightning.data.arrays import RawData, RawSplit
+from stkd_lightning.data.arrays import RawData, RawMasks, RawSplit
 from stkd_lightning.data.datasets.cifar import CIFAR10DataModule, CIFAR100DataModule
 from stkd_lightning.data.datasets.cinic10 import CINIC10DataModule
 from stkd_lightning.data.datasets.digits import DigitsDataModule
 from stkd_lightning.data.datasets.image_folder import ImageFolderDataModule
 from stkd_lightning.data.datasets.tiny_imagenet import TinyImageNetDataModule
+from stkd_lightning.data.mask_module import MaskDataModule
 from stkd_lightning.data.module import ArrayDataModule
 
 __all__ = [
@@ -15,7 +16,9 @@ __all__ = [
     "CINIC10DataModule",
     "DigitsDataModule",
     "ImageFolderDataModule",
+    "MaskDataModule",
     "RawData",
+    "RawMasks",
     "RawSplit",
     "TinyImageNetDataModule",
 ]

@@ -38,6 +38,20 @@ class RawSplit(NamedTuple):
     unreadable: Mapping[int, UnreadableImageError] = MappingProxyType({})
 
 
+class RawMasks(NamedTuple):
+    """A split of images with masks as it is read, before it is written to the cache.
+
+    Attributes:
+        sizes: ``(N, 2)`` int64: height and width of each image.
+        samples: images ``(C, h, w)`` uint8, each with its mask ``(h, w)`` uint8 of classes.
+        channels: C.
+    """
+
+    sizes: NDArray[np.int64]
+    samples: Iterable[tuple[NDArray[np.uint8], NDArray[np.uint8]]]
+    channels: int = 3
+
+
 class RawData(NamedTuple):
     """A data set as it is read, before it is written to the cache.
 
@@ -48,7 +62,7 @@ class RawData(NamedTuple):
         superclass_names: in the order of those indices.
     """
 
-    splits: dict[str, RawSplit]
+    splits: Mapping[str, RawSplit | RawMasks]
     class_names: list[str]
     superclasses: list[int] | None = None
     superclass_names: list[str] | None = None
@@ -63,6 +77,53 @@ class Split(NamedTuple):
     def to(self, device: torch.device | str) -> "Split":
         """Return the split on a device; the CPU reads no pixel before it is used."""
         return Split(self.images.to(device), self.labels.to(device))
+
+    @property
+    def samples(self) -> int:
+        """Number of images."""
+        return len(self.labels)
+
+
+class MaskedSplit(NamedTuple):
+    """Images of any sides with their masks on one device, each kind in a row; on the CPU they are memory-mapped.
+
+    Attributes:
+        images: ``(C * P,)`` uint8: the bytes of all images ``(C, h, w)``.
+        labels: ``(P,)`` uint8: the classes of all masks ``(h, w)``.
+        sizes: ``(N, 2)`` int64: height and width.
+        starts: ``(N,)`` int64: position of each image's first pixel among the P pixels.
+    """
+
+    images: Tensor
+    labels: Tensor
+    sizes: Tensor
+    starts: Tensor
+
+    def to(self, device: torch.device | str) -> "MaskedSplit":
+        """Return the split on a device; the CPU reads no pixel before it is used."""
+        return MaskedSplit(*(part.to(device) for part in self))
+
+    @property
+    def samples(self) -> int:
+        """Number of images."""
+        return len(self.sizes)
+
+    @property
+    def channels(self) -> int:
+        """Number of channels, C."""
+        return len(self.images) // len(self.labels)
+
+    def image(self, i: int) -> Tensor:
+        """Return an image ``(C, h, w)`` uint8, without a copy."""
+        height, width = self.sizes[i].tolist()
+        start, channels = int(self.starts[i]), self.channels
+        return self.images[channels * start : channels * (start + height * width)].view(channels, height, width)
+
+    def mask(self, i: int) -> Tensor:
+        """Return a mask ``(h, w)`` uint8, without a copy."""
+        height, width = self.sizes[i].tolist()
+        start = int(self.starts[i])
+        return self.labels[start : start + height * width].view(height, width)
 
 
 @dataclass(frozen=True)
@@ -81,7 +142,7 @@ class Arrays:
         stamps: size, time and inode of each file when it was opened.
     """
 
-    splits: dict[str, Split]
+    splits: Mapping[str, Split | MaskedSplit]
     class_names: tuple[str, ...]
     superclasses: tuple[int, ...] | None
     superclass_names: tuple[str, ...] | None
@@ -129,7 +190,11 @@ def open_arrays(folder: Path) -> Arrays:
         facts: dict[str, Any] = json.loads((folder / FACTS).read_text())
         stamps = {name: stamp_of(folder / name) for name in files_of(facts["splits"])}
         facts = {name: tuple(fact) if isinstance(fact, list) else fact for name, fact in facts.items()}
-        facts["splits"] = {name: _open_split(folder, name) for name in facts["splits"]}
+        sizes = facts.pop("sizes", None)
+        facts["splits"] = {
+            name: _open_split(folder, name) if sizes is None else _open_masks(folder, name, sizes[name])
+            for name in facts["splits"]
+        }
         arrays = Arrays(**facts, folder=folder, stamps=stamps)
         _check(arrays)
     except Exception as error:  # json, numpy and wrong types raise many types
@@ -145,9 +210,25 @@ def _open_split(folder: Path, name: str) -> Split:
         raise ValueError(f"{name}_images.npy holds {images.dtype} {images.shape}")
     if labels.dtype != np.int64 or len(labels) != len(images):
         raise ValueError(f"{name}_labels.npy holds {labels.dtype} {labels.shape} for {len(images)} images")
+    return Split(_tensor(images), torch.from_numpy(labels))
+
+
+def _open_masks(folder: Path, name: str, sizes: list[list[int]]) -> MaskedSplit:
+    images, labels = (np.load(folder / f"{name}_{part}.npy", mmap_mode="r") for part in Split._fields)
+    pairs = torch.tensor(sizes, dtype=torch.int64).view(-1, 2)
+    ends = pairs.prod(1).cumsum(0)
+    if not len(pairs) or pairs.min() < 1 or labels.shape != (int(ends[-1]),) or len(images) % len(labels):
+        raise ValueError(f"{name}_labels.npy holds {labels.shape}, which does not fit the sizes in {FACTS}")
+    if images.dtype != np.uint8 or labels.dtype != np.uint8 or images.ndim != 1:
+        raise ValueError(f"{name}_images.npy holds {images.dtype} {images.shape}, the masks {labels.dtype}")
+    return MaskedSplit(_tensor(images), _tensor(labels), pairs, ends - pairs.prod(1))
+
+
+def _tensor(array: NDArray[np.uint8]) -> Tensor:
+    """Return a tensor on the memory of a mapped file."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*not writable.*")  # nothing writes to a split
-        return Split(torch.from_numpy(images), torch.from_numpy(labels))
+        return torch.from_numpy(array)
 
 
 def _check(arrays: Arrays) -> None:
@@ -156,14 +237,17 @@ def _check(arrays: Arrays) -> None:
     Raises:
         ValueError: names the part.
     """
-    train = arrays.splits["train"].images
-    for name, (images, labels) in arrays.splits.items():
-        if images.shape[1:] != train.shape[1:]:
-            raise ValueError(f"{name}_images.npy holds images of {tuple(images.shape[1:])}")
-        if labels.min() < 0 or labels.max() >= len(arrays.class_names):
+    train = arrays.splits["train"]
+    channels = train.channels if isinstance(train, MaskedSplit) else train.images.shape[1]
+    for name, split in arrays.splits.items():
+        if split.images.shape[1:] != train.images.shape[1:]:
+            raise ValueError(f"{name}_images.npy holds images of {tuple(split.images.shape[1:])}")
+        if isinstance(split, MaskedSplit):  # whose labels are too many to be read here; the digest covers them
+            continue
+        if split.labels.min() < 0 or split.labels.max() >= len(arrays.class_names):
             raise ValueError(f"{name}_labels.npy holds labels beyond the {len(arrays.class_names)} classes")
     moments = (*arrays.mean, *arrays.std)
-    if len(moments) != 2 * train.shape[1] or not np.isfinite(moments).all() or min(arrays.std) <= 0:
-        raise ValueError(f"{FACTS}: mean and std must have one value for each of {train.shape[1]} channels")
+    if len(moments) != 2 * channels or not np.isfinite(moments).all() or min(arrays.std) <= 0:
+        raise ValueError(f"{FACTS}: mean and std must have one value for each of {channels} channels")
     if not all(isinstance(name, str) for name in (*arrays.class_names, arrays.digest)):
         raise ValueError(f"{FACTS}: class names and digest must be strings")

@@ -1,13 +1,28 @@
-"""CIFAR augmentation of whole batches: pad with black, crop at random, flip at random."""
+"""Augmentation of whole batches; that of CIFAR: pad with black, crop at random, flip at random."""
 
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from stkd_lightning.data.arrays import Split
 from stkd_lightning.utilities.random import sample_bits
+
+
+class Augmentation(Protocol):
+    """Makes the samples of a training epoch from a split, as a function of (seed, epoch, sample)."""
+
+    def draw(self, indices: NDArray[np.int64], *, seed: int, epoch: int) -> tuple[Tensor, ...]:
+        """Draw the augmentation of samples ``(N,)``: tensors ``(N,)``; a sample's draw is the same in any company."""
+
+    def images(self, split: Any, indices: Tensor, draws: tuple[Tensor, ...]) -> Tensor:
+        """Return new images ``(B, C, H, W)``, uint8 or float32 in units of 1 / 255."""
+
+    def labels(self, split: Any, indices: Tensor, draws: tuple[Tensor, ...]) -> Tensor:
+        """Return the labels ``(B, ...)`` int64 of these images."""
 
 
 class Draws(NamedTuple):
@@ -52,3 +67,28 @@ def crop_and_flip(images: Tensor, draws: Draws, *, padding: int) -> Tensor:
     # A single gather of whole planes; indexing by rows and columns takes four times as long on a CPU.
     positions = (rows[:, :, None] * (width + 2 * padding) + columns[:, None, :]).flatten(1)
     return padded.gather(2, positions[:, None].expand(batch, channels, -1)).view(batch, channels, height, width)
+
+
+@dataclass(frozen=True)
+class CropAndFlip:
+    """The augmentation of CIFAR; labels do not change.
+
+    Attributes:
+        padding: pixels of black on each side, over which an image is shifted.
+        flip: mirror half of the images.
+    """
+
+    padding: int
+    flip: bool
+
+    def draw(self, indices: NDArray[np.int64], *, seed: int, epoch: int) -> tuple[Tensor, ...]:
+        """Return ``draw``."""
+        return draw(indices, padding=self.padding, flip=self.flip, seed=seed, epoch=epoch)
+
+    def images(self, split: Split, indices: Tensor, draws: tuple[Tensor, ...]) -> Tensor:
+        """Return shifted and mirrored images uint8."""
+        return crop_and_flip(split.images.index_select(0, indices), Draws(*draws), padding=self.padding)
+
+    def labels(self, split: Split, indices: Tensor, draws: tuple[Tensor, ...]) -> Tensor:
+        """Return the labels of the split."""
+        return split.labels.index_select(0, indices)

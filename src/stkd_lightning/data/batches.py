@@ -9,13 +9,16 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from stkd_lightning.data.arrays import Split
-from stkd_lightning.data.augment import Draws, crop_and_flip
+from stkd_lightning.data.arrays import MaskedSplit, Split
+from stkd_lightning.data.augment import Augmentation
 from stkd_lightning.tasks.types import Batch
 
 
 class Normalize:
-    """Normalize uint8 images ``(B, C, H, W)`` to float32 with mean 0 and standard deviation 1 in each channel."""
+    """Normalize images ``(B, C, H, W)`` to float32 with mean 0 and standard deviation 1 in each channel.
+
+    The images are uint8, or float32 of levels from 0 to 255, which are changed in place.
+    """
 
     def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
         mean_, std_ = torch.tensor(mean).double().view(-1, 1, 1), torch.tensor(std).double().view(-1, 1, 1)
@@ -56,6 +59,55 @@ class BatchDataset(Dataset[Batch]):
 
 
 @dataclass(frozen=True)
+class MaskBatchDataset(Dataset[Batch]):
+    """Some images with masks at full size, without augmentation; item i is the i-th batch, of images of one size.
+
+    Attributes:
+        split: the images and masks.
+        order: ``(N,)`` positions in the split.
+        batch_size: largest number of samples of a batch.
+        normalize: from uint8 to normalized float32.
+    """
+
+    split: MaskedSplit
+    order: Tensor
+    batch_size: int
+    normalize: Normalize
+
+    @cached_property
+    def batches(self) -> tuple[tuple[int, ...], ...]:
+        """Positions in the split by batch: images of one size follow each other."""
+        by_size: dict[tuple[int, int], list[int]] = {}
+        for index in self.order.tolist():
+            height, width = self.split.sizes[index].tolist()
+            by_size.setdefault((height, width), []).append(index)
+        return tuple(part for indices in by_size.values() for part in batched(indices, self.batch_size))
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __getitem__(self, i: int) -> Batch:
+        indices = self.batches[i]
+        images = self.normalize(torch.stack([self.split.image(j) for j in indices]))
+        masks = torch.stack([self.split.mask(j) for j in indices]).long()
+        return Batch(images, masks, torch.tensor(indices, device=self.order.device))
+
+
+def samples_of(
+    split: Split | MaskedSplit, order: Tensor, batch_size: int, normalize: Normalize
+) -> BatchDataset | MaskBatchDataset:
+    """Return samples of a split without augmentation, in batches."""
+    if isinstance(split, MaskedSplit):
+        return MaskBatchDataset(split, order, batch_size, normalize)
+    return BatchDataset(split, order, batch_size, normalize)
+
+
+def batched(items: Sequence[int], size: int) -> list[tuple[int, ...]]:
+    """Return items in groups of a size; the last group may be smaller."""
+    return [tuple(items[first : first + size]) for first in range(0, len(items), size)]
+
+
+@dataclass(frozen=True)
 class TrainEpoch(Dataset[Batch]):
     """The augmented samples of a training epoch as tables; item i is this rank's part of the i-th global batch.
 
@@ -64,18 +116,18 @@ class TrainEpoch(Dataset[Batch]):
     Attributes:
         split: the images and labels.
         order: ``(N, G)`` positions in the split, on its device: N global batches of G samples.
-        draws: augmentation of the samples, ``(N, G)`` each.
-        normalize: from uint8 to normalized float32.
-        padding: padding of the draws, in pixels.
+        draws: of the augmentation of the samples, ``(N, G)`` each.
+        normalize: from levels of 0 to 255 to normalized float32.
+        augmentation: makes the samples from their draws.
         first: place of the rank's first sample in a global batch.
         size: number of the rank's samples in a batch.
     """
 
-    split: Split
+    split: Split | MaskedSplit
     order: Tensor
-    draws: Draws
+    draws: tuple[Tensor, ...]
     normalize: Normalize
-    padding: int
+    augmentation: Augmentation
     first: int
     size: int
 
@@ -84,7 +136,7 @@ class TrainEpoch(Dataset[Batch]):
 
     def __getitem__(self, i: int) -> Batch:
         places = slice(self.first, self.first + self.size)
-        return self._made(self.order[i, places], Draws(*(part[i, places] for part in self.draws)))
+        return self._made(self.order[i, places], tuple(part[i, places] for part in self.draws))
 
     def samples(self, position: Tensor | int, places: Tensor) -> Batch:
         """Make samples of a global batch, whichever rank they belong to.
@@ -97,18 +149,17 @@ class TrainEpoch(Dataset[Batch]):
 
     def labels(self, position: Tensor | int, places: Tensor) -> Tensor:
         """Return the labels of samples of a global batch, for places of any shape."""
-        indices, _ = self._rows(position, places.flatten())
-        labels = self.split.labels.index_select(0, indices)
+        labels = self.augmentation.labels(self.split, *self._rows(position, places.flatten()))
         return labels.view(*places.shape, *labels.shape[1:])
 
-    def _rows(self, position: Tensor | int, places: Tensor) -> tuple[Tensor, Draws]:
+    def _rows(self, position: Tensor | int, places: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
         rows = position * self.order.shape[1] + places
         indices, *draws = (table.flatten().index_select(0, rows) for table in (self.order, *self.draws))
-        return indices, Draws(*draws)
+        return indices, tuple(draws)
 
-    def _made(self, indices: Tensor, draws: Draws) -> Batch:
-        images = crop_and_flip(self.split.images.index_select(0, indices), draws, padding=self.padding)
-        return Batch(self.normalize(images), self.split.labels.index_select(0, indices), indices)
+    def _made(self, indices: Tensor, draws: tuple[Tensor, ...]) -> Batch:
+        images = self.augmentation.images(self.split, indices, draws)
+        return Batch(self.normalize(images), self.augmentation.labels(self.split, indices, draws), indices)
 
 
 class ResidentBatch:

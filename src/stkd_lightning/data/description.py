@@ -20,6 +20,7 @@ class DataDescription:
         mean: of each channel of the training images, in units of 1.
         std: likewise.
         image_size: side in pixels, or height and width where they differ.
+        task: name of the task.
     """
 
     name: str
@@ -29,12 +30,20 @@ class DataDescription:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     image_size: Count | tuple[Count, Count]
+    task: str = "classification"
 
     @classmethod
     def of(cls, data: ArrayDataModule) -> "DataDescription":
         """Describe prepared data."""
         return cls(
-            data.name, data.num_classes, data.class_names, data.arrays.digest, data.mean, data.std, data.image_size
+            data.name,
+            data.num_classes,
+            data.class_names,
+            data.arrays.digest,
+            data.mean,
+            data.std,
+            data.image_size,
+            data.task.name,
         )
 
     @classmethod
@@ -44,7 +53,9 @@ class DataDescription:
         Raises:
             InputError: something else; names the field.
         """
-        return checked(cls, content, {field.name: None for field in fields(cls)} | {"class_names": ()})
+        return checked(
+            cls, content, {field.name: None for field in fields(cls)} | {"class_names": (), "task": "classification"}
+        )
 
     def to_plain(self) -> dict[str, Any]:
         """Return plain containers, for JSON and checkpoints."""

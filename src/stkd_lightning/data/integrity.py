@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from stkd_lightning.data.arrays import FACTS, Arrays, Stamp, files_of, stamp_of
+from stkd_lightning.data.arrays import FACTS, Arrays, MaskedSplit, Stamp, files_of, stamp_of
 from stkd_lightning.utilities.files import write_json
 from stkd_lightning.utilities.paths import cache_root, key_of
 
@@ -91,11 +91,13 @@ def _digest(arrays: Arrays) -> str:
     digest = hashlib.sha256()
     size = sum(split.images.nbytes for split in arrays.splits.values())
     with tqdm(total=size, desc="prepared data", unit="B", unit_scale=True, leave=False, disable=None) as bar:
-        for images, labels in arrays.splits.values():
-            pixels: NDArray[np.uint8] = images.numpy()
+        for split in arrays.splits.values():
+            pixels: NDArray[np.uint8] = split.images.numpy()
             count = max(1, CHUNK_BYTES // pixels[0].nbytes)
             for first in range(0, len(pixels), count):
                 digest.update(pixels[first : first + count].data)
                 bar.update(pixels[first : first + count].nbytes)
-            digest.update(labels.numpy().tobytes())
+            digest.update(split.labels.numpy().data)
+            if isinstance(split, MaskedSplit):
+                digest.update(split.sizes.numpy().data)
     return digest.hexdigest()

@@ -12,9 +12,16 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 
-from stkd_lightning.data.arrays import Split
-from stkd_lightning.data.augment import Draws, draw
-from stkd_lightning.data.batches import BatchDataset, Normalize, ResidentBatch, TrainEpoch
+from stkd_lightning.data.arrays import MaskedSplit, Split
+from stkd_lightning.data.augment import Augmentation
+from stkd_lightning.data.batches import (
+    BatchDataset,
+    MaskBatchDataset,
+    Normalize,
+    ResidentBatch,
+    TrainEpoch,
+    samples_of,
+)
 from stkd_lightning.data.sampling import Order
 from stkd_lightning.tasks.types import Batch
 from stkd_lightning.utilities import signals
@@ -41,7 +48,7 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _batches(dataset: BatchDataset | TrainEpoch, workers: int, first: int = 0) -> Iterator[Batch]:
+def _batches(dataset: BatchDataset | MaskBatchDataset | TrainEpoch, workers: int, first: int = 0) -> Iterator[Batch]:
     """Yield the batches from position ``first`` on, made in this process or by worker processes."""
     positions = range(first, len(dataset))
     if not workers:
@@ -73,8 +80,7 @@ class TrainLoader:
         order: draws the batches of an epoch.
         batch_size: samples of a global batch, over all ranks.
         normalize: from uint8 to normalized float32.
-        padding: pixels of the random shift.
-        flip: mirror half of the images.
+        augmentation: makes the samples.
         seed: >= 0.
         workers: number of worker processes; 0: none. The batches are the same.
         check: called before each epoch; raises an error if the data changed.
@@ -85,14 +91,13 @@ class TrainLoader:
 
     def __init__(
         self,
-        split: Split,
+        split: Split | MaskedSplit,
         indices: NDArray[np.int64],
         *,
         order: Order,
         batch_size: int,
         normalize: Normalize,
-        padding: int,
-        flip: bool,
+        augmentation: Augmentation,
         seed: int,
         workers: int = 0,
         check: Callable[[], None] | None = None,
@@ -101,7 +106,7 @@ class TrainLoader:
             raise InputError(f"dataset.batch_size={batch_size}: there are only {len(indices)} training images")
         self.split, self.indices, self.order, self.batch_size = split, indices, order, batch_size
         self.normalize = normalize.to(split.images.device)
-        self.padding, self.flip, self.seed, self.epoch, self.workers = padding, flip, seed, 0, workers
+        self.augmentation, self.seed, self.epoch, self.workers = augmentation, seed, 0, workers
         self._first = self._done = 0
         self._check = check
 
@@ -135,14 +140,14 @@ class TrainLoader:
         if self.batch_size % ranks:
             raise InputError(f"dataset.batch_size={self.batch_size}: must be a multiple of the {ranks} ranks")
         order = self.indices[self.order(generator(self.seed, "order", self.epoch))]
-        draws = draw(order.ravel(), padding=self.padding, flip=self.flip, seed=self.seed, epoch=self.epoch)
+        draws = self.augmentation.draw(order.ravel(), seed=self.seed, epoch=self.epoch)
         device, size = self.split.images.device, self.batch_size // ranks
         return TrainEpoch(
             self.split,
             torch.from_numpy(order).to(device),
-            Draws(*(part.view(order.shape) for part in draws.to(device))),
+            tuple(part.to(device).view(order.shape) for part in draws),
             self.normalize,
-            self.padding,
+            self.augmentation,
             first=rank * size,
             size=size,
         )
@@ -161,7 +166,7 @@ class TrainLoader:
 
 
 class EvalLoader:
-    """Batches of every sample once, in order; each rank gets every ``ranks``-th sample, without padding.
+    """Batches of every sample once; each rank gets every ``ranks``-th sample, without padding.
 
     Args:
         split: the images and labels.
@@ -172,15 +177,21 @@ class EvalLoader:
     """
 
     def __init__(
-        self, split: Split, indices: NDArray[np.int64], *, batch_size: int, normalize: Normalize, workers: int = 0
+        self,
+        split: Split | MaskedSplit,
+        indices: NDArray[np.int64],
+        *,
+        batch_size: int,
+        normalize: Normalize,
+        workers: int = 0,
     ) -> None:
         self.split, self.indices, self.batch_size, self.workers = split, indices, batch_size, workers
         self.normalize = normalize.to(split.images.device)
 
-    def _dataset(self) -> BatchDataset:
+    def _dataset(self) -> BatchDataset | MaskBatchDataset:
         rank, ranks = world()
         samples = torch.from_numpy(self.indices[rank::ranks]).to(self.split.images.device)
-        return BatchDataset(self.split, samples, self.batch_size, self.normalize)
+        return samples_of(self.split, samples, self.batch_size, self.normalize)
 
     def __len__(self) -> int:
         return len(self._dataset())

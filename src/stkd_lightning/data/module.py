@@ -11,8 +11,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from stkd_lightning.data.arrays import FORMAT, Arrays, RawData, Split
-from stkd_lightning.data.batches import BatchDataset, Normalize
+from stkd_lightning.data.arrays import FORMAT, Arrays, MaskedSplit, RawData, Split
+from stkd_lightning.data.augment import Augmentation, CropAndFlip
+from stkd_lightning.data.batches import BatchDataset, MaskBatchDataset, Normalize, samples_of
 from stkd_lightning.data.holdout import hold_out
 from stkd_lightning.data.loader import EvalLoader, TrainLoader
 from stkd_lightning.data.prepare import prepare
@@ -85,7 +86,7 @@ class ArrayDataModule(L.LightningDataModule):
         self.resident = validation.automatic("dataset.resident", resident)
         self.workers = validation.optional_whole("dataset.workers", workers, minimum=1)
         self.sampler, self.sampler_groups = checked(sampler, sampler_groups)
-        self._placed: dict[str, tuple[torch.device, Split, int]] = {}
+        self._placed: dict[str, tuple[torch.device, Split | MaskedSplit, int]] = {}
         self.cache = cache_root(cache_dir) / "data"
 
     name: str  # short name for folders in the cache
@@ -170,8 +171,8 @@ class ArrayDataModule(L.LightningDataModule):
     def image_counts(self) -> dict[str, int]:
         """Number of images by the use of a split: ``validation`` and ``test``."""
         splits = self.arrays.splits
-        validation = splits["val"].labels if "val" in splits else self._train_and_held_out[1]
-        return {"validation": len(validation), "test": len(splits["test"].labels)}
+        validation = splits["val"].samples if "val" in splits else len(self._train_and_held_out[1])
+        return {"validation": validation, "test": splits["test"].samples}
 
     @property
     def has_validation(self) -> bool:
@@ -180,9 +181,8 @@ class ArrayDataModule(L.LightningDataModule):
 
     @cached_property
     def _train_and_held_out(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        labels = self.arrays.splits["train"].labels
         fraction = 0.0 if "val" in self.arrays.splits else self.validation_fraction
-        kept, held_out = hold_out(labels.numpy(), fraction, self.split_seed)
+        kept, held_out = hold_out(self._sample_classes(), fraction, self.split_seed)
         if fraction > 0 and not len(held_out):
             raise InputError(
                 f"dataset.validation_fraction={fraction}: no class has 2 training images, so none can be held out; "
@@ -190,7 +190,16 @@ class ArrayDataModule(L.LightningDataModule):
             )
         return kept, held_out
 
-    def _placed_split(self, name: str) -> tuple[Split, int]:
+    def _sample_classes(self) -> NDArray[np.int64]:
+        """Return the classes of the training images ``(N,)``, of each of which a share is held out."""
+        return self.arrays.splits["train"].labels.numpy()
+
+    @property
+    def augmentation(self) -> Augmentation:
+        """The augmentation of training images."""
+        return CropAndFlip(min(self.input_shape[1:]) // 8 if self.padding is None else self.padding, self.flip)
+
+    def _placed_split(self, name: str) -> tuple[Split | MaskedSplit, int]:
         """Return a split on the training device if it fits, and the number of processes that make its batches."""
         device = torch.device("cpu") if self.trainer is None else self.trainer.strategy.root_device
         if name not in self._placed or self._placed[name][0] != device:
@@ -221,8 +230,7 @@ class ArrayDataModule(L.LightningDataModule):
             order=order,
             batch_size=self.batch_size,
             normalize=Normalize(self.mean, self.std),
-            padding=min(self.input_shape[1:]) // 8 if self.padding is None else self.padding,
-            flip=self.flip,
+            augmentation=self.augmentation,
             seed=self.seed,
             workers=workers,
             check=self.arrays.check_unchanged,
@@ -232,11 +240,15 @@ class ArrayDataModule(L.LightningDataModule):
         split, workers = self._placed_split(name)
         return EvalLoader(
             split,
-            np.arange(len(split.labels)) if indices is None else indices,
-            batch_size=max(self.batch_size, 256),
+            np.arange(split.samples) if indices is None else indices,
+            batch_size=self._evaluation_batch_size,
             normalize=Normalize(self.mean, self.std),
             workers=workers,
         )
+
+    @property
+    def _evaluation_batch_size(self) -> int:
+        return max(self.batch_size, 256)
 
     def val_dataloader(self) -> EvalLoader | list[EvalLoader]:
         """Return the validation images, without augmentation; an empty list if there are none."""
@@ -250,14 +262,15 @@ class ArrayDataModule(L.LightningDataModule):
         """Return the test images, without augmentation."""
         return self._evaluate("test")
 
-    def sample(self, size: int) -> BatchDataset:
+    def sample(self, size: int) -> BatchDataset | MaskBatchDataset:
         """Return up to ``size`` random validation images, or test images if there are none; always the same images."""
         name = "val" if "val" in self.arrays.splits else "train" if self.has_validation else "test"
         split, _ = self._placed_split(name)
         device = split.images.device
-        held_out = self._train_and_held_out[1] if name == "train" else np.arange(len(split.labels))
+        held_out = self._train_and_held_out[1] if name == "train" else np.arange(split.samples)
         drawn = torch.from_numpy(generator(self.split_seed, "sample").permutation(held_out)[:size])
-        return BatchDataset(split, drawn.to(device), 64, Normalize(self.mean, self.std).to(device))
+        batch_size = min(64, self._evaluation_batch_size)
+        return samples_of(split, drawn.to(device), batch_size, Normalize(self.mean, self.std).to(device))
 
     def plain_train_dataloader(self) -> EvalLoader:
         """Return the training images without augmentation."""

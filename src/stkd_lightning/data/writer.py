@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from stkd_lightning.data.arrays import FACTS, RawData, RawSplit, files_of
+from stkd_lightning.data.arrays import FACTS, RawData, RawMasks, RawSplit, files_of
 from stkd_lightning.data.decode import listed
 from stkd_lightning.data.integrity import record
 from stkd_lightning.utilities.choices import OnError
@@ -32,14 +32,14 @@ def write(folder: Path, raw: RawData, on_error: OnError | None = None) -> None:
         OSError: the disk is full.
     """
     for name, split in raw.splits.items():
-        if not len(split.labels):
+        if not len(split[0]):
             raise InputError(f"dataset {folder.name}: no image in its {name} split")
     try:
         with atomic_folder(folder, locked=True) as partial:
             digest = hashlib.sha256()
-            moments = {name: _write_split(partial, name, split, digest) for name, split in raw.splits.items()}
+            counts = {name: _write(partial, name, split, digest) for name, split in raw.splits.items()}
             _check_readable(folder.name, raw, on_error)
-            mean, std = moments["train"]
+            mean, std = _moments(counts["train"])
             if max(std) < LEAST_STD:
                 raise InputError(
                     f"dataset {folder.name}: all pixels of its train split have almost the same value (standard "
@@ -47,6 +47,10 @@ def write(folder: Path, raw: RawData, on_error: OnError | None = None) -> None:
                 )
             digits = digest.hexdigest()
             facts = {**raw._asdict(), "splits": list(raw.splits), "mean": mean, "std": std, "digest": digits}
+            if sizes := {
+                name: split.sizes.tolist() for name, split in raw.splits.items() if isinstance(split, RawMasks)
+            }:
+                facts["sizes"] = sizes
             (partial / FACTS).write_text(json.dumps(facts, indent=1))
     except OSError as error:
         if error.errno and not error.filename:  # a full disk names no file
@@ -63,7 +67,8 @@ def _check_readable(name: str, raw: RawData, on_error: OnError | None) -> None:
     Raises:
         InputError: names the images, or a class of which none is left.
     """
-    errors = [error for split in raw.splits.values() for error in split.unreadable.values()]
+    splits = {name: split for name, split in raw.splits.items() if isinstance(split, RawSplit)}
+    errors = [error for split in splits.values() for error in split.unreadable.values()]
     if not errors:
         return
     if on_error != "skip":
@@ -71,13 +76,13 @@ def _check_readable(name: str, raw: RawData, on_error: OnError | None) -> None:
         if len(errors) == 1:
             raise InputError(f"{errors[0]}{advice}")
         raise InputError(f"{len(errors):,} images cannot be read: {listed(errors)}; replace or delete them{advice}")
-    for part, split in raw.splits.items():
+    for part, split in splits.items():
         for label in sorted({*np.unique(split.labels)} - {*np.unique(_kept_labels(split))}):
             raise InputError(
                 f"dataset {name}: no image of class {raw.class_names[label]} in its {part} split can be read: "
                 f"{listed(errors)}; replace them"
             )
-    total = sum(len(split.labels) for split in raw.splits.values())
+    total = sum(len(split.labels) for split in splits.values())
     print_rank_zero(
         f"dataset {name}: left out {len(errors):,} of {total:,} images, which cannot be read: {listed(errors)}"
     )
@@ -95,8 +100,17 @@ def _header(shape: tuple[int, ...]) -> bytes:
     return file.getvalue()
 
 
-def _write_split(folder: Path, name: str, split: RawSplit, digest: "hashlib._Hash") -> tuple[list[float], list[float]]:
-    """Write a split, update the digest, and return mean and standard deviation of the channels."""
+def _write(folder: Path, name: str, split: RawSplit | RawMasks, digest: "hashlib._Hash") -> NDArray[np.int64]:
+    """Write a split, update the digest, and return the number of pixels ``(C, 256)`` by channel and value."""
+    return (
+        _write_masks(folder, name, split, digest)
+        if isinstance(split, RawMasks)
+        else _write_split(folder, name, split, digest)
+    )
+
+
+def _write_split(folder: Path, name: str, split: RawSplit, digest: "hashlib._Hash") -> NDArray[np.int64]:
+    """Write images of one size with their labels."""
     counts = np.zeros((split.shape[0], 256), dtype=np.int64)
     written = 0
     # Written to the file, not to a memory map: on a full disk a write to the map would kill the process.
@@ -109,8 +123,7 @@ def _write_split(folder: Path, name: str, split: RawSplit, digest: "hashlib._Has
             file.write(content)
             digest.update(content)
             written += len(chunk)
-            for channel in range(split.shape[0]):
-                counts[channel] += np.bincount(chunk[:, channel].ravel(), minlength=256)
+            counts += _histogram(chunk.swapaxes(0, 1))
         labels = _kept_labels(split)
         file.seek(0)
         file.write(_header((len(labels), *split.shape)))
@@ -118,6 +131,41 @@ def _write_split(folder: Path, name: str, split: RawSplit, digest: "hashlib._Has
         raise ValueError(f"{name}: {written} images for {len(labels)} labels")
     digest.update(labels.tobytes())
     np.save(folder / f"{name}_labels.npy", labels)
+    return counts
+
+
+def _write_masks(folder: Path, name: str, split: RawMasks, digest: "hashlib._Hash") -> NDArray[np.int64]:
+    """Write images and masks of any sides in a row each."""
+    counts = np.zeros((split.channels, 256), dtype=np.int64)
+    pixels, written = int(split.sizes.prod(1).sum()), 0
+    masks = folder / f"{name}_labels.npy"
+    with (folder / f"{name}_images.npy").open("wb") as images_file, masks.open("wb") as masks_file:
+        images_file.write(_header((split.channels * pixels,)))
+        masks_file.write(_header((pixels,)))
+        for image, mask in split.samples:
+            if written == len(split.sizes) or (split.channels, *mask.shape) != image.shape:
+                raise ValueError(f"{name}: image {image.shape} with mask {mask.shape}, {written} written")
+            if mask.shape != tuple(split.sizes[written]) or image.dtype != np.uint8 or mask.dtype != np.uint8:
+                raise ValueError(f"{name}: mask {mask.dtype} {mask.shape}, not uint8 {split.sizes[written]}")
+            for file, content in ((images_file, image), (masks_file, mask)):
+                file.write(np.ascontiguousarray(content).data)
+            digest.update(np.ascontiguousarray(image).data)
+            counts += _histogram(image)
+            written += 1
+    if written != len(split.sizes):
+        raise ValueError(f"{name}: {written} images for {len(split.sizes)} sizes")
+    digest.update(np.load(masks, mmap_mode="r").data)
+    digest.update(np.ascontiguousarray(split.sizes, dtype=np.int64).data)
+    return counts
+
+
+def _histogram(pixels: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """Count pixels ``(C, ...)`` by channel and value, ``(C, 256)``."""
+    return np.stack([np.bincount(channel.ravel(), minlength=256) for channel in pixels])
+
+
+def _moments(counts: NDArray[np.int64]) -> tuple[list[float], list[float]]:
+    """Return mean and standard deviation of the channels, in units of 1."""
     levels = np.arange(256) / 255
     total = np.maximum(counts.sum(1), 1)
     mean = counts @ levels / total

@@ -120,7 +120,7 @@ class DistillationModule(L.LightningModule):
         # Not a registered submodule, so that no state_dict, optimizer, `.train()` or DDP bucket sees it.
         self.__dict__["teacher"] = teacher
         if teacher is not None:
-            self._teacher_outputs = TeacherOutputs(teacher, replay)
+            self._teacher_outputs = TeacherOutputs(teacher, replay, task or Classification())
         self._asks = teacher is not None and getattr(loss, "needs_teacher", True)
         self._run_student = FeatureTap(student, features.student)
         self._optimizer_factory, self._schedule = optimizer, schedule or MultiStep()
@@ -292,7 +292,7 @@ class DistillationModule(L.LightningModule):
     def _evaluation_step(self, stage: str, batch: Any, batch_idx: int, dataloader_idx: int) -> None:
         batch = Batch(*batch)
         with torch.autocast(batch.inputs.device.type, enabled=False):
-            student = self(batch.inputs)
+            student = self.task.infer(self, batch.inputs)
         teacher = None
         if self.teacher is not None:
             teacher = self._teacher_outputs.evaluation_logits(batch, stage, dataloader_idx, batch_idx)

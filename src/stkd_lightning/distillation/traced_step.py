@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from stkd_lightning.data.augment import Draws
 from stkd_lightning.data.batches import TrainEpoch
 from stkd_lightning.distillation.mixup import MixDraws, combine
 from stkd_lightning.models.memory_format import Run, images_channels_last, isolated
@@ -53,7 +52,7 @@ class TracedStep:
 
     def __init__(self, parts: StepParts, epoch: TrainEpoch, draws: MixDraws | None, **compile: Any) -> None:
         self.parts = parts
-        order, samples = epoch.order.clone(), Draws(*(part.clone() for part in epoch.draws))
+        order, samples = epoch.order.clone(), tuple(part.clone() for part in epoch.draws)
         self.tables = replace(epoch, order=order, draws=samples)
         self.mixing = None if draws is None else MixDraws(*(part.clone() for part in draws))
         self.places = torch.arange(epoch.size, device=order.device)

@@ -6,15 +6,18 @@ from torch.nn import functional as F
 
 from stkd_lightning.losses.base import Loss, Terms
 from stkd_lightning.tasks.types import Mean, MixedTarget, ModelOutput, StepContext
+from stkd_lightning.utilities.distributed import gather
 from stkd_lightning.utilities.dtypes import at_least_float32
 
 
 def mixed_cross_entropy(student: Tensor, target: MixedTarget, *, mean: Mean = torch.mean) -> Tensor:
     """``sum_k w_k CE(y_k)``, averaged over the batch.
 
+    With class weights c it is ``sum w_k c(y_k) CE(y_k) / sum w_k c(y_k)``, both sums over the global batch.
+
     Args:
         student: logits ``(B, K)``.
-        target: mixed labels ``(B, k)`` with weights that sum to 1.
+        target: mixed labels ``(B, k)`` with weights that sum to 1, and perhaps weights of the classes.
         mean: mean over the samples ``(B,)``; a task that ignores some rows passes a mean over its valid rows.
 
     Returns:
@@ -30,7 +33,12 @@ def mixed_cross_entropy(student: Tensor, target: MixedTarget, *, mean: Mean = to
     """
     log_probability = F.log_softmax(at_least_float32(student), dim=1)
     label_log_probability = log_probability.gather(1, target.labels)
-    return -mean((target.weights.to(label_log_probability.dtype) * label_log_probability).sum(1))
+    weights = target.weights.to(label_log_probability.dtype)
+    if target.class_weights is None:
+        return -mean((weights * label_log_probability).sum(1))
+    weights = weights * target.class_weights.to(weights)[target.labels]
+    total = gather(mean(weights.sum(1))[None]).mean()  # DDP takes the mean over ranks of the quotients
+    return -mean((weights * label_log_probability).sum(1)) / total.clamp(min=torch.finfo(total.dtype).tiny)
 
 
 class CrossEntropyLoss(Loss):

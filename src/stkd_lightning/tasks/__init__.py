@@ -2,5 +2,16 @@
 
 from stkd_lightning.tasks.base import Column, Metrics, Score, Task
 from stkd_lightning.tasks.classification import Classification, ClassificationMetrics
+from stkd_lightning.tasks.segmentation import Segmentation
+from stkd_lightning.tasks.segmentation_metrics import SegmentationMetrics
 
-__all__ = ["Classification", "ClassificationMetrics", "Column", "Metrics", "Score", "Task"]
+__all__ = [
+    "Classification",
+    "ClassificationMetrics",
+    "Column",
+    "Metrics",
+    "Score",
+    "Segmentation",
+    "SegmentationMetrics",
+    "Task",
+]

@@ -1,7 +1,7 @@
 """A task: what networks predict, and all that training, checkpoints and reports must know of it."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -90,14 +90,18 @@ class Task(ABC):
     A subclass is a frozen dataclass that holds what it needs of the data, such as the label of ignored pixels.
 
     Attributes:
+        name: of the task, in checkpoints.
         score: the metric that selects; its value with a teacher is the metric's name after ``teacher_``.
         columns: of the table that a run ends with.
         has_pictures: whether reports draw calibration and class similarities, which need one label for each sample.
+        dense: whether there is a prediction for each position; the teacher's logits of evaluations are not kept then.
     """
 
+    name: str = ""
     score: Score = Score()
     columns: tuple[Column, ...] = ()
     has_pictures: bool = False
+    dense: bool = False
 
     @abstractmethod
     def metrics(self) -> Metrics:
@@ -129,6 +133,10 @@ class Task(ABC):
         """Return the target of samples that are not mixed, with labels ``(B, ...)``."""
         target = MixedTarget.unmixed(labels)
         return self.target(target.labels, target.weights)
+
+    def infer(self, network: Callable[[Tensor], Tensor], inputs: Tensor) -> Tensor:
+        """Return a network's logits of inputs ``(B, ...)`` in an evaluation."""
+        return network(inputs)
 
     def row_classes(self, num_classes: int) -> int:
         """Return the classes of a row of logits (see ``MixedTarget.rows``)."""

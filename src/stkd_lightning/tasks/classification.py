@@ -75,6 +75,7 @@ class ClassificationMetrics(Metrics):
 class Classification(Task):
     """One label ``(B,)`` for each sample, logits ``(B, K)``; the accuracy selects."""
 
+    name = "classification"
     columns = (
         Column("top-1", "accuracy"),
         Column("selected", "accuracy", student="selected"),

@@ -65,6 +65,7 @@ class MixedTarget:
         weights: ``(B, k)`` float, each row non-negative with sum 1; or one for each position, in the labels' shape.
             An unmixed batch has k = 1 and weight 1.
         ignored: label of positions that have no class; ``None`` where every position has one.
+        class_weights: ``(K,)`` weights of the classes in the cross-entropy with the label; ``None``: all are equal.
 
     Example:
         >>> import torch
@@ -77,6 +78,7 @@ class MixedTarget:
     labels: Tensor
     weights: Tensor
     ignored: int | None = None
+    class_weights: Tensor | None = None
 
     @classmethod
     def unmixed(cls, labels: Tensor) -> "MixedTarget":
@@ -117,7 +119,7 @@ class MixedTarget:
             valid = ~(without_class & (weights > 0)).any(1)
             labels = labels.masked_fill(without_class, 0)
         other = None if teacher is None else flat_rows(teacher)
-        return Rows(flat_rows(student), other, MixedTarget(labels, weights), valid)
+        return Rows(flat_rows(student), other, MixedTarget(labels, weights, class_weights=self.class_weights), valid)
 
 
 def flat_rows(values: Tensor) -> Tensor:

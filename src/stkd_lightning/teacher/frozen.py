@@ -125,7 +125,7 @@ def score(teacher: FrozenTeacher, loader: Iterable[Any], device: torch.device, t
     """
     metrics = task.metrics().to(device)
     for inputs, labels, *_ in loader:
-        logits = teacher(inputs.to(device), eager=True).logits
+        logits = task.infer(lambda images: teacher(images, eager=True).logits, inputs.to(device))
         if not bool(logits.isfinite().all()):
             raise InputError("teacher: its logits are NaN or infinite; use another checkpoint or precision=32-true")
         metrics.update(logits, labels.to(device))

@@ -7,6 +7,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from stkd_lightning.tasks.base import Task
+from stkd_lightning.tasks.classification import Classification
 from stkd_lightning.tasks.types import Batch, ModelOutput, StepContext
 from stkd_lightning.teacher.frozen import FrozenTeacher
 from stkd_lightning.teacher.replay import RecordedPass, StoredPass, open_pass
@@ -20,15 +22,17 @@ class TeacherOutputs:
 
     Every evaluation shows the same images. Their logits are cached in memory, on the device, up to ``MEMORY_LIMIT``
     bytes; the teacher computes the logits beyond the limit at every evaluation. With a replay folder the logits of
-    training epochs and evaluations are also stored on disk, and a later run reads them there.
+    training epochs and evaluations are also stored on disk, and a later run reads them there. Those of evaluations of a
+    dense task, which are many, are neither cached nor stored.
 
     Args:
         teacher: computes the outputs that are not stored.
         replay: folder of stored logits; see ``open_pass``. ``None`` stores nothing.
+        task: of the teacher; default ``Classification()``.
     """
 
-    def __init__(self, teacher: FrozenTeacher, replay: str | Path | None = None) -> None:
-        self.teacher = teacher
+    def __init__(self, teacher: FrozenTeacher, replay: str | Path | None = None, task: Task | None = None) -> None:
+        self.teacher, self.task = teacher, task or Classification()
         self.replay = None if replay is None else Path(replay)
         self._epoch: StoredPass | RecordedPass | None = None
         self._evaluation: StoredPass | RecordedPass | None = None
@@ -53,7 +57,7 @@ class TeacherOutputs:
             stage: ``val`` or ``test``.
             batches: number of batches of each data loader. Only a single loader is stored on disk.
         """
-        if self.replay is None or len(batches) != 1:
+        if self.replay is None or self.task.dense or len(batches) != 1:
             return
         count = int(batches[0])
         if not of_first_rank(all((stage, 0, position) in self._cache for position in range(count))):
@@ -101,8 +105,10 @@ class TeacherOutputs:
         """
 
         def compute() -> Tensor:
-            return self.teacher(batch.images, eager=True).logits
+            return self.task.infer(lambda images: self.teacher(images, eager=True).logits, batch.images)
 
+        if self.task.dense:
+            return compute()
         key = (stage, dataloader, position)
         if batch.indices is not None and key in self._cache:
             indices, logits = self._cache[key]

@@ -6,7 +6,7 @@ from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from stkd_lightning.utilities import validation
+from stkd_lightning.utilities import list_validation, validation
 
 Check = Callable[[str, Any], object]
 
@@ -67,6 +67,12 @@ RANGES: dict[str, dict[str, Check]] = {
         "resident": validation.automatic,
         "workers": partial(optional_at_least_one, maximum=1024),
         "sampler_groups": optional_at_least_one,
+        "crop": list_validation.optional_sides,
+        "scale": list_validation.scale_range,
+        "colour": validation.unit_interval,
+        "class_weights": list_validation.class_weights,
+        "window": list_validation.optional_sides,
+        "train_images": optional_at_least_one,
     },
     "trainer": {
         "devices": validation.count,

@@ -61,6 +61,7 @@ class Recipe:
         trainer: node with ``_target_``.
         seed: seed of the initial weights, the data order and augmentation.
         compile: ``True``, ``False`` or ``"auto"``; changes the rounding only, so it is not part of the key.
+        digest: of the data, where they are not those of the run.
     """
 
     role: str
@@ -71,6 +72,7 @@ class Recipe:
     trainer: DictConfig
     seed: int
     compile: bool | str = "auto"
+    digest: str | None = None
 
     def key(self, data: ArrayDataModule) -> str:
         """Return the cache key: equal settings on equal data give equal keys."""
@@ -86,7 +88,7 @@ class Recipe:
         weights = nodes["network"].get("weights")
         if weights is not None:  # the key depends on the content of the file, not on its name
             nodes["network"]["weights"] = hashlib.sha256(Path(weights).read_bytes()).hexdigest()
-        return key_of([RECIPE, nodes, self.seed, data.arrays.digest])
+        return key_of([RECIPE, nodes, self.seed, self.digest or data.arrays.digest])
 
 
 @dataclass(frozen=True)

@@ -37,6 +37,7 @@ from stkd_lightning.inference.provenance import StudentProvenance
 from stkd_lightning.models.build import build_network, example_of, input_facts
 from stkd_lightning.models.cost import flops, parameters
 from stkd_lightning.reporting.summary import NetworkSummary, RunSummary, environment
+from stkd_lightning.utilities.errors import InputError, unknown
 from stkd_lightning.utilities.paths import cache_root
 from stkd_lightning.utilities.random import seeded
 from stkd_lightning.utilities.rank import process_rank
@@ -91,7 +92,7 @@ def plan_run(settings: DictConfig, earlier: EarlierRun | None, ranks: int) -> Ru
     if loader.workers:
         check_resident(settings.teacher.look_ahead, None)
     check_limits(settings.trainer, data)
-    counts = {"num_classes": data.num_classes, "num_samples": len(data.arrays.splits["train"].labels)}
+    counts = {"num_classes": data.num_classes, "num_samples": data.arrays.splits["train"].samples}
     settings = with_values(settings, counts)
     seeded(settings.seed)  # a loss may draw random parameters, here or when it is fitted to the networks
     loss: nn.Module = instantiate(settings.loss)
@@ -146,15 +147,20 @@ def find_teacher(settings: DictConfig, data: ArrayDataModule, *, needed: bool) -
         return teachers.load(node, settings.trainer, data, cache)
     rate = {} if node.lr is None else {"lr": node.lr}
     optimizer = cast(DictConfig, OmegaConf.merge(node.optimizer, rate))
+    dataset, digest = _without_sampler(settings), None
+    if node.dataset:
+        dataset = other_data("teacher.dataset", dataset, node.dataset)
+        digest = data_like(data, dataset, "teacher.dataset").arrays.digest
     recipe = Recipe(
         "teacher",
         node.network,
-        _without_sampler(settings),
+        dataset,
         optimizer,
         node.scheduler,
         teacher_trainer(settings),
         node.seed,
         settings.compile,
+        digest,
     )
     return teachers.obtain(node, recipe, data, cache, needed=needed)
 
@@ -163,6 +169,36 @@ def _without_sampler(settings: DictConfig) -> DictConfig:
     """Return the data's node for training without a teacher, which does not use the loss's sampler."""
     options = plain(settings.dataset)
     return OmegaConf.create({k: v for k, v in options.items() if k not in ("sampler", "sampler_groups")})
+
+
+def other_data(name: str, dataset: DictConfig, changes: DictConfig) -> DictConfig:
+    """Return the node of the data with some options changed.
+
+    Args:
+        name: of the setting that holds the changes, for the message.
+        dataset: node with ``_target_``.
+        changes: options and their values.
+
+    Raises:
+        InputError: an option that the data do not have.
+    """
+    for option in map(str, changes):
+        if option not in dataset:
+            raise unknown(f"option of {name}", option, map(str, dataset))
+    return cast(DictConfig, OmegaConf.merge(dataset, changes))
+
+
+def data_like(data: ArrayDataModule, node: DictConfig, name: str) -> ArrayDataModule:
+    """Build and prepare data with the classes of others.
+
+    Raises:
+        InputError: the classes differ.
+    """
+    other: ArrayDataModule = instantiate(node)
+    other.prepare_data()
+    if other.class_names != data.class_names:
+        raise InputError(f"{name}: these data have other classes than {data.name}")
+    return other
 
 
 def baseline_recipe(settings: DictConfig) -> Recipe:
