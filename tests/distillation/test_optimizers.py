@@ -12,9 +12,9 @@ from torch.optim.optimizer import Optimizer
 
 from stkd_lightning import DistillationModule
 from stkd_lightning.data import DigitsDataModule
-from stkd_lightning.distillation.optimizers import can_fuse, cifar_sgd
+from stkd_lightning.distillation.optimizers import can_fuse, cifar_sgd, with_rate_factors
 from stkd_lightning.losses import CrossEntropyLoss
-from stkd_lightning.models import create_model
+from stkd_lightning.models import AdaptedInput, InputSpec, create_model
 
 
 def fitted(folder: Path, optimizer: Any, **options: Any) -> dict[str, torch.Tensor]:
@@ -89,3 +89,47 @@ def test_cifar_sgd_is_fused_where_torch_can(weight: torch.Tensor, expected: bool
     optimizer = cifar_sgd(iter(parameters))
     assert optimizer.param_groups[0]["fused"] is expected
     assert len(optimizer.param_groups[0]["params"]) == 2
+
+
+class Slow(nn.Module):
+    """Gives one of its children a rate of its own."""
+
+    rate_factors = {"rest": 0.1}
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.rest, self.fixed = nn.Linear(2, 3), nn.Linear(3, 4), nn.Linear(4, 5).requires_grad_(False)
+
+
+@pytest.mark.parametrize("fused", [False, True])
+@pytest.mark.parametrize("adapted", [False, True])
+@pytest.mark.parametrize("kind", [torch.optim.SGD, torch.optim.AdamW])
+def test_groups_have_the_rates_that_a_student_declares(kind: Any, adapted: bool, fused: bool) -> None:
+    student = Slow()
+    network = AdaptedInput(student, InputSpec(), (0.5,) * 3, (0.5,) * 3) if adapted else student
+    loss = [nn.Parameter(torch.zeros(2)), nn.Parameter(torch.zeros(1), requires_grad=False)]
+
+    def factory(parameters: Any) -> Optimizer:
+        return kind(parameters, lr=0.5, weight_decay=0.25, fused=fused)
+
+    optimizer = with_rate_factors(factory, network, loss)
+    assert [group["lr"] for group in optimizer.param_groups] == [0.5, pytest.approx(0.05)]
+    assert [group["params"] for group in optimizer.param_groups] == [
+        [*student.first.parameters(), loss[0]],
+        [*student.rest.parameters()],
+    ]
+    assert {group["weight_decay"] for group in optimizer.param_groups} == {0.25}
+    assert {group["fused"] for group in optimizer.param_groups} == {fused}
+
+
+def test_groups_follow_the_schedule(tmp_path: Path) -> None:
+    network = create_model("resnet8", num_classes=10)
+    vars(network)["rate_factors"] = {"fc": 0.25}
+    module = DistillationModule(network, CrossEntropyLoss(), schedule=lambda progress: 1 - progress / 2)
+    trainer = L.Trainer(
+        max_epochs=1, accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False,
+        enable_checkpointing=False, default_root_dir=tmp_path, limit_train_batches=2,
+    )  # fmt: skip
+    trainer.fit(module, DigitsDataModule(validation_fraction=0))
+    rates = [group["lr"] for group in trainer.optimizers[0].param_groups]
+    assert rates == pytest.approx([0.05 / 2, 0.25 * 0.05 / 2])

@@ -41,6 +41,15 @@ def test_a_whole_step_equals_backward_and_step() -> None:
     torch.testing.assert_close(*results, rtol=1e-6, atol=1e-7)
 
 
+def test_groups_step_at_rates_of_their_own() -> None:
+    weights = [torch.nn.Parameter(torch.ones(2)) for _ in range(2)]
+    optimizer = torch.optim.SGD(weights[:1], lr=0.1, fused=True)
+    optimizer.add_param_group({"params": weights[1:], "lr": 0.01})
+    assert can_record(optimizer)
+    WholeStep(lambda: (("sum",), torch.stack([weights[0].sum() + weights[1].sum()])), optimizer)()
+    torch.testing.assert_close([w.detach() for w in weights], [torch.full((2,), 0.9), torch.full((2,), 0.99)])
+
+
 def test_only_a_fused_sgd_is_recorded() -> None:
     parameters = [torch.nn.Parameter(torch.zeros(2))]
     assert can_record(torch.optim.SGD(parameters, lr=0.1, fused=True))

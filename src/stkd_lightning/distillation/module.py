@@ -15,7 +15,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from stkd_lightning.data.batches import ResidentBatch
 from stkd_lightning.distillation.mixup import Mixup, check_mixable
-from stkd_lightning.distillation.optimizers import OptimizerFactory, cifar_sgd, clip_gradients
+from stkd_lightning.distillation.optimizers import OptimizerFactory, cifar_sgd, clip_gradients, with_rate_factors
 from stkd_lightning.distillation.step import TrainingStep
 from stkd_lightning.distillation.terms import Place, TermTracker, check_weights
 from stkd_lightning.losses.base import Features, Loss, Terms
@@ -351,8 +351,7 @@ class DistillationModule(L.LightningModule):
 
     def configure_optimizers(self) -> Any:
         """Optimize the parameters of student and loss; set the learning rate at each step."""
-        parameters = [*self.student.parameters(), *self.loss.parameters()]
-        optimizer = self._optimizer_factory([p for p in parameters if p.requires_grad])
+        optimizer = with_rate_factors(self._optimizer_factory, self.student, self.loss.parameters())
         steps = self.trainer.estimated_stepping_batches
         scheduler = LambdaLR(optimizer, lambda step: float(self._schedule(min(1.0, step / steps))))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
