@@ -17,6 +17,7 @@ from stkd_lightning.losses.reviewkd import ReviewKDLoss, hierarchical_context
 from stkd_lightning.losses.rkd import RKDLoss, relational
 from stkd_lightning.losses.simkd import SimKDLoss
 from stkd_lightning.losses.sp import SPLoss, similarity_preserving
+from stkd_lightning.losses.spirit import RepresentationLoss
 from stkd_lightning.losses.stkd import STKDLoss, divergence_parts, similarity_transfer
 from stkd_lightning.losses.vid import VIDLoss, variational_information
 from stkd_lightning.losses.weighted_sum import WeightedSum
@@ -38,6 +39,7 @@ __all__ = [
     "PKTLoss",
     "PairwiseLoss",
     "RKDLoss",
+    "RepresentationLoss",
     "ReviewKDLoss",
     "SPLoss",
     "STKDLoss",

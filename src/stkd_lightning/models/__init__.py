@@ -14,6 +14,7 @@ from stkd_lightning.models.feature_hooks import FeatureTap
 from stkd_lightning.models.input_adapter import AdaptedInput, InputSpec, for_data
 from stkd_lightning.models.probe import Layers, NetworkInspector
 from stkd_lightning.models.segmentation.dilated_resnet import DilatedResNet
+from stkd_lightning.models.spirit import SpiritStudent, spirit_front, spirit_student
 from stkd_lightning.models.weights import load_weights
 from stkd_lightning.utilities.errors import unknown
 
@@ -24,10 +25,13 @@ __all__ = [
     "InputSpec",
     "Layers",
     "NetworkInspector",
+    "SpiritStudent",
     "create_model",
     "for_data",
     "list_models",
     "reuse_classifier",
+    "spirit_front",
+    "spirit_student",
     "timm_model",
     "torchvision_model",
 ]

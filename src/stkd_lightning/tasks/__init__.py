@@ -2,6 +2,7 @@
 
 from stkd_lightning.tasks.base import Column, Metrics, Score, Task
 from stkd_lightning.tasks.classification import Classification, ClassificationMetrics
+from stkd_lightning.tasks.representation import Representation, RepresentationMetrics
 from stkd_lightning.tasks.segmentation import Segmentation
 from stkd_lightning.tasks.segmentation_metrics import SegmentationMetrics
 
@@ -10,6 +11,8 @@ __all__ = [
     "ClassificationMetrics",
     "Column",
     "Metrics",
+    "Representation",
+    "RepresentationMetrics",
     "Score",
     "Segmentation",
     "SegmentationMetrics",
