@@ -11,6 +11,7 @@ from stkd_lightning.data.mask_augment import MaskAugmentation, recoloured
 from stkd_lightning.tasks.segmentation_metrics import IGNORED
 
 MEAN = (0.2, 0.4, 0.6)
+NEAR: dict[str, float] = {"atol": 1e-3, "rtol": 0}  # of 255 levels
 SIZES = [(9, 12), (7, 5), (16, 16)]
 
 
@@ -18,13 +19,8 @@ def split(sizes: list[tuple[int, int]] = SIZES) -> MaskedSplit:
     random = torch.Generator().manual_seed(0)
     images = [torch.randint(0, 256, (3, *size), generator=random, dtype=torch.uint8) for size in sizes]
     masks = [torch.randint(0, 4, size, generator=random, dtype=torch.uint8) for size in sizes]
-    pixels = torch.tensor([h * w for h, w in sizes])
-    return MaskedSplit(
-        torch.cat([image.flatten() for image in images]),
-        torch.cat([mask.flatten() for mask in masks]),
-        torch.tensor(sizes),
-        pixels.cumsum(0) - pixels,
-    )
+    pixels, classes = (torch.cat([part.flatten() for part in parts]) for parts in (images, masks))
+    return MaskedSplit.of(pixels, classes, torch.tensor(sizes))
 
 
 def draws(
@@ -41,13 +37,13 @@ def made(augmentation: MaskAugmentation, drawn: tuple[Tensor, ...], index: int =
 
 def test_an_image_of_the_samples_size_stays() -> None:
     image, mask = made(MaskAugmentation((9, 12), MEAN), draws(top=0.7, left=0.3))
-    assert torch.equal(image, split().image(0).float())
+    torch.testing.assert_close(image, split().image(0).float(), **NEAR)
     assert torch.equal(mask, split().mask(0).long())
 
 
 def test_a_mirrored_image_has_a_mirrored_mask() -> None:
     image, mask = made(MaskAugmentation((9, 12), MEAN), draws(mirrored=True))
-    assert torch.equal(image, split().image(0).float().flip(2))
+    torch.testing.assert_close(image, split().image(0).float().flip(2), **NEAR)
     assert torch.equal(mask, split().mask(0).long().flip(1))
 
 
@@ -55,13 +51,13 @@ def test_a_mirrored_image_has_a_mirrored_mask() -> None:
 def test_a_crop_is_a_part_of_the_image(top: float, left: float, first: tuple[int, int]) -> None:
     image, mask = made(MaskAugmentation((4, 8), MEAN), draws(top=top, left=left))
     part = slice(None), slice(first[0], first[0] + 4), slice(first[1], first[1] + 8)
-    assert torch.equal(image, split().image(0).float()[part])
+    torch.testing.assert_close(image, split().image(0).float()[part], **NEAR)
     assert torch.equal(mask, split().mask(0).long()[part[1:]])
 
 
 def test_a_small_image_lies_in_mean_colour_without_class() -> None:
     image, mask = made(MaskAugmentation((9, 8), MEAN), draws(top=1.0, left=0.0), index=1)  # 7x5, at the bottom left
-    assert torch.equal(image[:, 2:, :5], split().image(1).float())
+    torch.testing.assert_close(image[:, 2:, :5], split().image(1).float(), **NEAR)
     assert torch.equal(mask[2:, :5], split().mask(1).long())
     outside = torch.ones(9, 8, dtype=torch.bool)
     outside[2:, :5] = False
@@ -75,7 +71,7 @@ def test_a_scaled_image_is_that_of_torch(scale: float) -> None:
     image, mask = made(MaskAugmentation(size, MEAN), draws(scale=scale), index=2)
     source = split().image(2)[None].float()
     expected = F.interpolate(source, size, mode="bilinear", align_corners=False)[0]
-    torch.testing.assert_close(image, expected, atol=1e-3, rtol=0)
+    torch.testing.assert_close(image, expected, **NEAR)
     nearest = F.interpolate(split().mask(2)[None, None].float(), size, mode="nearest-exact")[0, 0].long()
     assert torch.equal(mask, nearest)
 
@@ -117,7 +113,7 @@ def test_batches_are_made_as_single_samples() -> None:
 def test_neutral_colours_change_nothing() -> None:
     images = torch.randint(0, 256, (2, 3, 4, 5)).float()
     one = torch.ones(2)
-    torch.testing.assert_close(recoloured(images, one, one, one), images, atol=1e-3, rtol=0)
+    torch.testing.assert_close(recoloured(images, one, one, one), images, **NEAR)
 
 
 def test_colours_by_hand() -> None:
@@ -137,4 +133,4 @@ def test_colour_leaves_uncovered_pixels() -> None:
     drawn = (*draws(), torch.tensor([0.5]), torch.tensor([1.0]), torch.tensor([1.0]))
     image = augmentation.images(split(), torch.tensor([1]), drawn)[0]
     torch.testing.assert_close(image[:, 7:], 255 * torch.tensor(MEAN)[:, None, None].expand(3, 5, 12))
-    torch.testing.assert_close(image[:, :7, :5], split().image(1) * 0.5)
+    torch.testing.assert_close(image[:, :7, :5], split().image(1) * 0.5, **NEAR)

@@ -146,7 +146,7 @@ def test_some_training_images_are_drawn_by_the_split_seed(tmp_path: Path) -> Non
 def test_balanced_weights_by_hand(tmp_path: Path) -> None:
     """Class 0: 3 of 4 pixels of image 0 and 2 of 4 of image 1, 5/8. Class 1: 1 of 4. Class 2: 2 of 4. Median 1/2."""
     masks = torch.tensor([0, 0, 0, 1, 0, 0, 2, 2], dtype=torch.uint8)
-    split = MaskedSplit(torch.zeros(24, dtype=torch.uint8), masks, torch.full((2, 2), 2), torch.tensor([0, 4]))
+    split = MaskedSplit.of(torch.zeros(24, dtype=torch.uint8), masks, torch.full((2, 2), 2))
     weights = median_frequency_weights(split, np.array([0, 1]), 4)
     assert weights == pytest.approx([0.5 / (5 / 8), 0.5 / (1 / 4), 1.0, 1.0])
     balanced = data(tmp_path, class_weights="balanced").task.class_weights

@@ -92,16 +92,28 @@ class MaskedSplit(NamedTuple):
         labels: ``(P,)`` uint8: the classes of all masks ``(h, w)``.
         sizes: ``(N, 2)`` int64: height and width.
         starts: ``(N,)`` int64: position of each image's first pixel among the P pixels.
+        size: height and width of all images; ``None`` where they differ.
     """
 
     images: Tensor
     labels: Tensor
     sizes: Tensor
     starts: Tensor
+    size: tuple[int, int] | None
+
+    @classmethod
+    def of(cls, images: Tensor, labels: Tensor, sizes: Tensor) -> "MaskedSplit":
+        """Hold images and masks of these sizes."""
+        pixels = sizes.prod(1)
+        height, width = sizes[0].tolist()
+        return cls(
+            images, labels, sizes, pixels.cumsum(0) - pixels, (height, width) if (sizes == sizes[0]).all() else None
+        )
 
     def to(self, device: torch.device | str) -> "MaskedSplit":
         """Return the split on a device; the CPU reads no pixel before it is used."""
-        return MaskedSplit(*(part.to(device) for part in self))
+        images, labels, sizes, starts = (part.to(device) for part in self[:4])
+        return MaskedSplit(images, labels, sizes, starts, self.size)
 
     @property
     def samples(self) -> int:
@@ -216,12 +228,12 @@ def _open_split(folder: Path, name: str) -> Split:
 def _open_masks(folder: Path, name: str, sizes: list[list[int]]) -> MaskedSplit:
     images, labels = (np.load(folder / f"{name}_{part}.npy", mmap_mode="r") for part in Split._fields)
     pairs = torch.tensor(sizes, dtype=torch.int64).view(-1, 2)
-    ends = pairs.prod(1).cumsum(0)
-    if not len(pairs) or pairs.min() < 1 or labels.shape != (int(ends[-1]),) or len(images) % len(labels):
+    pixels = int(pairs.prod(1).sum())
+    if not len(pairs) or pairs.min() < 1 or labels.shape != (pixels,) or len(images) % len(labels):
         raise ValueError(f"{name}_labels.npy holds {labels.shape}, which does not fit the sizes in {FACTS}")
     if images.dtype != np.uint8 or labels.dtype != np.uint8 or images.ndim != 1:
         raise ValueError(f"{name}_images.npy holds {images.dtype} {images.shape}, the masks {labels.dtype}")
-    return MaskedSplit(_tensor(images), _tensor(labels), pairs, ends - pairs.prod(1))
+    return MaskedSplit.of(_tensor(images), _tensor(labels), pairs)
 
 
 def _tensor(array: NDArray[np.uint8]) -> Tensor:

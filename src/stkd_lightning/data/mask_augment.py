@@ -1,12 +1,12 @@
 """Augmentation of images together with their masks: scale, crop, flip and colour, as one resampling of each image."""
 
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional as F
 
 from stkd_lightning.data.arrays import MaskedSplit
 from stkd_lightning.tasks.segmentation import IGNORED
@@ -40,11 +40,20 @@ class Grid:
                    ((self.rows, height), (self.columns, width))]  # fmt: skip
         return covered[0] & covered[1]
 
-    def positions(self, rows: Tensor, columns: Tensor) -> Tensor:
-        """Return the positions ``(B, H, W)`` of whole rows and columns in a source; those outside move to its sides."""
-        height, width = self.sizes[:, 0, None, None], self.sizes[:, 1, None, None]
-        zero = torch.zeros((), dtype=torch.int64, device=rows.device)
-        return torch.minimum(rows.maximum(zero), height - 1) * width + torch.minimum(columns.maximum(zero), width - 1)
+    @property
+    def coordinates(self) -> Tensor:
+        """The places ``(B, H, W, 2)`` as ``grid_sample`` reads them: column and row, -1 and 1 at a source's edges."""
+        sides = self.sizes[:, :, None, None].float()
+        rows, columns = (2 * self.rows + 1) / sides[:, 0] - 1, (2 * self.columns + 1) / sides[:, 1] - 1
+        return torch.stack(torch.broadcast_tensors(columns, rows), dim=-1)
+
+    @property
+    def nearest(self) -> Tensor:
+        """Positions ``(B, H, W)`` of the nearest pixels in the split."""
+        places = zip((self.rows, self.columns), self.sizes[:, :, None, None].unbind(1), strict=True)
+        zero = torch.zeros((), dtype=torch.int64, device=self.rows.device)
+        rows, columns = ((place + 0.5).floor().long().maximum(zero).minimum(side - 1) for place, side in places)
+        return self.starts[:, None, None] + rows * self.sizes[:, 1, None, None] + columns
 
 
 @dataclass(frozen=True)
@@ -87,29 +96,22 @@ class MaskAugmentation:
 
     def images(self, split: MaskedSplit, indices: Tensor, draws: tuple[Tensor, ...]) -> Tensor:
         """Return images ``(B, C, H, W)`` float32 in levels of 0 to 255."""
-        grid, channels = self._grid(split, indices, draws), len(self.mean)
-        rows, columns = grid.rows.floor(), grid.columns.floor()
-        down, right = (grid.rows - rows)[:, None], (grid.columns - columns)[:, None]
-        first_rows, first_columns = rows.long(), columns.long()
-        planes = torch.arange(channels, device=indices.device)[:, None, None] * grid.sizes.prod(1)[:, None, None, None]
-        planes = planes + channels * grid.starts[:, None, None, None]  # (B, C, 1, 1)
-
-        def at(row: int, column: int) -> Tensor:
-            positions = grid.positions(first_rows + row, first_columns + column)[:, None] + planes
-            return split.images.index_select(0, positions.flatten()).view(positions.shape).float()
-
-        upper = torch.lerp(at(0, 0), at(0, 1), right.expand(-1, channels, *self.size))
-        lower = torch.lerp(at(1, 0), at(1, 1), right.expand(-1, channels, *self.size))
-        images = torch.lerp(upper, lower, down.expand(-1, channels, *self.size))
+        grid = self._grid(split, indices, draws)
+        if split.size is not None:
+            sources = split.images.view(split.samples, split.channels, *split.size).index_select(0, indices)
+            images = resampled(sources, grid.coordinates)
+        else:
+            pairs = zip(indices.tolist(), grid.coordinates.split(1), strict=True)
+            images = torch.cat([resampled(split.image(i)[None], coordinates) for i, coordinates in pairs])
         if self.colour:
             images = recoloured(images, *draws[4:])
-        return torch.where(grid.inside[:, None], images, _levels(self.mean, images.device))
+        planes = zip(images.unbind(1), self.mean, strict=True)  # no copy of the mean to the device
+        return torch.stack([plane.where(grid.inside, 255 * mean) for plane, mean in planes], dim=1)
 
     def labels(self, split: MaskedSplit, indices: Tensor, draws: tuple[Tensor, ...]) -> Tensor:
         """Return masks ``(B, H, W)`` int64."""
         grid = self._grid(split, indices, draws)
-        nearest = grid.positions((grid.rows + 0.5).floor().long(), (grid.columns + 0.5).floor().long())
-        positions = nearest + grid.starts[:, None, None]
+        positions = grid.nearest
         classes = split.labels.index_select(0, positions.flatten()).view(positions.shape).long()
         return classes.masked_fill(~grid.inside, IGNORED)
 
@@ -124,6 +126,11 @@ class MaskAugmentation:
         rows, columns = axes
         columns = torch.where(mirrored[:, None], (sizes[:, 1, None] - 1) - columns, columns)
         return Grid(rows[:, :, None], columns[:, None, :], sizes, split.starts.index_select(0, indices))
+
+
+def resampled(sources: Tensor, coordinates: Tensor) -> Tensor:
+    """Read images ``(B, C, h, w)`` at coordinates ``(B, H, W, 2)``, bilinearly; their edges continue outside."""
+    return F.grid_sample(sources.float(), coordinates, mode="bilinear", padding_mode="border", align_corners=False)
 
 
 def recoloured(images: Tensor, brightness: Tensor, contrast: Tensor, saturation: Tensor) -> Tensor:
@@ -142,14 +149,4 @@ def recoloured(images: Tensor, brightness: Tensor, contrast: Tensor, saturation:
 
 
 def _gray(images: Tensor) -> Tensor:
-    return (images * _column(GRAY, images.device)).sum(1, keepdim=True)
-
-
-def _levels(mean: tuple[float, ...], device: torch.device) -> Tensor:
-    return _column(tuple(255 * value for value in mean), device)
-
-
-@lru_cache(maxsize=64)
-def _column(values: tuple[float, ...], device: torch.device) -> Tensor:
-    """Return one value for each channel ``(C, 1, 1)``, copied to a device once."""
-    return torch.tensor(values, device=device)[:, None, None]
+    return sum(share * images[:, i : i + 1] for i, share in enumerate(GRAY))  # type: ignore[return-value]

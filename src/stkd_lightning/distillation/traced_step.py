@@ -57,7 +57,8 @@ class TracedStep:
         self.mixing = None if draws is None else MixDraws(*(part.clone() for part in draws))
         self.places = torch.arange(epoch.size, device=order.device)
         self.position = torch.zeros((), dtype=torch.int64, device=order.device)
-        constants = (*self.tables.split, epoch.normalize.scale, epoch.normalize.shift, self.places, self.position)
+        data = [part for part in self.tables.split if isinstance(part, Tensor)]
+        constants = (*data, epoch.normalize.scale, epoch.normalize.shift, self.places, self.position)
         static = (*constants, order, *samples, *(self.mixing or ()))
         for tensor in static:
             torch._dynamo.mark_static_address(tensor)

@@ -168,8 +168,12 @@ def without_start(network: DictConfig) -> DictConfig:
 
 
 def input_facts(network: nn.Module, data: Images) -> dict[str, Any]:
-    """Return the input size and normalization of a network built for some data, as a checkpoint stores them."""
+    """Return the input size and normalization of a network built for some data, as a checkpoint stores them.
+
+    A network of a dense task that does not resize images takes any size, ``None``.
+    """
+    size = None if data.task.dense else data.image_size
     if isinstance(network, AdaptedInput):
         mean, std = network.normalization
-        return {"size": network.size or data.image_size, "mean": mean, "std": std}
-    return {"size": data.image_size, "mean": list(data.mean), "std": list(data.std)}
+        return {"size": network.size or size, "mean": mean, "std": std}
+    return {"size": size, "mean": list(data.mean), "std": list(data.std)}

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import product
 
 import torch
@@ -54,18 +53,15 @@ class Segmentation(Task):
 
     def target(self, labels: Tensor, weights: Tensor) -> MixedTarget:
         """Return the target of mixed images, with labels ``(B, k, H, W)`` and weights ``(B, k)``."""
-        classes = None if self.class_weights is None else _on(self.class_weights, labels.device)
+        if self.class_weights is None:
+            return MixedTarget(labels, weights, ignored=IGNORED)
+        # Filled on the device: a copy from the host would wait, and keep a step from a CUDA graph.
+        classes = torch.stack([torch.full((), weight, device=labels.device) for weight in self.class_weights])
         return MixedTarget(labels, weights, ignored=IGNORED, class_weights=classes)
 
     def infer(self, network: Callable[[Tensor], Tensor], inputs: Tensor) -> Tensor:
         """Return the logits of images of any sides; see ``sliding_window``."""
         return network(inputs) if self.window is None else sliding_window(network, inputs, self.window)
-
-
-@lru_cache(maxsize=16)
-def _on(weights: tuple[float, ...], device: torch.device) -> Tensor:
-    """Return weights on a device, copied there once."""
-    return torch.tensor(weights, device=device)
 
 
 def sliding_window(network: Callable[[Tensor], Tensor], images: Tensor, window: tuple[int, int]) -> Tensor:

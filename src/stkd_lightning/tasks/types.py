@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import NamedTuple
 
 import torch
@@ -113,13 +112,16 @@ class MixedTarget:
             return Rows(student, teacher, self)
         positions = (1,) * (self.labels.ndim - self.weights.ndim)
         weights = flat_rows(self.weights.reshape(*self.weights.shape, *positions).expand(self.labels.shape))
-        labels, valid = flat_rows(self.labels), None
+        labels, valid, count = flat_rows(self.labels), None, None
         if self.ignored is not None:
             without_class = labels == self.ignored
             valid = ~(without_class & (weights > 0)).any(1)
+            count = gather(valid.sum()[None]).sum().clamp(min=1) / world()[1]  # exchanged once for all terms of a loss
             labels = labels.masked_fill(without_class, 0)
         other = None if teacher is None else flat_rows(teacher)
-        return Rows(flat_rows(student), other, MixedTarget(labels, weights, class_weights=self.class_weights), valid)
+        return Rows(
+            flat_rows(student), other, MixedTarget(labels, weights, class_weights=self.class_weights), valid, count
+        )
 
 
 def flat_rows(values: Tensor) -> Tensor:
@@ -136,6 +138,7 @@ class Rows:
         teacher: logits ``(N, K)``; ``None`` where there is no teacher.
         target: labels ``(N, k)`` and weights ``(N, k)``.
         valid: ``(N,)`` bool, false for rows that are ignored; ``None`` where all are valid.
+        count: mean over ranks of the number of valid rows, at least 1 / ranks; ``None`` where all are valid.
         scale: factor of the mean over rows.
     """
 
@@ -143,13 +146,8 @@ class Rows:
     teacher: Tensor | None
     target: MixedTarget
     valid: Tensor | None = None
+    count: Tensor | None = None
     scale: float = 1.0
-
-    @cached_property
-    def _valid_per_rank(self) -> Tensor:
-        """Mean over ranks of the number of valid rows; the ranks exchange it once for all terms of a loss."""
-        assert self.valid is not None
-        return gather(self.valid.sum()[None]).sum().clamp(min=1) / world()[1]
 
     def mean(self, values: Tensor) -> Tensor:
         """Average values ``(N,)`` over the valid rows, and scale the mean.
@@ -157,7 +155,10 @@ class Rows:
         Over several ranks the sum is divided by the valid rows of the global batch, so that the mean over ranks, as DDP
         takes it, is that of one process with the whole batch.
         """
-        mean = values.mean() if self.valid is None else values.where(self.valid, 0).sum() / self._valid_per_rank
+        if self.valid is None or self.count is None:
+            mean = values.mean()
+        else:
+            mean = values.where(self.valid, 0).sum() / self.count
         return mean if self.scale == 1 else self.scale * mean
 
 
