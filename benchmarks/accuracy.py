@@ -32,7 +32,7 @@ from stkd_lightning.utilities.paths import key_of
 
 OPTIONS = {"table": "A", "parts": "", "rows": "", "seeds": "", "work": "outputs/accuracy", "show": False}
 # Entries of a run's summary that are kept, beside its options.
-KEPT = ("seed", "student", "teacher", "seconds", "images_per_second", "versions", "hardware")
+KEPT = ("seed", "student", "teacher", "seconds", "images_per_second", "versions", "hardware", "score")
 
 
 def block(name: str) -> str:
@@ -126,8 +126,8 @@ def run(job: Job, work: Path, options: Sequence[str] = ()) -> None:
     facts["data"] = {name: summary["data"][name] for name in ("name", "digest")}
     job.keep(facts)
     took = (time.monotonic() - start) / 60
-    accuracy = (summary["student"]["validation"] or summary["student"]["test"]["last"])["accuracy"]
-    print(f"{job.part}, {job.row}, seed {job.seed}: {accuracy:.2%} in {took:.1f} min", flush=True)
+    score = (summary["student"]["validation"] or summary["student"]["test"]["last"])[tabulated.score_name(summary)]
+    print(f"{job.part}, {job.row}, seed {job.seed}: {score:.2%} in {took:.1f} min", flush=True)
 
 
 def asked() -> tuple[DictConfig, Table, list[Job]]:

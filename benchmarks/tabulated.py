@@ -12,11 +12,13 @@ import yaml
 
 from stkd_lightning.reporting.comparison import Row, compare
 from stkd_lightning.reporting.run import Run
+from stkd_lightning.reporting.statistics import Spread
 from stkd_lightning.reporting.summary import RunSummary
 from stkd_lightning.utilities.errors import unknown
 
 FOLDER = Path(__file__).parent
 RESULTS = FOLDER / "results" / "accuracy"
+SCORES = {"miou": "mIoU"}  # words of metrics
 ROUNDING = 0.002  # largest difference of one teacher's accuracy on two devices
 Record = dict[str, Any]
 
@@ -28,7 +30,7 @@ class Table:
     Attributes:
         name: name of the table's file.
         title: title for people.
-        reference: row that the others are compared with; ``None``: no comparison.
+        references: rows that the others are compared with, seed by seed.
         seeds: seeds of each row.
         settings: options of all runs.
         parts: data sets or pairs of networks, each with ``words``, ``settings`` and optionally ``published``
@@ -36,18 +38,20 @@ class Table:
         rows: options by row name, which has no comma; the rows of ``grid`` come first.
         grid: two options with their values; every combination is a row.
         validation_only: test accuracies are not kept.
+        metrics: metrics on test images by their words, in place of the score on validation and test images.
         results: folder of the results of all tables.
     """
 
     name: str
     title: str
-    reference: str | None
+    references: list[str]
     seeds: list[int]
     settings: list[str]
     parts: dict[str, dict[str, Any]]
     rows: dict[str, list[str]]
     grid: dict[str, list[float]]
     validation_only: bool
+    metrics: dict[str, str]
     results: Path = RESULTS
 
 
@@ -73,8 +77,17 @@ def read_table_file(path: Path, results: Path = RESULTS) -> Table:
     content = yaml.safe_load(path.read_text())
     grid = content.pop("grid", {})
     rows = _crossed(grid) | content.pop("rows", {})
-    validation_only = content.pop("validation_only", False)
-    return Table(name=path.stem, rows=rows, grid=grid, validation_only=validation_only, results=results, **content)
+    references = content.pop("reference") or []
+    return Table(
+        name=path.stem,
+        rows=rows,
+        grid=grid,
+        references=[references] if isinstance(references, str) else references,
+        validation_only=content.pop("validation_only", False),
+        metrics=content.pop("metrics", {}),
+        results=results,
+        **content,
+    )
 
 
 def _crossed(grid: dict[str, list[float]]) -> dict[str, list[str]]:
@@ -120,9 +133,14 @@ def apart(one: Record, other: Record) -> str:
     first, second = one["teacher"], other["teacher"]
     same = first["test"] == second["test"]
     if "digest" in first and "digest" in second:  # files of old versions have none
-        accuracies = [teacher["test"]["last"]["accuracy"] for teacher in (first, second)]
-        same = first["digest"] == second["digest"] and abs(accuracies[0] - accuracies[1]) <= ROUNDING
+        scores = [teacher["test"]["last"][score_name(one)] for teacher in (first, second)]
+        same = first["digest"] == second["digest"] and abs(scores[0] - scores[1]) <= ROUNDING
     return "" if same else "another teacher"
+
+
+def score_name(record: Record) -> str:
+    """Return the metric that selects in a run, by its record or summary."""
+    return str(record.get("score", {}).get("name", "accuracy"))
 
 
 def elsewhere(wanted: list[str], *, tested: bool) -> Record | None:
@@ -164,24 +182,49 @@ def _part(table: Table, part: str) -> str:
     heading += f"{_teacher(found, published)}; {_minutes(found)}"
     if table.validation_only:
         return "\n\n".join(filter(None, [heading, _matrix(table, found), _plain(table, found)]))
-    rows = {row.method: row for row in compare([_as_run(r) for r in found], table.reference or "")}
-    difference = f"difference to {table.reference}"
-    names = ["", "seeds", "validation", "test, last", "test, selected", difference, "minutes per run"]
-    names += ["published"] * bool(published)
+    rows = {row.method: row for row in compare([_as_run(r) for r in found], "")}
+    scores = ["validation", "test, last", "test, selected"]
+    names = ["", "seeds", *(table.metrics or scores), *(f"difference to {r}" for r in table.references)]
+    names += ["minutes per run", *["published"] * bool(published)]
     lines = [names, ["---", *["---:"] * (len(names) - 1)]]
     for name in table.rows:
         own = [r for r in found if r["row"] == name]
-        line = _cells(rows[name], own, len(table.seeds)) if own else ["not run", *[""] * 5]
-        lines.append([name, *line, *([f"{published[name]:.2f}" if name in published else ""] if published else [])])
+        if not own:
+            lines.append([name, "not run", *[""] * (len(names) - 2)])
+            continue
+        done = str(len(table.seeds)) if len(own) == len(table.seeds) else f"{len(own)} of {len(table.seeds)}"
+        figures = _metrics(table, own) if table.metrics else _scores(rows[name])
+        differences = [_difference(own, found, reference) for reference in table.references]
+        beside = [f"{published[name]:.2f}" if name in published else ""] * bool(published)
+        lines.append([name, done, *figures, *differences, _minutes_a_run(own), *beside])
     return f"{heading}\n\n{_lines(lines)}"
 
 
-def _cells(row: Row, own: Sequence[Record], seeds: int) -> list[str]:
-    validation = row.validation.percent() if row.validation else ""
-    difference = row.difference.points() if row.difference else ""
-    minutes = _minutes_a_run(own)
-    done = str(seeds) if len(own) == seeds else f"{len(own)} of {seeds}"
-    return [done, validation, row.last.percent(), row.selected.percent(), difference, minutes]
+def _scores(row: Row) -> list[str]:
+    return [row.validation.percent() if row.validation else "", row.last.percent(), row.selected.percent()]
+
+
+def _metrics(table: Table, own: Sequence[Record]) -> list[str]:
+    """Return the means of a row's metrics on test images after the last epoch: shares in percent, variances as such."""
+    cells = []
+    for name in table.metrics.values():
+        spread = Spread.of([r["student"]["test"]["last"][name] for r in own])
+        deviation = "" if spread.std is None else f" ± {spread.std:.4f}"
+        cells.append(f"{spread.mean:.4f}{deviation}" if "variance" in name else spread.percent())
+    return cells
+
+
+def _difference(own: Sequence[Record], found: Sequence[Record], reference: str) -> str:
+    """Return a row's test score after the last epoch less that of the reference, seed by seed, in points."""
+    if own[0]["row"] == reference:
+        return ""
+
+    def score(record: Record) -> float:
+        return float(record["student"]["test"]["last"][score_name(record)])
+
+    by_seed = {r["seed"]: score(r) for r in found if r["row"] == reference}
+    differences = [score(r) - by_seed[r["seed"]] for r in own if r["seed"] in by_seed]
+    return Spread.of(differences).points() if differences else ""
 
 
 def _as_run(record: Record) -> Run:
@@ -195,7 +238,9 @@ def _teacher(found: Sequence[Record], published: dict[str, float]) -> str:
     if taught is None:
         return ""
     beside = f" (published {published['teacher']:.2f})" if "teacher" in published else ""
-    return f"; teacher {100 * taught['test']['last']['accuracy']:.2f} % on test images{beside}"
+    name = score_name(next(r for r in found if "teacher" in r))
+    words = "" if name == "accuracy" else f"{SCORES.get(name, name)} "
+    return f"; teacher {words}{100 * taught['test']['last'][name]:.2f} % on test images{beside}"
 
 
 def _minutes(found: Sequence[Record]) -> str:
@@ -210,7 +255,7 @@ def _minutes_a_run(own: Sequence[Record]) -> str:
 
 
 def _validation(record: Record) -> float:
-    return 100 * float(record["student"]["validation"]["accuracy"])
+    return 100 * float(record["student"]["validation"][score_name(record)])
 
 
 def _matrix(table: Table, found: Sequence[Record]) -> str:
