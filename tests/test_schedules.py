@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from stkd_lightning.schedules import Cosine, MultiStep
+from stkd_lightning.schedules import Cosine, MultiStep, Polynomial
 from stkd_lightning.utilities.errors import InputError
 
 
@@ -24,8 +24,15 @@ def test_cosine_falls_from_one_to_its_end() -> None:
     assert schedule(1.0) == pytest.approx(0.1)
 
 
-@pytest.mark.parametrize("schedule", [MultiStep(warmup=0.1), Cosine(warmup=0.1)])
-def test_warm_up_rises_linearly(schedule: MultiStep | Cosine) -> None:
+def test_polynomial_falls_by_a_power_of_the_rest() -> None:
+    schedule = Polynomial(power=2, warmup=0.2)
+    assert schedule(0.2) == 1.0
+    assert schedule(0.6) == pytest.approx(0.25)
+    assert schedule(1.0) == 0.0
+
+
+@pytest.mark.parametrize("schedule", [MultiStep(warmup=0.1), Cosine(warmup=0.1), Polynomial(warmup=0.1)])
+def test_warm_up_rises_linearly(schedule: MultiStep | Cosine | Polynomial) -> None:
     assert [schedule(p) for p in (0.0, 0.05, 0.1)] == pytest.approx([0.0, 0.5, 1.0])
 
 
@@ -36,3 +43,5 @@ def test_errors() -> None:
         MultiStep(gamma=0)
     with pytest.raises(InputError, match="scheduler.final=2"):
         Cosine(final=2)
+    with pytest.raises(InputError, match="scheduler.power=0"):
+        Polynomial(power=0)

@@ -13,6 +13,11 @@ def _warmup_factor(progress: float, warmup: float) -> float:
     return min(1.0, progress / warmup) if warmup else 1.0
 
 
+def _share_after(progress: float, warmup: float) -> float:
+    """Return the share of the run after its warmup that is over."""
+    return (progress - warmup) / (1 - warmup) if warmup < 1 else 1.0
+
+
 class MultiStep:
     """Multiply by ``gamma`` at each milestone; the defaults are the CIFAR recipe of the distillation literature.
 
@@ -73,5 +78,32 @@ class Cosine:
         """Return the factor at a progress in [0, 1]."""
         if progress < self.warmup:
             return _warmup_factor(progress, self.warmup)
-        share = (progress - self.warmup) / (1 - self.warmup) if self.warmup < 1 else 1.0
+        share = _share_after(progress, self.warmup)
         return self.final + (1 - self.final) * (1 + math.cos(math.pi * share)) / 2
+
+
+class Polynomial:
+    """Decrease by a power of the rest of the run: the "poly" policy of Chen et al. 2018 (arXiv:1606.00915), Sec. 4.1.2.
+
+    Args:
+        power: of the rest's share, > 0; segmentation papers use 0.9.
+        warmup: share in [0, 1] of the run in which the factor rises linearly from 0.
+
+    Raises:
+        InputError: an argument outside its range.
+
+    Example:
+        >>> from stkd_lightning.schedules import Polynomial
+        >>> [round(Polynomial()(progress), 3) for progress in (0.0, 0.5, 1.0)]
+        [1.0, 0.536, 0.0]
+    """
+
+    def __init__(self, power: float = 0.9, warmup: float = 0.0) -> None:
+        self.power = validation.positive("scheduler.power", power)
+        self.warmup = validation.unit_interval("scheduler.warmup", warmup)
+
+    def __call__(self, progress: float) -> float:
+        """Return the factor at a progress in [0, 1]."""
+        if progress < self.warmup:
+            return _warmup_factor(progress, self.warmup)
+        return (1 - _share_after(progress, self.warmup)) ** self.power
