@@ -3,8 +3,8 @@
 import os
 import re
 import stat
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 
@@ -54,24 +54,53 @@ def decode(path: Path, size: int) -> NDArray[np.uint8]:
     Raises:
         UnreadableImageError: the file is not an image, is damaged or is too large, or its values have no known range.
     """
+    with opened(path) as file:
+        image = rgb(file, path)
+        if image.size != (size, size):
+            image = ImageOps.fit(image, (size, size), Image.Resampling.BICUBIC)
+        return np.asarray(image).transpose(2, 0, 1)
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[Image.Image]:
+    """Open an image file without decoding it, for a block in which every fault is one of the file.
+
+    Raises:
+        UnreadableImageError: the file is not an image, or the block raised an error.
+    """
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):  # a pipe would block
             raise ValueError("not a regular file")
         formats = (*_formats(), "TGA") if path.suffix.lower() == TGA else _formats()
         with Image.open(path, formats=formats) as file:
-            _check_cost(file, path)
-            file.load()
-            with suppress(Exception):  # an orientation that cannot be read
-                ImageOps.exif_transpose(file, in_place=True)
-            image = _eight_bits(file).convert("RGB")
-        if image.size != (size, size):
-            image = ImageOps.fit(image, (size, size), Image.Resampling.BICUBIC)
-        return np.asarray(image).transpose(2, 0, 1)
+            yield file
     except Exception as error:  # Pillow raises many types for a damaged file
         words = getattr(error, "strerror", None) or reason(error)
         if str(path) in words or words.startswith("cannot identify"):
             words = "damaged or not an image"
         raise UnreadableImageError(path, words) from error
+
+
+def load_turned(file: Image.Image, path: Path) -> None:
+    """Decode an opened image and turn it as its EXIF orientation says.
+
+    Raises:
+        ValueError: too many pixels or scans.
+    """
+    _check_cost(file, path)
+    file.load()
+    with suppress(Exception):  # an orientation that cannot be read
+        ImageOps.exif_transpose(file, in_place=True)
+
+
+def rgb(file: Image.Image, path: Path) -> Image.Image:
+    """Decode an opened image at full size to 8-bit RGB, turned as its EXIF orientation says.
+
+    Raises:
+        ValueError: too many pixels or scans, or values without known range.
+    """
+    load_turned(file, path)
+    return _eight_bits(file).convert("RGB")
 
 
 @cache
