@@ -5,8 +5,8 @@ from typing import Any
 
 from stkd_lightning.data.arrays import RawData
 from stkd_lightning.data.class_folders import class_folders, read_folder
-from stkd_lightning.data.image_files import walk
 from stkd_lightning.data.module import ArrayDataModule
+from stkd_lightning.data.split_folders import split_folders, visible_paths
 from stkd_lightning.utilities import validation
 from stkd_lightning.utilities.choices import ON_ERROR, OnError
 from stkd_lightning.utilities.console import print_rank_zero
@@ -63,11 +63,7 @@ class ImageFolderDataModule(ArrayDataModule):
         return {"size": self.size, "folders": self.folders, "reading": READING, **skip}
 
     def _split_folders(self) -> dict[str, Path]:
-        folders = {split: self.data_dir / name for split, name in self.folders.items()}
-        optional = folders["val"]
-        if self.folders["val"] == self.folders["test"] or not optional.is_dir():
-            del folders["val"]
-        return folders
+        return split_folders(self.data_dir, self.folders)
 
     def locate(self) -> Path:
         """Return the folder of the splits; refuse it if a split is missing."""
@@ -82,11 +78,7 @@ class ImageFolderDataModule(ArrayDataModule):
 
     def stamps(self, folder: Path) -> list[Path]:
         """Return all folders and files that are not hidden, because a user may replace an image."""
-        paths: list[Path] = []
-        for split in self._split_folders().values():
-            for parent, names in walk(split):
-                paths += [parent, *(parent / name for name in names if not name.startswith("."))]
-        return sorted(p for p in paths if p.exists())  # a link may be broken
+        return visible_paths(self._split_folders().values())
 
     def read(self, folder: Path) -> RawData:
         """Read the splits; classes in alphabetical order."""

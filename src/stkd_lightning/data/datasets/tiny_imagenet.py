@@ -7,10 +7,11 @@ from stkd_lightning.data.arrays import RawData
 from stkd_lightning.data.class_folders import class_folders, image_split
 from stkd_lightning.data.datasets.archive_module import OfficialDataModule
 from stkd_lightning.data.image_files import images_below
-from stkd_lightning.utilities.errors import InputError, reason
+from stkd_lightning.data.text_file import read_lines
+from stkd_lightning.utilities.errors import InputError
 
 SIZE = 64
-LONGEST_TEXT = 1 << 26  # bytes; words.txt has 2.6 million
+ADVICE = "delete the data set to download it again"
 
 
 class TinyImageNetDataModule(OfficialDataModule):
@@ -53,18 +54,6 @@ class TinyImageNetDataModule(OfficialDataModule):
         return RawData(splits, _names(folder, synsets))
 
 
-def _lines(path: Path) -> list[str]:
-    """Return the non-empty lines of a text file."""
-    try:
-        if path.stat().st_size > LONGEST_TEXT:
-            raise ValueError(f"longer than {LONGEST_TEXT:,} bytes")
-        return [line for line in path.read_text(encoding="utf-8").split("\n") if line.strip()]
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"{path}: cannot be read ({reason(error)}); delete the data set to download it again"
-        ) from error
-
-
 def _annotated(annotations: Path, synsets: set[str]) -> list[tuple[str, str]]:
     """Return name and synset of each test image.
 
@@ -72,7 +61,7 @@ def _annotated(annotations: Path, synsets: set[str]) -> list[tuple[str, str]]:
         InputError: a line without them, a class that is not in train, or a missing image.
     """
     rows = []
-    for line in _lines(annotations):
+    for line in read_lines(annotations, ADVICE):
         name, _, rest = line.partition("\t")
         synset = rest.split("\t")[0].strip()
         if synset not in synsets:
@@ -86,6 +75,6 @@ def _annotated(annotations: Path, synsets: set[str]) -> list[tuple[str, str]]:
 def _names(folder: Path, synsets: list[str]) -> list[str]:
     """Return the first word of each synset, or the synset if it has no word."""
     words = folder / "words.txt"
-    lines = _lines(words) if words.is_file() else []
+    lines = read_lines(words, ADVICE) if words.is_file() else []
     first = {synset: rest.split(",")[0].strip() for synset, _, rest in (line.partition("\t") for line in lines)}
     return [first.get(synset, synset) for synset in synsets]
