@@ -90,8 +90,9 @@ def about_checkpoint(origin: StudentProvenance, path: Path) -> dict[str, Any]:
 
 
 def name_of(network: Mapping[str, Any] | DictConfig) -> str:
-    """Return the name of a network: its ``name``, otherwise its class."""
-    return str(network.get("name") or str(network.get("_target_", "")).rpartition(".")[2])
+    """Return the name of a network: its ``name``, otherwise its class, with its width if it has one."""
+    width = network.get("width")
+    return str(network.get("name") or str(network.get("_target_", "")).rpartition(".")[2] + f"-w{width}" * bool(width))
 
 
 def _summary(path: Path, data: DataDescription) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
+from stkd_lightning.reporting.diagnostics_file import D
 from stkd_lightning.reporting.run import Group, Run
 from stkd_lightning.utilities.text import printable
 
@@ -34,6 +35,10 @@ class Setting:
         """The method and the options that distinguish the setting."""
         text = ", ".join([self.method, *(f"{name}={value}" for name, value in self.options.items())])
         return printable(text if len(text) <= LABEL else f"{text[:LABEL]}...")
+
+    def diagnostics_of(self, kind: type[D]) -> list[D]:
+        """Return the diagnostics of its runs that are of a kind and can be read."""
+        return [diagnostics for run in self.runs if (diagnostics := run.diagnostics_of(kind))]
 
     def find_reference(self, others: "Iterable[Setting]", reference: str) -> "Setting | None":
         """Return the setting of the reference method to compare with; ``None`` if there is none, or more than one.

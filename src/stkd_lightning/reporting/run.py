@@ -10,8 +10,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from stkd_lightning.reporting.diagnostics import FILE, Diagnostics, read_diagnostics
+from stkd_lightning.inference.about import name_of
+from stkd_lightning.reporting.diagnostics import Diagnostics
+from stkd_lightning.reporting.diagnostics_file import FILE, D, DiagnosticsFile
 from stkd_lightning.reporting.run_options import ROUNDING, SEEDS, result_options
+from stkd_lightning.reporting.segmentation_diagnostics import SegmentationDiagnostics
 from stkd_lightning.reporting.summary import Figures, NetworkSummary, RunSummary
 from stkd_lightning.utilities.console import warn
 from stkd_lightning.utilities.errors import InputError, reason
@@ -67,7 +70,7 @@ class Run:
         """The name of the teacher; without one, the name of the teacher in the settings."""
         network = self.config.get("teacher", {}).get("network", {})
         name = self.summary.teacher and self.summary.teacher.network
-        return _name(str(name or network.get("name") or network.get("_target_", "").rpartition(".")[2]))
+        return _name(str(name or name_of(network)))
 
     @property
     def student(self) -> str:
@@ -101,10 +104,17 @@ class Run:
         return dict(o.lstrip("+~").split("=", 1) for o in self.summary.overrides if "=" in o)
 
     @property
-    def diagnostics(self) -> Diagnostics | None:
-        """The diagnostics of the student; ``None`` if they cannot be read. They are large, so they are not cached."""
+    def diagnostics(self) -> DiagnosticsFile | None:
+        """The diagnostics of the student, of any kind; ``None`` if they cannot be read."""
+        return self.diagnostics_of(Diagnostics) or self.diagnostics_of(SegmentationDiagnostics)
+
+    def diagnostics_of(self, kind: type[D]) -> D | None:
+        """Return the diagnostics of the student if they are of a kind and can be read, else ``None``.
+
+        They are large, so they are not cached.
+        """
         try:
-            found = read_diagnostics(self.folder / FILE) if self.folder else None
+            found = kind.read(self.folder / FILE) if self.folder else None
         except InputError:
             return None
         return found if found and found.num_classes == len(self.summary.data.class_names) else None

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from stkd_lightning.reporting.diagnostics import Diagnostics
 from stkd_lightning.reporting.figures.picture import Picture
 from stkd_lightning.reporting.figures.style import INK, legend, new_figure, styles
 from stkd_lightning.reporting.grouping import Setting
@@ -20,7 +21,7 @@ def calibration(settings: Sequence[Setting]) -> Picture | None:
     Returns:
         The figure; ``None`` without diagnostics.
     """
-    measured = [(s, seeds) for s in settings if (seeds := [d for r in s.runs if (d := r.diagnostics)])]
+    measured = [(s, seeds) for s in settings if (seeds := s.diagnostics_of(Diagnostics))]
     if not measured:
         return None
     figure = new_figure(3.4, ["teacher", *(s.label for s, _ in measured)])

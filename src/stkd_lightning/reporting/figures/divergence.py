@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from stkd_lightning.reporting.diagnostics import Diagnostics
 from stkd_lightning.reporting.figures.picture import Picture
 from stkd_lightning.reporting.figures.style import legend, new_figure, styles
 from stkd_lightning.reporting.grouping import Setting
@@ -18,9 +19,7 @@ def divergence(settings: Sequence[Setting]) -> Picture | None:
     Returns:
         The figure; ``None`` without diagnostics of students with a teacher.
     """
-    measured = [
-        (s, seeds) for s in settings if (seeds := [d for r in s.runs if (d := r.diagnostics) and d.has_teacher])
-    ]
+    measured = [(s, seeds) for s in settings if (seeds := [d for d in s.diagnostics_of(Diagnostics) if d.has_teacher])]
     if not measured:
         return None
     figure = new_figure(7.2, [s.label for s, _ in measured])

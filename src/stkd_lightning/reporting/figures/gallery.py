@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 
+from stkd_lightning.reporting.diagnostics import Diagnostics
 from stkd_lightning.reporting.figures.picture import Picture
 from stkd_lightning.reporting.figures.style import COLOURS, INK, new_figure
 from stkd_lightning.reporting.grouping import Setting
@@ -22,7 +23,7 @@ def gallery(setting: Setting) -> Picture | None:
     Returns:
         The figure; ``None`` without diagnostics of virtual samples.
     """
-    diagnostics = setting.runs[0].diagnostics
+    diagnostics = setting.runs[0].diagnostics_of(Diagnostics)
     if diagnostics is None or not len(diagnostics.shown):
         return None
     names = [printable(name) for name in setting.runs[0].summary.data.class_names]
