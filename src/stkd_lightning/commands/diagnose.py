@@ -2,9 +2,9 @@
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import torch
 from omegaconf import OmegaConf
@@ -21,7 +21,8 @@ from stkd_lightning.models.build import build_network
 from stkd_lightning.models.feature_hooks import logits_of
 from stkd_lightning.models.weights import read_checkpoint
 from stkd_lightning.reporting.diagnose import diagnose
-from stkd_lightning.reporting.diagnostics import FILE
+from stkd_lightning.reporting.diagnose_segmentation import diagnose_segmentation
+from stkd_lightning.reporting.diagnostics_file import FILE, DiagnosticsFile
 from stkd_lightning.reporting.run import Run
 from stkd_lightning.tasks.types import Batch
 from stkd_lightning.teacher.frozen import FrozenTeacher
@@ -115,7 +116,6 @@ def _teacher(run: Run | None, data: ArrayDataModule, *, trust: bool) -> FrozenTe
     return FrozenTeacher(network)
 
 
-@exact_float32()
 def write(
     student: nn.Module,
     teacher: FrozenTeacher | None,
@@ -125,29 +125,51 @@ def write(
     extent: Extent,
 ) -> None:
     """Write the diagnostics of a student on validation images, or on test images if there are none."""
-    sample = data.sample(extent.images)
+    measure(student, teacher, data, data.sample(extent.images), device, extent).save(path)
+
+
+@exact_float32()
+def measure(
+    student: nn.Module,
+    teacher: FrozenTeacher | None,
+    data: ArrayDataModule,
+    sample: BatchDataset | MaskBatchDataset,
+    device: torch.device,
+    extent: Extent,
+) -> DiagnosticsFile:
+    """Return the diagnostics of a student on a sample of the data, until the time is over."""
     student, training = student.to(device).eval(), student.training
     dtype = next((p.dtype for p in student.parameters() if p.is_floating_point()), torch.float32)
+    frozen = cast(FrozenTeacher, teacher and teacher.to(device))
 
     def student_logits(images: Tensor) -> Tensor:
-        return logits_of(student(images.to(dtype)))
+        return data.task.infer(lambda inputs: logits_of(student(inputs)), images.to(dtype))
 
     def teacher_logits(images: Tensor) -> Tensor:
-        return frozen(images, eager=True).logits
+        return data.task.infer(lambda inputs: frozen(inputs, eager=True).logits, images)
 
-    frozen = cast(FrozenTeacher, teacher and teacher.to(device))
-    diagnostics = diagnose(
-        student_logits,
-        teacher_logits if teacher else None,
-        _batches(sample, extent),
-        num_classes=data.num_classes,
-        device=device,
-        mean=data.mean,
-        std=data.std,
-        available=len(sample.order),
-    )
-    diagnostics.save(path)
+    networks = student_logits, teacher_logits if teacher else None
+    options: dict[str, Any] = {
+        "num_classes": data.num_classes,
+        "device": device,
+        "mean": data.mean,
+        "std": data.std,
+        "available": len(sample.order),
+    }
+    batches = _batches(sample, extent)
+    diagnostics: DiagnosticsFile
+    if isinstance(sample, MaskBatchDataset):
+        diagnostics = diagnose_segmentation(*networks, batches, lambda indices: _single(sample, indices), **options)
+    else:
+        diagnostics = diagnose(*networks, batches, **options)
     student.train(training)
+    return diagnostics
+
+
+def _single(sample: MaskBatchDataset, indices: list[int]) -> Iterator[Batch]:
+    """Yield batches of one image each, in the order of their indices."""
+    for index in indices:
+        yield replace(sample, order=torch.tensor([index], device=sample.order.device))[0]
 
 
 def _batches(sample: BatchDataset | MaskBatchDataset, extent: Extent) -> Iterator[Batch]:

@@ -37,6 +37,7 @@ class Segmentation(Task):
         Column("image IoU", "image_quality"),
         Column("agree", "agreement"),
     )
+    has_pictures = True
     dense = True
 
     def metrics(self) -> SegmentationMetrics:

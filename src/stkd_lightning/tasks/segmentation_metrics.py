@@ -42,6 +42,16 @@ def intersection_over_union(confusion: Tensor) -> Tensor:
     return correct / (confusion.sum(-1) + confusion.sum(-2) - correct)
 
 
+def image_quality(confusion: Tensor) -> Tensor:
+    """Return the mean IoU over the classes in the truth of each image ``(B,)``; 0 if all pixels are ignored.
+
+    Args:
+        confusion: ``(B, K, K)``.
+    """
+    present = confusion.sum(-1) > 0
+    return intersection_over_union(confusion).where(present, 0).sum(-1) / present.sum(-1).clamp(min=1)
+
+
 class Counts(Metric):
     """Whole numbers, added up over all batches and ranks.
 
@@ -82,9 +92,8 @@ class ImageQuality(Metric):
     def update(self, confusion: Tensor) -> None:
         """Add images with confusion matrices ``(B, K, K)``."""
         pixels = confusion.sum(-1)
-        present, counted = pixels > 0, pixels.sum(-1) > 0
-        iou = intersection_over_union(confusion).where(present, 0)
-        quality = (iou.sum(-1) / present.sum(-1).clamp(min=1) * UNIT).round().long()
+        counted = pixels.sum(-1) > 0
+        quality = (image_quality(confusion) * UNIT).round().long()
         accuracy = confusion.diagonal(dim1=-2, dim2=-1).sum(-1) / pixels.sum(-1).clamp(min=1)
         values = torch.stack([counted, counted & (accuracy > HIGH_PRECISION), quality * counted, quality**2 * counted])
         self.sums += values.sum(1)
