@@ -39,6 +39,11 @@ def csv_cell(value: object) -> object:
     return f"'{text}" if formula else value
 
 
+def shortened(text: str, length: int) -> str:
+    """Return text of at most a length of 12 or more; of a longer text the middle is left out."""
+    return text if len(text) <= length else f"{text[: length - 9]}…{text[-8:]}"
+
+
 def first_and_more(names: Sequence[object]) -> str:
     """Return the first of some names and how many there are beside it, such as ``a and 3 more``."""
     return f"{names[0]} and {len(names) - 1} more" if len(names) > 1 else str(names[0])

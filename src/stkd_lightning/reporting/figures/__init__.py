@@ -4,10 +4,13 @@ from collections.abc import Sequence
 from statistics import fmean
 
 from stkd_lightning.reporting.figures.calibration import calibration
+from stkd_lightning.reporting.figures.category_similarity import category_similarity
+from stkd_lightning.reporting.figures.class_iou import class_iou
 from stkd_lightning.reporting.figures.curves import curves
 from stkd_lightning.reporting.figures.divergence import divergence
 from stkd_lightning.reporting.figures.fonts import escape_missing
 from stkd_lightning.reporting.figures.gallery import gallery
+from stkd_lightning.reporting.figures.mask_gallery import mask_gallery
 from stkd_lightning.reporting.figures.pareto import pareto
 from stkd_lightning.reporting.figures.picture import Picture
 from stkd_lightning.reporting.figures.similarity import similarity
@@ -28,6 +31,7 @@ def pictures(settings: Sequence[Setting]) -> list[Picture]:
         settings: settings of one group.
     """
     shown = best_settings(settings)
+    ranked = sorted(shown, key=validation_score, reverse=True)
     methods = list(dict.fromkeys(s.method for s in settings))
     names = {name for s in settings[:1] for name in s.runs[0].summary.data.class_names}
     with figure_style([*names, *(s.label for s in settings)]):
@@ -35,9 +39,12 @@ def pictures(settings: Sequence[Setting]) -> list[Picture]:
             curves(shown),
             *(sweep([s for s in settings if s.method == method]) for method in methods),
             divergence(shown),
-            similarity(sorted(shown, key=validation_score, reverse=True)),
+            class_iou(shown),
+            similarity(ranked),
+            category_similarity(ranked),
             calibration(shown),
-            gallery(max(shown, key=validation_score)),
+            gallery(ranked[0]),
+            mask_gallery(ranked[0]),
         ]
     return [picture for picture in drawn if picture]
 

@@ -9,6 +9,7 @@ from itertools import cycle, islice
 from typing import Any
 
 import matplotlib as mpl
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, LogLocator, NullLocator
@@ -67,7 +68,12 @@ def new_figure(height: float, labels: Sequence[str] = ()) -> Figure:
 
 def legend(figure: Figure, axis: Axes) -> None:
     """Put the legend of an axis below the figure, in as many columns as the labels leave room for."""
-    handles, labels = axis.get_legend_handles_labels()
+    legend_below(figure, axis.get_legend_handles_labels()[0])
+
+
+def legend_below(figure: Figure, handles: Sequence[Artist]) -> None:
+    """Put a legend of artists with labels below the figure, in as many columns as the labels leave room for."""
+    labels = [str(handle.get_label()) for handle in handles]
     figure.legend(handles, labels, loc="outside lower center", ncols=_columns(labels))
 
 

@@ -1,0 +1,73 @@
+"""IoU of each class, of the teacher, the student trained alone and the students of each method."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from stkd_lightning.reporting.figures.picture import Picture
+from stkd_lightning.reporting.figures.style import INK, legend, new_figure, styles
+from stkd_lightning.reporting.grouping import Setting
+from stkd_lightning.reporting.summary import NetworkSummary
+from stkd_lightning.tasks.segmentation_metrics import loggable
+from stkd_lightning.utilities.text import printable, shortened
+
+MOST = 40  # classes in the figure
+ROW = 0.17  # inches
+
+Line = tuple[str, np.ndarray]  # label of a network, and the IoU of each class in percent; NaN where it is unknown
+
+
+def class_iou(settings: Sequence[Setting]) -> Picture | None:
+    """Draw the IoU of each class on test images as points, one row for each class.
+
+    Args:
+        settings: settings of one pair of networks.
+
+    Returns:
+        The figure; ``None`` without such figures.
+    """
+    names = settings[0].runs[0].summary.data.class_names
+    students = [(s.label, _mean([r.summary.student for r in s.runs], names)) for s in settings]
+    students = [(label, values) for label, values in students if not np.isnan(values).all()]
+    if not students:
+        return None
+    others = [*_first(settings, "teacher", names), *_first(settings, "alone", names)]
+    lines = [*others, *students]
+    known = np.array([values for _, values in students])
+    average = np.nanmean(np.where(np.isnan(known).all(0), 0, known), axis=0)
+    order = np.argsort(-average, kind="stable")[-MOST:]
+    figure = new_figure(0.7 + ROW * len(order), [label for label, _ in lines])
+    axis = figure.subplots()
+    rows = np.arange(len(order))
+    shown = np.array([values[order] for _, values in lines])
+    with np.errstate(all="ignore"):
+        axis.hlines(rows, np.nanmin(shown, 0), np.nanmax(shown, 0), color=INK, linewidth=0.8, alpha=0.3)
+    drawn = iter(styles(len(students) + 1))
+    for (label, _), values in zip(lines, shown, strict=True):
+        colour, _, mark = (INK, "", "*") if label == "teacher" else next(drawn)
+        axis.plot(values, rows, mark, color=colour, markersize=8 if mark == "*" else 5, alpha=0.85, label=label)
+    axis.set_yticks(rows, [shortened(printable(names[c]), 24) for c in order], fontsize=8)
+    axis.set_ylim(len(order) - 0.4, -0.6)
+    axis.set_xlim(-2, 102)
+    axis.set_xlabel("IoU on test images, %")
+    axis.tick_params(axis="y", length=0)
+    legend(figure, axis)
+    left_out = len(names) - len(order)
+    caption = (
+        "Intersection over union of the selected students with the truth, over all test images; mean over the seeds."
+        + f" Shown are the {len(order)} classes of the lowest IoU of {len(names)}." * bool(left_out)
+    )
+    return Picture("class_iou", "IoU of each class", caption, figure)
+
+
+def _first(settings: Sequence[Setting], label: str, names: Sequence[str]) -> list[Line]:
+    """Return the first teacher, or the first student trained alone, whose figures are known."""
+    networks = [n for s in settings for r in s.runs if (n := r.summary.networks.get(label))]
+    lines = [(label, _mean([network], names)) for network in networks]
+    return [line for line in lines if not np.isnan(line[1]).all()][:1]
+
+
+def _mean(networks: Sequence[NetworkSummary], names: Sequence[str]) -> np.ndarray:
+    """Return the IoU of each class in percent, mean over networks; of the selected weights where there are any."""
+    tests = [network.selected_test for network in networks]
+    return 100 * np.mean([[test.get(f"iou/{loggable(name)}", np.nan) for name in names] for test in tests], axis=0)
