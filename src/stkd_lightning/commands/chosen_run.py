@@ -36,7 +36,7 @@ def student_path(path: Path) -> Path:
     score = runs[0].summary.score
     best = (max if score.higher else min)(runs, key=_validation)
     value = score.text(_validation(best))
-    print_rank_zero(f"{best.folder}: the best of {len(runs)} runs by {score.name} on validation images, {value}")
+    print_rank_zero(f"{best.folder}: the best of {len(runs)} runs by {score.label} on validation images, {value}")
     return best.folder or path
 
 

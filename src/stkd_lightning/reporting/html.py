@@ -7,10 +7,9 @@ from pathlib import Path
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from stkd_lightning.reporting.comparison import Row
+from stkd_lightning.reporting.comparison import Row, measure_text, measured
 from stkd_lightning.reporting.figures import Picture, svg
-from stkd_lightning.reporting.report import NOTE, Report
-from stkd_lightning.reporting.statistics import Spread
+from stkd_lightning.reporting.report import MEASURES_NOTE, Report, note_of
 from stkd_lightning.utilities.text import printable
 
 
@@ -32,8 +31,9 @@ def page(report: Report) -> str:
         report=report,
         headings=_headings(report, several=several),
         lines=[_cells(row, report, several=several) for row in report.rows],
-        note=NOTE.format(reference=report.reference),
+        note=" ".join([note_of(report.rows, report.reference), *[MEASURES_NOTE] * bool(measured(report.rows))]),
         machines=_machines(report),
+        calibrated=_calibrated(report),
         made=datetime.now().strftime("%Y-%m-%d %H:%M"),
     )
 
@@ -52,7 +52,8 @@ def _headings(report: Report, *, several: bool) -> list[str]:
         "test, last",
         "test, selected",
         f"- {report.reference} (95 %)",
-        "ECE",
+        *["ECE"] * _calibrated(report),
+        *[column.title for column in measured(report.rows)],
         "params",
         "MFLOPs",
         *["ms"] * bool(report.latency),
@@ -60,25 +61,32 @@ def _headings(report: Report, *, several: bool) -> list[str]:
 
 
 def _cells(row: Row, report: Report, *, several: bool) -> list[Cell]:
-    difference = Cell(row.difference.points(), row.difference.mean) if row.difference else Cell("")
+    difference = Cell(row.difference_text(), row.difference.mean if row.difference else "")
+    error = Cell(f"{row.calibration.mean:.3f}", row.calibration.mean) if row.calibration else Cell("")
     ms = report.latency.get(row.network)
     return [
         Cell(row.label, row.label),
         *[Cell(str(row.group), str(row.group))] * several,
         Cell(str(len(row.seeds)), len(row.seeds)),
-        _share(row.validation),
-        _share(row.last),
-        _share(row.selected),
+        *(
+            Cell(row.text(score), score.mean) if score else Cell("")
+            for score in (row.validation, row.last, row.selected)
+        ),
         difference,
-        Cell(f"{row.calibration.mean:.3f}", row.calibration.mean) if row.calibration else Cell(""),
+        *[error] * _calibrated(report),
+        *(
+            Cell(measure_text(row, c), m.mean if (m := row.measures.get(c.metric)) else "")
+            for c in measured(report.rows)
+        ),
         Cell(f"{row.parameters:,}", row.parameters),
         Cell(f"{row.flops / 1e6:,.1f}", row.flops),
         *([Cell(f"{ms:.2f}", ms) if ms else Cell("")] if report.latency else []),
     ]
 
 
-def _share(spread: Spread | None) -> Cell:
-    return Cell(spread.percent(), spread.mean) if spread else Cell("")
+def _calibrated(report: Report) -> bool:
+    """Return whether the table has a column of calibration errors."""
+    return any(row.calibration for row in report.rows)
 
 
 def _machines(report: Report) -> list[str]:

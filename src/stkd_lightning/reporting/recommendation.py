@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from stkd_lightning.reporting.comparison import Row
 from stkd_lightning.reporting.grouping import Setting
 from stkd_lightning.reporting.run import Group, Run
-from stkd_lightning.reporting.statistics import FEWEST, IMAGES, Spread, image_interval
+from stkd_lightning.reporting.statistics import FEWEST, IMAGES, Spread, image_interval, normal_interval
+from stkd_lightning.reporting.summary import Figures
+from stkd_lightning.tasks.base import Score
 
 MANY = 8  # from more settings than this, the best one is probably lucky
 
@@ -19,8 +21,8 @@ class Recommendation:
 
     Attributes:
         group: data and networks.
-        setting: setting with the highest accuracy on validation images.
-        run: run of this setting with the highest accuracy on validation images.
+        setting: setting with the best score on validation images.
+        run: run of this setting with the best score on validation images.
         answer: the recommendation.
         cautions: sentences, each a reason for caution; may be empty.
     """
@@ -41,7 +43,7 @@ class Recommendation:
 
 
 def recommend(settings: Sequence[Setting], rows: Sequence[Row], reference: str) -> Recommendation | None:
-    """Choose the setting of one group that is best on validation images, and report its accuracy on test images.
+    """Choose the setting of one group that is best on validation images, and report its score on test images.
 
     Args:
         settings: settings of one group.
@@ -60,16 +62,16 @@ def recommend(settings: Sequence[Setting], rows: Sequence[Row], reference: str) 
     run = best(setting.runs, key=lambda r: r.score(r.summary.student.validation or {}))
     highest = "highest" if score.higher else "lowest"
     answer = (
-        f"{setting.label} has the {highest} validation {score.name}: {validation.percent()} % over {_seeds(row)}. "
-        f"On test images it has {row.last.percent()} %{_beside_teacher(row, run)}. These are figures of the last "
-        f"students. The selected students, which are exported, have {row.selected.percent()} % on test images."
+        f"{setting.label} has the {highest} validation {score.label}: {_value(row, validation)} over {_seeds(row)}. "
+        f"On test images it has {_value(row, row.last)}{_beside_teacher(row, run)}. These are figures of the last "
+        f"students. The selected students, which are exported, have {_value(row, row.selected)} on test images."
     )
     equal = [s.label for s, _, v in candidates if v.mean == validation.mean and s is not setting]
-    cautions = [f"Equal validation accuracy: {', '.join(equal)}."] * bool(equal)
+    cautions = [f"Equal validation {score.label}: {', '.join(equal)}."] * bool(equal)
     cautions += _cautions(row, run, len(candidates), reference)
     others = [(r, v) for _, r, v in candidates if r is not row]
     if row.method == reference and others:
-        cautions += _runner_up(max(others, key=lambda other: other[1].mean)[0], reference)
+        cautions += _runner_up(best(others, key=lambda other: other[1].mean)[0], reference)
     return Recommendation(setting.group, setting, run, answer, cautions)
 
 
@@ -81,26 +83,48 @@ def _seeds_in_words(number: int) -> str:
     return {1: "one seed", 2: "two seeds"}.get(number, f"{number} seeds")
 
 
+def _value(row: Row, score: Spread) -> str:
+    """Return a score with its unit."""
+    return f"{row.text(score)} {row.score.unit}".rstrip()
+
+
+def _difference(row: Row) -> str:
+    """Return the difference to the reference with its unit, which is points for shares."""
+    return f"{row.difference_text()} {'points' if row.score.unit == '%' else row.score.unit}".rstrip()
+
+
 def _few_images(run: Run, row: Row) -> list[str]:
     """Return a caution for each split with few images, with the interval that their number alone gives."""
-    if run.summary.score.unit != "%":
-        return []
-    name = run.summary.score.name
-    shares = {"validation": row.validation.mean if row.validation else 0.0, "test": row.last.mean}
+    student = run.summary.student
+    splits = {"validation": (row.validation, student.validation or {}), "test": (row.last, student.test["last"])}
+    few = [(split, count) for split, count in run.summary.images.items() if split in splits and 0 < count < IMAGES]
     return [
-        f"There are only {count} {split} images: their choice alone gives an {name} of {100 * shares[split]:.2f} % an "
-        f"interval of ± {100 * image_interval(shares[split], count):.1f} points (95 %)."
-        for split, count in run.summary.images.items()
-        if split in shares and 0 < count < IMAGES
+        f"There are only {count} {split} images: their choice alone gives an {interval} points (95 %)."
+        for split, count in few
+        if (interval := _interval(*splits[split], count, run.summary.score))
     ]
+
+
+def _interval(mean: Spread | None, figures: Figures, count: int, score: Score) -> str:
+    """Return the interval of a mean over images in words; nothing if the figures have no mean over images."""
+    if score.name == "accuracy":
+        share, half = mean.mean if mean else 0.0, image_interval(mean.mean if mean else 0.0, count)
+        name = "accuracy"
+    elif {"image_quality", "quality_variance"} <= figures.keys():
+        share, half = figures["image_quality"], normal_interval(figures["quality_variance"], count)
+        name = "image IoU"
+    else:
+        return ""
+    return f"{name} of {100 * share:.2f} % an interval of ± {100 * half:.1f}"
 
 
 def _beside_teacher(row: Row, run: Run) -> str:
     teacher = run.summary.teacher
     if teacher is None or not row.parameters:
         return ""
-    times = teacher.parameters / row.parameters
-    return f"; the teacher has {100 * run.score(teacher.test['last']):.2f} % with {times:.1f} times the parameters"
+    times, score = teacher.parameters / row.parameters, run.score(teacher.test["last"])
+    value = f"{row.score.factor * score:.2f} {row.score.unit}".rstrip()
+    return f"; the teacher has {value} with {times:.1f} times the parameters"
 
 
 def _cautions(row: Row, run: Run, settings: int, reference: str) -> list[str]:
@@ -109,26 +133,29 @@ def _cautions(row: Row, run: Run, settings: int, reference: str) -> list[str]:
         cautions.append(f"With {_seeds(row)}, a difference may be chance, and no interval is shown: run seed=0,1,2.")
     cautions += _few_images(run, row)
     if row.method != reference:
-        cautions += _against_reference(row.difference, reference)
+        cautions += _against_reference(row, reference)
     if settings > MANY:
         cautions.append(
-            f"It is the best of {settings} settings on the same images, so its validation accuracy is too optimistic."
+            f"It is the best of {settings} settings on the same images, so its validation {row.score.label} is too "
+            "optimistic."
         )
     return cautions
 
 
-def _against_reference(difference: Spread | None, reference: str) -> list[str]:
+def _against_reference(row: Row, reference: str) -> list[str]:
+    difference = row.difference
     if difference is None:
         return [f"There is no run of {reference} with the same seeds and settings to compare with."]
     half = difference.half_interval
     if half is None:
         shared = _seeds_in_words(difference.n)
-        return [f"It shares {shared} with {reference}: the difference of {difference.points()} points may be chance."]
-    points = f"{difference.points()} points (95 %)"
+        return [f"It shares {shared} with {reference}: the difference of {_difference(row)} may be chance."]
+    points = f"{_difference(row)} (95 %)"
     if abs(difference.mean) <= half:
         return [f"The last students' difference to {reference} on test images, seed by seed, may be chance: {points}."]
-    below = f"On test images the last students are below {reference}, seed by seed: {points}."
-    return [below] if difference.mean < 0 else []
+    side = "below" if row.score.higher else "above"
+    worse = f"On test images the last students are {side} {reference}, seed by seed: {points}."
+    return [worse] if (difference.mean < 0) == row.score.higher else []
 
 
 def _runner_up(row: Row, reference: str) -> list[str]:
@@ -137,6 +164,4 @@ def _runner_up(row: Row, reference: str) -> list[str]:
     half = difference.half_interval if difference else None
     if difference is None or half is None or abs(difference.mean) > half:
         return []
-    return [
-        f"{row.label} is second and may be as good: {difference.points()} points to {reference} (95 %) on test images."
-    ]
+    return [f"{row.label} is second and may be as good: {_difference(row)} to {reference} (95 %) on test images."]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from stkd_lightning.reporting.comparison import Row, compare, markdown
+from stkd_lightning.reporting.comparison import Row, compare, markdown, measured, score_names
 from stkd_lightning.reporting.figures import Picture, best_settings, figure_style, pareto, pictures
 from stkd_lightning.reporting.grouping import Setting, settings
 from stkd_lightning.reporting.recommendation import Recommendation, recommend
@@ -113,15 +113,30 @@ def report_markdown(report: Report) -> str:
     ]
     damaged = "".join(f"- {text.markdown(line)}\n" for line in report.damaged)
     left_out = [f"Left out, because a file cannot be read:\n\n{damaged}"] * bool(damaged)
-    note = NOTE.format(reference=text.markdown(report.reference)) + "\n"
+    note = note_of(report.rows, text.markdown(report.reference)) + "\n"
     return "\n".join(["# Distillation report\n", *answers, markdown(report.rows, report.reference), note, *left_out])
 
 
-NOTE = (
-    "Accuracy in %, mean ± standard deviation over n seeds. Validation, test and - {reference} are figures of the last "
-    "students. The column selected is the test accuracy of the selected students. - {reference}: difference to "
-    "{reference} on test images, seed by seed, from three seeds on with a 95 % confidence interval. Test images are "
-    "used once."
+def note_of(rows: Sequence[Row], reference: str) -> str:
+    """Return the sentences that explain the table.
+
+    Args:
+        rows: rows of the table.
+        reference: name of the method to compare with, as the page's markup writes it.
+    """
+    scores = " or ".join(dict.fromkeys(row.score.label for row in rows))
+    return (
+        f"Scores are {score_names(rows)}: mean ± standard deviation over n seeds. Validation, test and - {reference} "
+        f"are figures of the last students. The column selected is the test {scores} of the selected students. - "
+        f"{reference}: difference to {reference} on test images, seed by seed, from three seeds on with a 95 % "
+        "confidence interval. Test images are used once."
+    )
+
+
+MEASURES_NOTE = (
+    "Further columns are figures of selected students on test images. Pixels: share of right pixels, %. Image IoU: "
+    "mean over images of the mean IoU of the classes in an image, %; variance: its variance, in units of 1. > 90 %: "
+    "share of images with more than 90 % right pixels, %."
 )
 
 
@@ -152,6 +167,7 @@ def _line(row: Row, report: Report) -> dict[str, object]:
         **_columns("test_last", row.last),
         **_columns("test_selected", row.selected),
         **_columns("calibration_error", row.calibration),
+        **{k: v for c in measured(report.rows) for k, v in _columns(c.metric, row.measures.get(c.metric)).items()},
         "reference": report.reference,
         "difference": row.difference.mean if row.difference else None,
         "difference_half_interval": half,

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from statistics import mean, stdev
 
 FEWEST = 3  # values of an interval: with two it is six times as wide, and depends on their luck
+QUANTILE = 1.959964  # of the normal distribution, for 95 %
 IMAGES = 2000  # with fewer, the choice of the images matters as much as most differences between methods
 
 
@@ -28,16 +29,16 @@ class Spread:
         """Summarize at least one value."""
         return cls(mean(values), stdev(values) if len(values) > 1 else None, len(values))
 
-    def percent(self) -> str:
-        """Return shares as text in percent, such as ``12.34 ± 0.56``."""
-        number = f"{100 * self.mean:.2f}"
-        return number if self.std is None else f"{number} ± {100 * self.std:.2f}"
+    def percent(self, factor: float = 100, digits: int = 2) -> str:
+        """Return shares as text in percent, such as ``12.34 ± 0.56``, or with another factor other values."""
+        number = f"{factor * self.mean:.{digits}f}"
+        return number if self.std is None else f"{number} ± {factor * self.std:.{digits}f}"
 
-    def points(self) -> str:
+    def points(self, factor: float = 100) -> str:
         """Return a difference of shares in percentage points with its 95 % interval, such as ``+1.23 ± 0.45``."""
-        number = f"{round(100 * self.mean, 2) + 0:+.2f}"  # + 0: no negative zero
+        number = f"{round(factor * self.mean, 2) + 0:+.2f}"  # + 0: no negative zero
         half = self.half_interval
-        return number if half is None else f"{number} ± {100 * half:.2f}"
+        return number if half is None else f"{number} ± {factor * half:.2f}"
 
     @property
     def half_interval(self) -> float | None:
@@ -61,5 +62,15 @@ def image_interval(share: float, images: int) -> float:
         >>> round(image_interval(0.9, 100), 3)
         0.06
     """
-    z = 1.959964
+    z = QUANTILE
     return float(z / (1 + z**2 / images) * (share * (1 - share) / images + (z / (2 * images)) ** 2) ** 0.5)
+
+
+def normal_interval(variance: float, images: int) -> float:
+    """Return half the width of the 95 % confidence interval of a mean over images, by the normal distribution.
+
+    Args:
+        variance: of the values over the images.
+        images: at least 1.
+    """
+    return QUANTILE * float(variance / images) ** 0.5

@@ -45,6 +45,11 @@ class NetworkSummary:
     digest: str | None = None
     key: str | None = None
 
+    @property
+    def selected_test(self) -> Figures:
+        """Metrics of the selected weights on the test data; of the last weights where none were selected."""
+        return self.test.get("selected", self.test.get("last", {}))
+
     def to_plain(self) -> dict[str, Any]:
         """Return plain containers, without fields that are ``None``."""
         return {name: value for name, value in dataclasses.asdict(self).items() if value is not None}
@@ -168,7 +173,7 @@ def table(summary: RunSummary, task: Task) -> Table:
         title_justify="left",
     )
     table.add_column()
-    table.add_column("network")
+    table.add_column("network", overflow="fold")
     for title in ("params", "MFLOPs", *(column.title for column in task.columns)):
         table.add_column(title, justify="right")
     for label, network in summary.networks.items():

@@ -24,6 +24,21 @@ class Score:
     higher: bool = True
     unit: str = "%"
 
+    @property
+    def label(self) -> str:
+        """The name as people write it."""
+        return "mIoU" if self.name == "miou" else self.name
+
+    @property
+    def title(self) -> str:
+        """The label with the unit, for headings and axes."""
+        return f"{self.label}, {self.unit}" if self.unit else self.label
+
+    @property
+    def factor(self) -> float:
+        """The factor from a value to the number that people read: 100 for a share in percent."""
+        return 100.0 if self.unit == "%" else 1.0
+
     def better(self, value: float, than: float) -> bool:
         """Return whether a value is better than another; NaN is never better."""
         return value > than if self.higher else value < than
@@ -93,7 +108,7 @@ class Task(ABC):
         name: of the task, in checkpoints.
         score: the metric that selects; its value with a teacher is the metric's name after ``teacher_``.
         columns: of the table that a run ends with.
-        has_pictures: whether reports draw calibration and class similarities, which need one label for each sample.
+        has_pictures: whether reports draw more of it than scores.
         dense: whether there is a prediction for each position; the teacher's logits of evaluations are not kept then.
     """
 

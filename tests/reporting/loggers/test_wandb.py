@@ -12,7 +12,9 @@ from wandb.proto import wandb_internal_pb2
 
 from stkd_lightning.reporting.loggers.finish import finish
 from stkd_lightning.reporting.loggers.wandb import logged_in, wandb_logger
+from stkd_lightning.tasks.segmentation_metrics import loggable
 from tests.conftest import Command
+from tests.reporting.mask_runs import CLASSES, mask_run
 from tests.reporting.runs import run
 
 # A W&B record log is LevelDB's: a 7-byte file header, then blocks of 32 KiB of chunks (crc32, length, type).
@@ -110,6 +112,22 @@ def test_pictures(tmp_path: Path) -> None:
     finish([logger], FINISHED, figures={"curves": Figure()})
     (picture,) = tmp_path.rglob("*.png")
     assert picture.match("media/images/pictures/curves_*.png")
+
+
+def test_classes_of_segmentation_are_a_table(tmp_path: Path) -> None:
+    masks = mask_run(tmp_path / "run", "dsd")
+    masks.summary.student.test["selected"]["iou/sky"] = float("nan")  # occurs neither in truth nor in predictions
+    finish([wandb_logger(tmp_path / "logs", project="x")], masks)
+    (shown,) = (tmp_path / "logs").rglob("classes*.table.json")
+    table = json.loads(shown.read_text())
+    assert table["columns"] == ["class", "teacher", "alone", "dsd"]
+    assert [row[0] for row in table["data"]] == [loggable(name) for name in CLASSES]
+    assert table["data"][1][3] == masks.summary.student.test["selected"][f"iou/{loggable(CLASSES[1])}"]
+    (shown,) = (tmp_path / "logs").rglob("networks*.table.json")
+    heads = ["mIoU", "pixels", "image IoU", "> 90 %", "variance", "selected"]
+    assert json.loads(shown.read_text())["columns"][4:] == heads
+    pictures = {p.name.rsplit("_", 2)[0] for p in (tmp_path / "logs").rglob("media/images/pictures/*.png")}
+    assert pictures == {"curves", "class_iou", "category_similarity", "mask_gallery"}
 
 
 def test_the_environment_can_turn_it_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

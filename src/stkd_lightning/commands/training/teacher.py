@@ -108,7 +108,7 @@ def _check(
     )
     name = f"{name_of(node.network)} ({source})"
     split = "validation" if data.has_validation else "training"
-    print_rank_zero(f"teacher: {name}, {task.score.name} {task.score.text(value)} on {split} images")
+    print_rank_zero(f"teacher: {name}, {task.score.label} {task.score.text(value)} on {split} images")
     try:
         check_accuracy(value, minimum=minimum, source=name, score=task.score)
     except InputError as error:

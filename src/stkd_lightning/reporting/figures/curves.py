@@ -1,4 +1,4 @@
-"""Validation accuracy and agreement with the teacher over the epochs."""
+"""Validation score and agreement with the teacher over the epochs."""
 
 from collections.abc import Sequence
 
@@ -8,17 +8,17 @@ from stkd_lightning.reporting.figures.picture import Picture
 from stkd_lightning.reporting.figures.style import legend, new_figure, styles
 from stkd_lightning.reporting.grouping import Setting
 
-AGREEMENT = {"val/agreement": "same top class as the teacher, %"}
+AGREEMENT = "val/agreement"
 
 
 def curves(settings: Sequence[Setting]) -> Picture | None:
     """Draw a line for each setting: the mean over its seeds, with a band from the lowest to the highest.
 
     Returns:
-        The figure; ``None`` without validation accuracies.
+        The figure; ``None`` without validation scores.
     """
-    score = settings[0].runs[0].summary.score.name
-    titles = {f"val/{score}": f"validation {score}, %", **AGREEMENT}
+    score = settings[0].runs[0].summary.score
+    titles = {f"val/{score.name}": f"validation {score.title}", AGREEMENT: "same top class as the teacher, %"}
     measured = {
         column: [(s, values) for s in settings if (values := [v for r in s.runs if (v := r.validation.get(column))])]
         for column in titles
@@ -33,9 +33,10 @@ def curves(settings: Sequence[Setting]) -> Picture | None:
         for setting, runs in measured[column]:
             colour, line, _ = style_of[id(setting)]
             epochs = sorted(set.intersection(*(set(values) for values in runs)))
-            shares = 100 * np.array([[values[epoch] for epoch in epochs] for values in runs])
-            axis.plot(epochs, shares.mean(0), line, color=colour, label=setting.label)
-            axis.fill_between(epochs, shares.min(0), shares.max(0), color=colour, alpha=0.15, linewidth=0)
+            factor = 100 if column == AGREEMENT else score.factor
+            shown = factor * np.array([[values[epoch] for epoch in epochs] for values in runs])
+            axis.plot(epochs, shown.mean(0), line, color=colour, label=setting.label)
+            axis.fill_between(epochs, shown.min(0), shown.max(0), color=colour, alpha=0.15, linewidth=0)
         axis.set_ylabel(titles[column])
     axes[-1].set_xlabel("epoch")
     axes[-1].xaxis.get_major_locator().set_params(integer=True)

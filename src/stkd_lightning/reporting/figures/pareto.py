@@ -1,4 +1,4 @@
-"""Accuracy against the cost of a network."""
+"""Score against the cost of a network."""
 
 from collections.abc import Sequence
 
@@ -15,7 +15,7 @@ from stkd_lightning.utilities.text import printable
 
 
 def pareto(settings: Sequence[Setting], latency: Latency) -> Picture:
-    """Draw the networks of one data set as points: accuracy over parameters, operations, and latency.
+    """Draw the networks of one data set as points: the score over parameters, operations, and latency.
 
     Args:
         settings: settings of one data set.
@@ -28,37 +28,38 @@ def pareto(settings: Sequence[Setting], latency: Latency) -> Picture:
     teachers = {
         network_key(t): (t, r.score(t.test["last"])) for s in settings for r in s.runs if (t := r.summary.teacher)
     }
-    score = settings[0].runs[0].summary.score.name
+    score = settings[0].runs[0].summary.score
     panels = [("parameters", "parameters"), ("flops", "operations for one image (FLOPs)")]
     panels += [("latency", "measured ms for one image")] * bool(latency)
     figure = new_figure(0.5 + 2.3 * len(panels), ["teacher", *labels])
     axes = figure.subplots(len(panels), 1, squeeze=False)[:, 0]
     for axis, (cost, label_of_cost) in zip(axes, panels, strict=True):
         drawn: list[float] = []
-        for (label, student, accuracy), (colour, _, mark) in zip(points, styles(len(points)), strict=True):
+        for (label, student, spread), (colour, _, mark) in zip(points, styles(len(points)), strict=True):
             if x := _cost(student, cost, latency):
-                error = None if accuracy.std is None else 100 * accuracy.std
-                axis.errorbar(x, 100 * accuracy.mean, error, fmt=mark, color=colour, capsize=3, label=label)
+                error = None if spread.std is None else score.factor * spread.std
+                axis.errorbar(x, score.factor * spread.mean, error, fmt=mark, color=colour, capsize=3, label=label)
                 drawn.append(x)
         for i, (teacher, taught) in enumerate(teachers.values()):
             if x := _cost(teacher, cost, latency):
-                y = 100 * taught
+                y = score.factor * taught
                 axis.plot(x, y, "*", color=INK, markersize=11, label=None if i else "teacher")
                 name, below = printable(teacher.network[:40]), (0, -13)
                 axis.annotate(name, (x, y), xytext=below, textcoords="offset points", ha="center", fontsize=8)
                 drawn.append(x)
         _scale(axis, drawn)
         axis.set_xlabel(label_of_cost)
-        axis.set_ylabel(f"test {score}, %")
+        axis.set_ylabel(f"test {score.title}")
         axis.margins(y=0.15)
     legend(figure, axes[0])
+    better = "Higher" if score.higher else "Lower"
     caption = (
-        f"Higher and further left is better. Test {score} of the selected student, mean and standard deviation over "
-        "the seeds; a multiply-add counts as two operations."
+        f"{better} and further left is better. Test {score.label} of the selected student, mean and standard deviation "
+        "over the seeds; a multiply-add counts as two operations."
     )
     if latency:
         caption += " Latency: one image at a time in float32, measured side by side on this machine."
-    return Picture("pareto", f"{score.capitalize()} and cost on {settings[0].group.data}", caption, figure)
+    return Picture("pareto", f"Cost and {score.label} on {settings[0].group.data}", caption, figure)
 
 
 def _selected(setting: Setting) -> Spread:

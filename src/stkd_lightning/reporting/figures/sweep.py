@@ -1,4 +1,4 @@
-"""Validation accuracy over swept numbers: a heat map for a grid of two numbers, else one panel per number."""
+"""Validation score over swept numbers: a heat map for a grid of two numbers, else one panel per number."""
 
 from collections.abc import Sequence
 
@@ -8,12 +8,13 @@ from matplotlib.figure import Figure
 from stkd_lightning.reporting.figures.picture import Picture
 from stkd_lightning.reporting.figures.style import COLOURS, logarithmic, new_figure
 from stkd_lightning.reporting.grouping import Setting
+from stkd_lightning.tasks.base import Score
 
-Trial = tuple[dict[str, float], float]  # numbers by option, and validation accuracy in percent
+Trial = tuple[dict[str, float], float]  # numbers by option, and validation score, in percent if it is a share
 
 
 def sweep(settings: Sequence[Setting]) -> Picture | None:
-    """Draw the validation accuracies of a sweep over numbers.
+    """Draw the validation scores of a sweep over numbers.
 
     Args:
         settings: settings of one method and one pair of networks.
@@ -26,16 +27,17 @@ def sweep(settings: Sequence[Setting]) -> Picture | None:
     trials = [t for t in trials if set(names) <= set(t[0])]
     if len(trials) < 2 or not names:
         return None
-    best, accuracy = max(trials, key=lambda trial: trial[1])
+    score = settings[0].runs[0].summary.score
+    best, value = (max if score.higher else min)(trials, key=lambda trial: trial[1])
     caption = (
         f"{settings[0].method}, {len(trials)} settings; last student on validation images, mean over the seeds. "
-        f"Highest: {accuracy:.2f} % with {', '.join(f'{n}={best[n]:g}' for n in names)}; the highest of many values is "
-        "too optimistic, so judge this setting on test images."
+        f"Best: {value:.2f} {score.unit} with {', '.join(f'{n}={best[n]:g}' for n in names)}; the best of many values "
+        "is too optimistic, so judge this setting on test images."
     )
     values = [{t[name] for t, _ in trials} for name in names]
     points = {tuple(t[name] for name in names) for t, _ in trials}
     grid = len(names) == 2 and len(points) == len(trials) == len(values[0]) * len(values[1])
-    figure = _heat_map(trials, names) if grid else _panels(trials, names)
+    figure = _heat_map(trials, names) if grid else _panels(trials, names, score)
     return Picture(f"sweep_{settings[0].method}", f"Sweep of {settings[0].method}", caption, figure)
 
 
@@ -44,7 +46,7 @@ def _trial(setting: Setting) -> Trial | None:
     if len(validation) < len(setting.runs):
         return None
     numbers = {name: number for name, value in setting.options.items() if (number := _number(value)) is not None}
-    return numbers, 100 * float(np.mean(validation))
+    return numbers, setting.runs[0].summary.score.factor * float(np.mean(validation))
 
 
 def _number(value: str) -> float | None:
@@ -57,8 +59,8 @@ def _number(value: str) -> float | None:
 def _heat_map(trials: Sequence[Trial], names: Sequence[str]) -> Figure:
     down, across = ([*sorted({t[n] for t, _ in trials})] for n in names)
     values = np.full((len(down), len(across)), np.nan)
-    for numbers, accuracy in trials:
-        values[down.index(numbers[names[0]]), across.index(numbers[names[1]])] = accuracy
+    for numbers, value in trials:
+        values[down.index(numbers[names[0]]), across.index(numbers[names[1]])] = value
     figure = new_figure(1.2 + 0.45 * len(down))
     axis = figure.subplots()
     axis.imshow(values, cmap="viridis", aspect="auto")
@@ -74,15 +76,15 @@ def _heat_map(trials: Sequence[Trial], names: Sequence[str]) -> Figure:
     return figure
 
 
-def _panels(trials: Sequence[Trial], names: Sequence[str]) -> Figure:
+def _panels(trials: Sequence[Trial], names: Sequence[str], score: Score) -> Figure:
     figure = new_figure(0.4 + 2.1 * len(names))
-    best = max(range(len(trials)), key=lambda i: trials[i][1])
+    best = (max if score.higher else min)(range(len(trials)), key=lambda i: trials[i][1])
     for axis, name in zip(figure.subplots(len(names), 1, squeeze=False)[:, 0], names, strict=True):
-        x, y = [t[name] for t, _ in trials], [accuracy for _, accuracy in trials]
+        x, y = [t[name] for t, _ in trials], [value for _, value in trials]
         axis.plot(x, y, "o", color=COLOURS[0], alpha=0.8)
         axis.plot(x[best], y[best], "*", color=COLOURS[1], markersize=13)
         axis.set_xlabel(name)
-        axis.set_ylabel("validation, %")
+        axis.set_ylabel(f"validation, {score.unit}" if score.unit else "validation")
         if min(x) > 0 and max(x) > 10 * min(x):
             logarithmic(axis)
     return figure

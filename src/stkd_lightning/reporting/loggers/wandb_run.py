@@ -1,7 +1,7 @@
 """Contents of a W&B run beyond the training metrics: summaries, source, a table, figures, the student."""
 
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,10 +13,20 @@ from stkd_lightning.utilities.redaction import redacted
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-HIGHER_IS_BETTER = ("accuracy", "top5", "agreement")
-LOWER_IS_BETTER = ("loss", "cross_entropy", "calibration_error", "teacher_kl")
-COLUMNS = ("", "network", "parameters", "FLOPs", "accuracy", "top-5", "ECE", "agreement", "selected")
+HIGHER_IS_BETTER = (
+    "accuracy", "top5", "agreement", "miou", "pixel_accuracy", "image_quality", "high_precision",
+)  # fmt: skip
+LOWER_IS_BETTER = ("loss", "cross_entropy", "calibration_error", "teacher_kl", "quality_variance")
+COLUMNS = ("", "network", "parameters", "FLOPs")
+# Columns for metrics beside the score, in tables of runs that have the metric.
+MEASURES = {
+    "top5": "top-5", "calibration_error": "ECE", "pixel_accuracy": "pixels", "image_quality": "image IoU",
+    "high_precision": "> 90 %", "quality_variance": "variance", "agreement": "agreement",
+}  # fmt: skip
+CLASSES = "iou/"  # start of the name of a metric of a single class
 STEP = "trainer/global_step"
+
+Rows = tuple[list[str | int], list[list[Any]]]  # columns and rows of a table
 
 
 def prepare(run: Any, folder: Path, *, source: bool) -> None:
@@ -60,16 +70,29 @@ def log_results(run: Any, results: Mapping[str, float], summary: RunSummary, fig
     run.summary.update({**results, "summary": redacted(summary.to_plain())})
     if run.disabled:
         return
-    shown = {f"pictures/{name}": wandb.Image(figure) for name, figure in figures.items()}
-    run.log({"networks": wandb.Table(columns=list(COLUMNS), data=list(_rows(summary))), **shown})
+    tables = {"networks": _networks(summary), **_classes(summary)}
+    shown: dict[str, Any] = {name: wandb.Table(columns=columns, data=rows) for name, (columns, rows) in tables.items()}
+    run.log(shown | {f"pictures/{name}": wandb.Image(figure) for name, figure in figures.items()})
 
 
-def _rows(summary: RunSummary) -> Iterator[list[Any]]:
-    names = (summary.score.name, "top5", "calibration_error", "agreement")
+def _networks(summary: RunSummary) -> Rows:
+    """Return the table of networks, with the metrics that one of them has."""
+    known = {name for network in summary.networks.values() for name in network.test.get("last", {})}
+    names = [summary.score.name, *(n for n in MEASURES if n in known and n != summary.score.name)]
+    rows = []
     for label, network in summary.networks.items():
         last, selected = network.test.get("last", {}), network.test.get("selected", {})
         figures = [*(last.get(name) for name in names), selected.get(summary.score.name)]
-        yield [label, network.network, network.parameters, network.flops, *figures]
+        rows.append([label, network.network, network.parameters, network.flops, *figures])
+    return [*COLUMNS, summary.score.label, *(MEASURES[name] for name in names[1:]), "selected"], rows
+
+
+def _classes(summary: RunSummary) -> dict[str, Rows]:
+    """Return the table of the IoU of each class on test images; nothing for another task."""
+    tests = {label: network.selected_test for label, network in summary.networks.items()}
+    names = dict.fromkeys(name for test in tests.values() for name in test if name.startswith(CLASSES))
+    rows = [[name.removeprefix(CLASSES), *(test.get(name) for test in tests.values())] for name in names]
+    return {"classes": (["class", *tests], rows)} if rows else {}
 
 
 def keep_student(run: Any, folder: Path, summary: RunSummary) -> None:
