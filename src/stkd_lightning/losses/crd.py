@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from stkd_lightning.losses.base import Terms, full_precision
 from stkd_lightning.losses.feature_loss import FeatureLoss, Shapes, embed
-from stkd_lightning.models.probe import Layers
+from stkd_lightning.models.layers import Layers
 from stkd_lightning.tasks.types import MixedTarget, ModelOutput, StepContext
 from stkd_lightning.utilities import validation
 from stkd_lightning.utilities.distributed import gather, world

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from stkd_lightning.losses.base import Features, Loss, require_teacher
-from stkd_lightning.models.probe import Layers, NetworkInspector
+from stkd_lightning.models.layers import Layers
+from stkd_lightning.models.probe import NetworkInspector
 from stkd_lightning.tasks.types import ModelOutput
 from stkd_lightning.utilities.distributed import gather_with_gradient
 from stkd_lightning.utilities.dtypes import at_least_float32

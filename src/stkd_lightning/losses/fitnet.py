@@ -4,7 +4,7 @@ from torch import Tensor, nn
 
 from stkd_lightning.losses.base import Terms, full_precision
 from stkd_lightning.losses.feature_loss import FeatureLoss, Shapes, same_resolution
-from stkd_lightning.models.probe import Layers
+from stkd_lightning.models.layers import Layers
 from stkd_lightning.tasks.types import MixedTarget, ModelOutput, StepContext
 from stkd_lightning.utilities.dtypes import at_least_float32
 

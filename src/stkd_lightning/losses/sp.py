@@ -5,7 +5,7 @@ from torch import Tensor
 from stkd_lightning.losses.base import Terms, full_precision
 from stkd_lightning.losses.feature_loss import PairwiseLoss, check_pairs
 from stkd_lightning.losses.functional import unit
-from stkd_lightning.models.probe import Layers
+from stkd_lightning.models.layers import Layers
 from stkd_lightning.tasks.types import MixedTarget, ModelOutput, StepContext
 
 

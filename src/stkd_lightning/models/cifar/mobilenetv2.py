@@ -3,7 +3,7 @@
 from torch import Tensor, nn
 
 from stkd_lightning.models.init import initialize
-from stkd_lightning.models.probe import Layers
+from stkd_lightning.models.layers import Layers
 
 
 class InvertedResidual(nn.Module):

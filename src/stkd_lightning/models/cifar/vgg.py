@@ -4,7 +4,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from stkd_lightning.models.init import initialize
-from stkd_lightning.models.probe import Layers
+from stkd_lightning.models.layers import Layers
 
 
 class VGG(nn.Module):

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from stkd_lightning.models.init import initialize
-from stkd_lightning.models.probe import Layers
+from stkd_lightning.models.layers import Layers
 from stkd_lightning.models.weights import load_weights
 from stkd_lightning.utilities import validation
 
