@@ -12,8 +12,10 @@ TRUSTED = (
     "stkd_lightning.models.create_model",
     "stkd_lightning.models.DilatedResNet",
     REUSING,
+    "stkd_lightning.models.smp_model",
     "stkd_lightning.models.timm_model",
     "stkd_lightning.models.torchvision_model",
+    "stkd_lightning.models.torchvision_segmentation_model",
     "stkd_lightning.data.CIFAR10DataModule",
     "stkd_lightning.data.CIFAR100DataModule",
     "stkd_lightning.data.CINIC10DataModule",
@@ -21,7 +23,7 @@ TRUSTED = (
     "stkd_lightning.data.ImageFolderDataModule",
     "stkd_lightning.data.DigitsDataModule",
 )
-WORDS = {"_target_", "name", "resident", "weights", "weights_key", "data_dir", "cache_dir", "url", "md5",
+WORDS = {"_target_", "name", "encoder", "resident", "weights", "weights_key", "data_dir", "cache_dir", "url", "md5",
          "train_folder", "val_folder", "test_folder", "sampler", "on_error"}  # fmt: skip
 
 
@@ -67,6 +69,7 @@ def check_trusted(parts: dict[str, Any], path: Path) -> None:
                 nodes.append(value)
                 continue
             word = option in WORDS and isinstance(value, str) and "${" not in value
-            fetched = option == "name" and ":" in str(value)  # a colon in a name of timm names a network on a hub
+            # A colon in a name of timm, also of an encoder, names a network on a hub.
+            fetched = option in ("name", "encoder") and ":" in str(value)
             if fetched or not (word or isinstance(value, int | float | None)):
                 raise InputError(f"checkpoint {path}: its option {option}={value!r} is not plain; trust=true allows it")

@@ -6,13 +6,16 @@ from typing import Any
 
 from torch import nn
 
+from stkd_lightning.models.adapters.smp import smp_model
 from stkd_lightning.models.adapters.timm import timm_model
 from stkd_lightning.models.adapters.torchvision import torchvision_model
+from stkd_lightning.models.adapters.torchvision_segmentation import torchvision_segmentation_model
 from stkd_lightning.models.cifar import zoo
 from stkd_lightning.models.classifier_reuse import reuse_classifier
 from stkd_lightning.models.feature_hooks import FeatureTap
 from stkd_lightning.models.input_adapter import AdaptedInput, InputSpec, for_data
-from stkd_lightning.models.probe import Layers, NetworkInspector
+from stkd_lightning.models.layers import Layers
+from stkd_lightning.models.probe import NetworkInspector
 from stkd_lightning.models.segmentation.dilated_resnet import DilatedResNet
 from stkd_lightning.models.spirit import SpiritStudent, spirit_front, spirit_student
 from stkd_lightning.models.weights import load_weights
@@ -30,10 +33,12 @@ __all__ = [
     "for_data",
     "list_models",
     "reuse_classifier",
+    "smp_model",
     "spirit_front",
     "spirit_student",
     "timm_model",
     "torchvision_model",
+    "torchvision_segmentation_model",
 ]
 
 

@@ -69,7 +69,7 @@ def test_networks(group: str, name: str) -> None:
 
 
 def test_the_zoo_is_the_choice() -> None:
-    others = {"timm", "torchvision", "custom", "dilated_resnet"}
+    others = {"timm", "torchvision", "custom", "dilated_resnet", "smp", "torchvision_segmentation"}
     assert set(choices("student")) == set(choices("teacher")) == set(list_models()) | others
 
 
@@ -79,6 +79,22 @@ def test_dilated_resnet(group: str, width: int) -> None:
     node = config.student if group == "student" else config.teacher.network
     assert node.width == width
     assert instantiate(node)(torch.randn(2, 3, 24, 16)).shape == (2, 10, 24, 16)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"": "smp", ".name": "FPN", ".encoder": "resnet18"},
+        {"": "torchvision_segmentation", ".name": "lraspp_mobilenet_v3_large"},
+    ],
+    ids=["smp", "torchvision"],
+)
+@pytest.mark.parametrize(("group", "prefix"), [("student", "student"), ("teacher", "teacher.network")])
+def test_segmentation_networks_of_libraries(options: dict[str, str], group: str, prefix: str) -> None:
+    config = composed(*(f"{prefix if name else group}{name}={value}" for name, value in options.items()))
+    node = config.student if group == "student" else config.teacher.network
+    with torch.no_grad():
+        assert instantiate(node).eval()(torch.randn(1, 3, 40, 50)).shape == (1, 10, 40, 50)
 
 
 def test_other_networks() -> None:
