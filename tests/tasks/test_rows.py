@@ -74,3 +74,10 @@ def test_rows_of_other_positions_are_refused() -> None:
     target = MixedTarget.unmixed(torch.zeros(2, 3, 4, dtype=torch.int64))
     with pytest.raises(ValueError, match="equal positions"):
         target.rows(torch.zeros(2, 5, 4, 4))
+
+
+def test_ignored_rows_make_one_trace() -> None:
+    target = MixedTarget(torch.tensor([[[0, 255]], [[1, 2]]]), torch.ones(2, 1), ignored=255)
+    student, teacher = draws(2, 4, 2), draws(2, 4, 2, seed=1)
+    traced = torch.compile(lambda s, t: total(KDLoss(), s, t, target), backend="aot_eager", fullgraph=True)
+    torch.testing.assert_close(traced(student, teacher), total(KDLoss(), student, teacher, target))
