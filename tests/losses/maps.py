@@ -89,3 +89,22 @@ def all_learn(loss: Loss) -> bool:
     """Whether a gradient has reached every parameter of a loss, and there are any."""
     gradients = [p.grad for p in loss.parameters()]
     return bool(gradients) and all(g is not None and bool(g.any()) for g in gradients)
+
+
+def bilinear(maps: Map, height: int, width: int, *, align_corners: bool = False) -> Map:
+    """Resize by bilinear interpolation between the four nearest positions."""
+
+    def places(length: int, size: int) -> list[tuple[int, int, float]]:
+        if align_corners:
+            centres = [i * (length - 1) / max(size - 1, 1) for i in range(size)]
+        else:
+            centres = [max((i + 0.5) * length / size - 0.5, 0) for i in range(size)]
+        return [(int(c), min(int(c) + 1, length - 1), c - int(c)) for c in centres]
+
+    result = np.zeros((*maps.shape[:2], height, width))
+    for y, (top, bottom, down) in enumerate(places(maps.shape[2], height)):
+        for x, (left, right, along) in enumerate(places(maps.shape[3], width)):
+            above = (1 - along) * maps[:, :, top, left] + along * maps[:, :, top, right]
+            below = (1 - along) * maps[:, :, bottom, left] + along * maps[:, :, bottom, right]
+            result[:, :, y, x] = (1 - down) * above + down * below
+    return result

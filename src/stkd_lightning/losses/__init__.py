@@ -5,6 +5,7 @@ from stkd_lightning.losses.base import Features, Loss, Terms, check_logits, full
 from stkd_lightning.losses.cckd import CCKDLoss, correlation_congruence
 from stkd_lightning.losses.crd import CRDLoss, contrastive_representation
 from stkd_lightning.losses.cross_entropy import CrossEntropyLoss, mixed_cross_entropy
+from stkd_lightning.losses.csd import CSDLoss, category_similarity, pooled_category_similarity
 from stkd_lightning.losses.dist import DISTLoss, inter_class, intra_class
 from stkd_lightning.losses.dkd import DKDLoss, decoupled
 from stkd_lightning.losses.feature_loss import FeatureLoss, PairwiseLoss
@@ -13,6 +14,7 @@ from stkd_lightning.losses.kd import KDLoss, softened_kl
 from stkd_lightning.losses.logit_standardization import LogitStandardizationLoss, standardized_kl
 from stkd_lightning.losses.nst import NSTLoss, neuron_selectivity
 from stkd_lightning.losses.pkt import PKTLoss, probabilistic_transfer
+from stkd_lightning.losses.psd import PSDLoss, all_pairs_similarity, pixel_similarity
 from stkd_lightning.losses.reviewkd import ReviewKDLoss, hierarchical_context
 from stkd_lightning.losses.rkd import RKDLoss, relational
 from stkd_lightning.losses.simkd import SimKDLoss
@@ -26,6 +28,7 @@ __all__ = [
     "ATLoss",
     "CCKDLoss",
     "CRDLoss",
+    "CSDLoss",
     "CrossEntropyLoss",
     "DISTLoss",
     "DKDLoss",
@@ -37,6 +40,7 @@ __all__ = [
     "Loss",
     "NSTLoss",
     "PKTLoss",
+    "PSDLoss",
     "PairwiseLoss",
     "RKDLoss",
     "RepresentationLoss",
@@ -47,7 +51,9 @@ __all__ = [
     "Terms",
     "VIDLoss",
     "WeightedSum",
+    "all_pairs_similarity",
     "attention_transfer",
+    "category_similarity",
     "check_logits",
     "contrastive_representation",
     "correlation_congruence",
@@ -60,6 +66,8 @@ __all__ = [
     "intra_class",
     "mixed_cross_entropy",
     "neuron_selectivity",
+    "pixel_similarity",
+    "pooled_category_similarity",
     "probabilistic_transfer",
     "relational",
     "require_teacher",
