@@ -1,6 +1,7 @@
 """Distillation objectives: one method, one file, one paper."""
 
 from stkd_lightning.losses.at import ATLoss, attention_transfer
+from stkd_lightning.losses.auxiliary import AuxiliaryCrossEntropyLoss
 from stkd_lightning.losses.base import Features, Loss, Terms, check_logits, full_precision, require_teacher
 from stkd_lightning.losses.cckd import CCKDLoss, correlation_congruence
 from stkd_lightning.losses.crd import CRDLoss, contrastive_representation
@@ -26,6 +27,7 @@ from stkd_lightning.losses.weighted_sum import WeightedSum
 
 __all__ = [
     "ATLoss",
+    "AuxiliaryCrossEntropyLoss",
     "CCKDLoss",
     "CRDLoss",
     "CSDLoss",
