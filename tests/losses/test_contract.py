@@ -29,15 +29,23 @@ from tests.losses.properties import (
 from tests.losses.test_at import at_by_loops
 from tests.losses.test_cckd import cckd_by_loops
 from tests.losses.test_crd import contrast, directions
+from tests.losses.test_csd import cirkd_by_loops as csd_cirkd_by_loops
+from tests.losses.test_csd import csd_by_loops
+from tests.losses.test_cwd import cwd_by_loops
 from tests.losses.test_dist import relation_by_loops
 from tests.losses.test_dkd import decoupled_by_loops, one_of, two_of
+from tests.losses.test_ifvd import ifvd
 from tests.losses.test_kd import kl_by_loops
 from tests.losses.test_logit_standardization import standardized_kl_by_loops
 from tests.losses.test_nst import nst_by_loops
+from tests.losses.test_pixel_kd import pixel_kd_by_loops
 from tests.losses.test_pkt import pkt_by_loops
+from tests.losses.test_psd import cirkd_by_loops as psd_cirkd_by_loops
+from tests.losses.test_psd import even_stages, psd_by_loops, stages
 from tests.losses.test_reviewkd import context_by_loops
 from tests.losses.test_rkd import ANGLE, DISTANCE, rkd_by_loops
 from tests.losses.test_simkd import simkd
+from tests.losses.test_skd import skd_by_loops
 from tests.losses.test_sp import sp_by_loops
 from tests.losses.test_vid import information_by_loops
 
@@ -213,7 +221,94 @@ def standardized(temperature: float) -> Case:
     )
 
 
+SCORES = pair((2, 3, 4, 6), scale=3)
+RESIZED = (SCORES, pair((2, 2, 5, 3), (2, 2, 3, 4), scale=3), pair((1, 4, 3, 3), (1, 4, 6, 7), scale=3))
+SCORES_REFUSED: tuple[Refusal, ...] = (
+    *MAPS_REFUSED,
+    ((2, 3, 4, 4), (2, 1, 4, 4), ValueError, r"equal numbers of channels: \(2, 3, 4, 4\), \(2, 1, 4, 4\)"),
+)
+POSITIONS_REFUSED: tuple[Refusal, ...] = (
+    *MAPS_REFUSED,
+    ((2, 3, 4, 4), (2, 3, 1, 4), ValueError, r"maps need one resolution: \(2, 3, 4, 4\), \(2, 3, 1, 4\)"),
+)
+
+
+def scores(function: Function, loops: Loops, *definition: Pair, refused: tuple[Refusal, ...] = ()) -> Case:
+    """Scores of classes at positions; the loss does not change with the order of the samples, and is 0 at equality."""
+    return Case(
+        function=function,
+        loops=loops,
+        definition=definition,
+        rounding=1e-6,
+        gradient=(pair((2, 3, 3, 2), scale=2),),
+        order=(pair((5, 3, 3, 4), scale=3),),
+        half=(pair((4, 5, 6, 6), scale=3),),
+        finite=tuple((scale * waves(2, 3, 4, 4).float(), waves(2, 3, 4, 4).float()) for scale in (0.0, 1e4)),
+        zero=((waves(2, 3, 5, 4), waves(2, 3, 5, 4)),),
+        refused=(*SCORES_REFUSED, *refused),
+    )
+
+
+def hierarchy(cut: Callable[[Tensor], tuple[Tensor, ...]], function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function of hierarchies of maps as one of two maps, from which they are cut."""
+    return lambda student, teacher: function(cut(student), cut(teacher))
+
+
+def attention(cut: Callable[[Tensor], tuple[Tensor, ...]], function: Callable[..., Any], loops: Any) -> Case:
+    return Case(
+        function=hierarchy(cut, function),
+        loops=hierarchy(cut, loops),
+        definition=(pair((2, 3, 5, 6), (2, 4, 5, 6)), pair((1, 2, 4, 4), (1, 6, 4, 4))),
+        rounding=1e-6,
+        gradient=(pair((2, 2, 4, 4), (2, 3, 4, 4)),),
+        order=(pair((5, 3, 4, 4), (5, 2, 4, 4)),),
+        half=(pair((4, 8, 6, 6), (4, 6, 6, 6)),),
+        finite=tuple((scale * waves(2, 3, 4, 4).float(), waves(2, 3, 4, 4).float()) for scale in (0.0, 1e-12, 1e6)),
+        zero=((waves(2, 3, 4, 4), waves(2, 3, 4, 4)),),
+    )
+
+
+DENSE: dict[str, Case] = {
+    "psd": attention(stages, losses.pixel_similarity, psd_by_loops),
+    "psd, cirkd": attention(even_stages, losses.all_pairs_similarity, psd_cirkd_by_loops),
+    "csd": scores(losses.category_similarity, csd_by_loops, *RESIZED),
+    "csd, cirkd": scores(
+        losses.pooled_category_similarity, csd_cirkd_by_loops, SCORES, pair((2, 2, 5, 3), scale=3),
+        refused=(((2, 3, 4, 4), (2, 3, 2, 4), ValueError, "need one size: .*; category_similarity resizes them"),),
+    ),
+    "cwd": scores(losses.channel_wise, cwd_by_loops, *RESIZED),
+    "pixel kd": scores(losses.pixel_wise, pixel_kd_by_loops, *RESIZED),
+    **{
+        f"csd, {temperature}": Case(
+            function=partial(losses.category_similarity, temperature=temperature),
+            loops=partial(csd_by_loops, temperature=temperature),
+            definition=(SCORES,),
+        )
+        for temperature in (0.5, 4.0)
+    },
+    "skd": Case(
+        function=losses.pair_wise,
+        loops=skd_by_loops,
+        definition=(pair((2, 3, 4, 6), (2, 5, 4, 6)), pair((1, 2, 5, 3)), pair((3, 4, 2, 2))),
+        rounding=1e-6,
+        gradient=(pair((2, 2, 4, 4), (2, 3, 4, 4)),),
+        order=(pair((5, 3, 4, 4), (5, 2, 4, 4)),),
+        half=(pair((4, 8, 6, 6), (4, 6, 6, 6)),),
+        finite=(*constant_maps(0.0, 0), *constant_maps(1.0, 0)),
+        zero=((waves(2, 3, 4, 4), waves(2, 3, 4, 4)),),
+        refused=POSITIONS_REFUSED,
+    ),
+    "ifvd": Case(
+        function=ifvd,
+        half=(pair((2, 8, 6, 6), (2, 6, 6, 6)),),
+        finite=(*constant_maps(0.0, 0), *constant_maps(1.0, 0)),
+        zero=((waves(2, 3, 4, 4), waves(2, 3, 4, 4)),),
+        refused=POSITIONS_REFUSED,
+    ),
+}  # fmt: skip
+
 CASES: dict[str, Case] = {
+    **DENSE,
     "kd": Case(
         function=losses.softened_kl,
         loops=partial(kl_by_loops, temperature=4.0),
@@ -432,6 +527,10 @@ RANGES: list[tuple[Callable[..., Loss], dict[str, Any], str]] = [
     (losses.DISTLoss, {"temperature": 0}, "loss.temperature=0: must be above 0"),
     (losses.LogitStandardizationLoss, {"temperature": 0}, "loss.temperature=0: must be above 0"),
     (losses.LogitStandardizationLoss, {"temperature": "2"}, "loss.temperature='2': must be a number above 0"),
+    (losses.CSDLoss, {"temperature": 0}, "loss.temperature=0: must be above 0"),
+    (losses.CWDLoss, {"temperature": 0}, "loss.temperature=0: must be above 0"),
+    (losses.CWDFeatureLoss, {"temperature": "4"}, "loss.temperature='4': must be a number above 0"),
+    (losses.PixelKDLoss, {"temperature": 0}, "loss.temperature=0: must be above 0"),
     (losses.RKDLoss, {"distance_weight": -1}, "distance_weight=-1: must be at least 0 and finite; the nearest is 0"),
     (losses.RKDLoss, {"angle_weight": -1}, "loss.angle_weight=-1: must be at least 0 and finite; the nearest is 0"),
     (losses.CCKDLoss, {"kernel": "gausian"}, r"'gausian': unknown; did you mean gaussian\? all: bilinear, gaussian"),

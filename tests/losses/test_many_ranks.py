@@ -14,8 +14,11 @@ from stkd_lightning import Batch, DistillationModule, Mixup, StepContext
 from stkd_lightning import losses as methods
 from stkd_lightning.losses import CrossEntropyLoss, Loss, WeightedSum
 from stkd_lightning.models import Layers
+from stkd_lightning.tasks import Classification, Segmentation, Task
 from stkd_lightning.teacher import FrozenTeacher
 from stkd_lightning.utilities.random import generator
+from tests.losses.segmenters import CLASSES as PIXEL_CLASSES
+from tests.losses.segmenters import Segmenter
 
 BATCH, STEPS, CLASSES = 64, 3, 5
 
@@ -34,6 +37,19 @@ LOSSES: dict[str, Callable[[], Loss]] = {
     "dkd": methods.DKDLoss,
     "logit standardization": methods.LogitStandardizationLoss,
     "crd": lambda: methods.CRDLoss(num_samples=200, negatives=40, width=6),
+}
+
+DENSE: dict[str, Callable[[], Loss]] = {
+    "psd": methods.PSDLoss,
+    "psd, cirkd": lambda: methods.PSDLoss(reduction="cirkd"),
+    "csd": methods.CSDLoss,
+    "csd, cirkd": lambda: methods.CSDLoss(reduction="cirkd", temperature=4.0),
+    "cwd": methods.CWDLoss,
+    "cwd of the feature": methods.CWDFeatureLoss,
+    "skd": methods.SKDLoss,
+    "ifvd": methods.IFVDLoss,
+    "pixel kd": methods.PixelKDLoss,
+    "auxiliary": methods.AuxiliaryCrossEntropyLoss,
 }
 
 
@@ -66,28 +82,41 @@ class Step(nn.Module):
         return torch.stack(list(self.module.terms(batch, context).values())).sum()
 
 
-def global_batch(step: int) -> Batch:
+def global_batch(step: int, *, dense: bool) -> Batch:
+    """Return images with a label each, or with labels of their pixels, of which some have no class."""
     random = generator(0, "test", step)
     images = torch.from_numpy(random.normal(size=(BATCH, 3, 8, 8)))
-    labels = torch.from_numpy(random.integers(0, CLASSES, BATCH))
+    if dense:
+        labels = torch.from_numpy(random.integers(0, PIXEL_CLASSES, (BATCH, 8, 8)))
+        labels[torch.from_numpy(random.random((BATCH, 8, 8))) < torch.linspace(0, 0.5, BATCH)[:, None, None]] = 255
+    else:
+        labels = torch.from_numpy(random.integers(0, CLASSES, BATCH))
     return Batch(images, labels, torch.from_numpy(random.permutation(200)[:BATCH]))
 
 
-def train(build: Callable[[], Loss], rank: int, ranks: int) -> tuple[list[float], list[Tensor]]:
+def train(name: str, rank: int, ranks: int) -> tuple[list[float], list[Tensor]]:
     """Return the objective of each step on this rank, and the parameters after the last."""
     torch.manual_seed(0)
-    networks = Plain(3).double(), Plain(4).double()
-    loss = WeightedSum({"method": build(), "cross_entropy": CrossEntropyLoss()})
-    mixup = Mixup() if loss.mixable else None
-    example = torch.zeros(1, 3, 8, 8)
-    module = DistillationModule(networks[0], loss, FrozenTeacher(networks[1]), mixup, example=example).double()
+    dense = name in DENSE
+    has_auxiliary = name in ("auxiliary", "psd, cirkd")  # DDP refuses parameters without gradients
+    student, teacher = (Segmenter(2, auxiliary=has_auxiliary), Segmenter(3)) if dense else (Plain(3), Plain(4))
+    task: Task = Segmentation(("a", "b", "c"), class_weights=(1.0, 2.0, 0.5)) if dense else Classification()
+    loss = WeightedSum({"method": (LOSSES | DENSE)[name](), "cross_entropy": CrossEntropyLoss()})
+    module = DistillationModule(
+        student.double(),
+        loss,
+        FrozenTeacher(teacher.double()),
+        Mixup() if loss.mixable else None,
+        task=task,
+        example=torch.zeros(1, 3, 8, 8),
+    ).double()
     step = Step(module)
     run: nn.Module = DistributedDataParallel(step) if ranks > 1 else step
     optimizer = torch.optim.SGD(module.parameters(), lr=0.1, momentum=0.9)
     values = []
     for i in range(STEPS):
         mine = slice(rank * BATCH // ranks, (rank + 1) * BATCH // ranks)
-        batch = Batch(*(tensor[mine] for tensor in global_batch(i) if tensor is not None))
+        batch = Batch(*(tensor[mine] for tensor in global_batch(i, dense=dense) if tensor is not None))
         optimizer.zero_grad()
         value = run(batch, StepContext(0, 1, i, batch.indices))
         value.backward()
@@ -99,7 +128,7 @@ def train(build: Callable[[], Loss], rank: int, ranks: int) -> tuple[list[float]
 def one_rank(rank: int, folder: Path) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
-    torch.save({name: train(build, rank, 2) for name, build in LOSSES.items()}, folder / f"{rank}.pt")
+    torch.save({name: train(name, rank, 2) for name in LOSSES | DENSE}, folder / f"{rank}.pt")
     dist.destroy_process_group()
 
 
@@ -110,9 +139,9 @@ def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, tuple[list
     return [torch.load(folder / f"{rank}.pt") for rank in (0, 1)]
 
 
-@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("name", LOSSES | DENSE)
 def test_two_ranks_are_one_process(name: str, ranks: list[dict[str, tuple[list[float], list[Tensor]]]]) -> None:
-    values, parameters = train(LOSSES[name], 0, 1)
+    values, parameters = train(name, 0, 1)
     (left, left_parameters), (right, right_parameters) = (rank[name] for rank in ranks)
     assert [(a + b) / 2 for a, b in zip(left, right, strict=True)] == pytest.approx(values, rel=1e-9)
     for expected, own, other in zip(parameters, left_parameters, right_parameters, strict=True):

@@ -7,18 +7,22 @@ from stkd_lightning.losses.cckd import CCKDLoss, correlation_congruence
 from stkd_lightning.losses.crd import CRDLoss, contrastive_representation
 from stkd_lightning.losses.cross_entropy import CrossEntropyLoss, mixed_cross_entropy
 from stkd_lightning.losses.csd import CSDLoss, category_similarity, pooled_category_similarity
+from stkd_lightning.losses.cwd import CWDFeatureLoss, CWDLoss, channel_wise
 from stkd_lightning.losses.dist import DISTLoss, inter_class, intra_class
 from stkd_lightning.losses.dkd import DKDLoss, decoupled
 from stkd_lightning.losses.feature_loss import FeatureLoss, PairwiseLoss
 from stkd_lightning.losses.fitnet import FitNetLoss, hint
+from stkd_lightning.losses.ifvd import IFVDLoss, intra_class_variation
 from stkd_lightning.losses.kd import KDLoss, softened_kl
 from stkd_lightning.losses.logit_standardization import LogitStandardizationLoss, standardized_kl
 from stkd_lightning.losses.nst import NSTLoss, neuron_selectivity
+from stkd_lightning.losses.pixel_kd import PixelKDLoss, pixel_wise
 from stkd_lightning.losses.pkt import PKTLoss, probabilistic_transfer
 from stkd_lightning.losses.psd import PSDLoss, all_pairs_similarity, pixel_similarity
 from stkd_lightning.losses.reviewkd import ReviewKDLoss, hierarchical_context
 from stkd_lightning.losses.rkd import RKDLoss, relational
 from stkd_lightning.losses.simkd import SimKDLoss
+from stkd_lightning.losses.skd import SKDLoss, pair_wise
 from stkd_lightning.losses.sp import SPLoss, similarity_preserving
 from stkd_lightning.losses.spirit import RepresentationLoss
 from stkd_lightning.losses.stkd import STKDLoss, divergence_parts, similarity_transfer
@@ -31,12 +35,15 @@ __all__ = [
     "CCKDLoss",
     "CRDLoss",
     "CSDLoss",
+    "CWDFeatureLoss",
+    "CWDLoss",
     "CrossEntropyLoss",
     "DISTLoss",
     "DKDLoss",
     "FeatureLoss",
     "Features",
     "FitNetLoss",
+    "IFVDLoss",
     "KDLoss",
     "LogitStandardizationLoss",
     "Loss",
@@ -44,9 +51,11 @@ __all__ = [
     "PKTLoss",
     "PSDLoss",
     "PairwiseLoss",
+    "PixelKDLoss",
     "RKDLoss",
     "RepresentationLoss",
     "ReviewKDLoss",
+    "SKDLoss",
     "SPLoss",
     "STKDLoss",
     "SimKDLoss",
@@ -56,6 +65,7 @@ __all__ = [
     "all_pairs_similarity",
     "attention_transfer",
     "category_similarity",
+    "channel_wise",
     "check_logits",
     "contrastive_representation",
     "correlation_congruence",
@@ -66,9 +76,12 @@ __all__ = [
     "hint",
     "inter_class",
     "intra_class",
+    "intra_class_variation",
     "mixed_cross_entropy",
     "neuron_selectivity",
+    "pair_wise",
     "pixel_similarity",
+    "pixel_wise",
     "pooled_category_similarity",
     "probabilistic_transfer",
     "relational",
