@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from PIL import Image
 
-PALETTE = [0, 0, 0, 255, 0, 0, 0, 0, 255]
+PALETTE = [level for index in range(256) for level in (index, 37 * index % 256, 255 - index)]
 
 
 def write_image(path: Path, height: int, width: int, *, orientation: int | None = None, seed: int = 0) -> None:
