@@ -120,8 +120,8 @@ def test_exif_behind_the_pixels_is_refused(tmp_path: Path) -> None:
     moved = content[:start] + content[end:-12] + content[start:end] + content[-12:]
     (tmp_path / "a.png").write_bytes(moved)
     write_mask(tmp_path / "b.png", np.zeros((6, 8)))
-    words = refusal([*pairs[:1], Pair(tmp_path / "a.png", tmp_path / "b.png")])
-    assert words == f"image {tmp_path}/a.png: its EXIF orientation follows its pixels; save it again"
+    words = f"image {tmp_path}/a.png: its EXIF orientation is behind its pixels; save it again"
+    assert refusal([*pairs[:1], Pair(tmp_path / "a.png", tmp_path / "b.png")]) == words
 
 
 def test_class_without_a_pixel_is_warned_about(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

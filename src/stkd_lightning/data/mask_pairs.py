@@ -1,29 +1,24 @@
 """Pairs of image and mask files, checked before training and read on several threads."""
 
-import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from stkd_lightning.data.arrays import RawMasks
 from stkd_lightning.data.mask_values import MaskValues
 from stkd_lightning.data.masks import Header, image_header, mask_header, read_image, read_mask
+from stkd_lightning.data.threads import SHOWN, read_in_order
 from stkd_lightning.tasks.segmentation import IGNORED
 from stkd_lightning.utilities.console import print_rank_zero, warn
 from stkd_lightning.utilities.errors import InputError
 
 CHUNK = 64  # pairs in memory; fewer if they are large
 CHUNK_BYTES = 1 << 28
-SHOWN = 3  # files in a message
 
 Sample = tuple[NDArray[np.uint8], NDArray[np.uint8]]
-S = TypeVar("S")
-T = TypeVar("T")
 
 
 class Pair(NamedTuple):
@@ -85,7 +80,7 @@ def read_pairs(
         InputError: a file that cannot be read, or an image and a mask of different sizes; during the iteration, also
             a mask with values of no class, or with ignored pixels only.
     """
-    headers = list(_in_order(_header, pairs, CHUNK, f"sizes of {description}"))
+    headers = list(read_in_order(_header, pairs, chunk=CHUNK, description=f"sizes of {description}"))
     if turned := sum(header.orientation != 1 for header in headers):
         print_rank_zero(
             f"{description}: {turned:,} turned as its EXIF orientation says; its mask must fit the turned image"
@@ -117,11 +112,12 @@ def _samples(
     def read(position: int) -> Sample:
         pair, (height, width, _) = pairs[position], headers[position]
         image = read_image(pair.image)
-        if image.shape[1:] != (height, width):  # a PNG may say it after its pixels
-            raise InputError(f"image {pair.image}: its EXIF orientation follows its pixels; save it again")
+        mask = np.full((height, width), IGNORED, dtype=np.uint8) if pair.mask is None else read_mask(pair.mask)
+        for path, shape in ((pair.image, image.shape[1:]), (pair.mask, mask.shape)):
+            if shape != (height, width):  # a PNG may say it behind the pixels, where no header is read
+                raise InputError(f"image {path}: its EXIF orientation is behind its pixels; save it again")
         if pair.mask is None:
-            return image, np.full((height, width), IGNORED, dtype=np.uint8)
-        mask = read_mask(pair.mask)
+            return image, mask
         try:
             return image, values.to_labels(mask)
         except InputError as error:
@@ -129,47 +125,10 @@ def _samples(
 
     largest = max((4 * header.height * header.width for header in headers), default=1)
     absent = set(range(len(class_names)))
-    for image, labels in _in_order(read, range(len(pairs)), max(1, min(CHUNK, CHUNK_BYTES // largest)), description):
+    chunk = max(1, min(CHUNK, CHUNK_BYTES // largest))
+    for image, labels in read_in_order(read, range(len(pairs)), chunk=chunk, description=description):
         if absent:
             absent -= set(np.flatnonzero(np.bincount(labels.ravel())).tolist())
         yield image, labels
     if absent:
         warn(f"{description}: no pixel of class {', '.join(class_names[label] for label in sorted(absent))}")
-
-
-def _in_order(read: Callable[[S], T], items: Sequence[S], chunk: int, description: str) -> Iterator[T]:
-    """Yield what is read from each item, in order, on several threads.
-
-    Raises:
-        InputError: an item that is refused, or several of them.
-    """
-
-    def attempt(item: S) -> T | InputError:
-        try:
-            return read(item)
-        except InputError as error:
-            return InputError(str(error))  # without the frames that hold its content
-
-    errors: list[InputError] = []
-    with (
-        ThreadPoolExecutor() as pool,
-        tqdm(total=len(items), desc=description, unit="image", leave=False, disable=None) as bar,
-    ):
-        for first in range(0, len(items), chunk):
-            with warnings.catch_warnings():  # a damaged image is named with its error
-                warnings.filterwarnings("ignore", module="PIL")
-                results = list(pool.map(attempt, items[first : first + chunk]))
-            for result in results:
-                if isinstance(result, InputError):
-                    errors.append(result)
-                elif not errors:
-                    yield result
-            if len(errors) >= SHOWN:
-                break
-            bar.update(len(results))
-    if len(errors) == 1:
-        raise errors[0]
-    if errors:
-        texts = "; ".join(str(error) for error in errors[:SHOWN])
-        more = "; later files are not checked" if len(errors) >= SHOWN else ""
-        raise InputError(f"{description}: several files are refused: {texts}{more}")
