@@ -197,6 +197,8 @@ def test_own_mistake_is_named(mistake: str, photos: Path) -> None:
         ),
         ({"ignore_value": 256}, "dataset.ignore_value=256: must be at most 255"),
         ({"class_names": "a"}, "dataset.class_names=a: must be a list, such as [background,road]"),
+        ({"class_names": 5}, "dataset.class_names=5: must be a list"),
+        ({"masks_folder": 5}, "dataset.masks_folder=5: must be the name of a file or folder"),
         ({"class_names": ["a"]}, "dataset.class_names: 1 names; a mask has 2 to 255 classes"),
     ],
 )

@@ -73,6 +73,10 @@ RANGES: dict[str, dict[str, Check]] = {
         "class_weights": list_validation.class_weights,
         "window": list_validation.optional_sides,
         "train_images": optional_at_least_one,
+        "ignore_value": partial(validation.optional_whole, maximum=255),
+        "canvases": partial(validation.whole, minimum=2),
+        "test_canvases": at_least_one,
+        "canvas_seed": validation.whole,
     },
     "trainer": {
         "devices": validation.count,

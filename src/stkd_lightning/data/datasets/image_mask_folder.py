@@ -56,13 +56,15 @@ class ImageMaskFolderDataModule(MaskDataModule):
         **options: Any,
     ) -> None:
         super().__init__(data_dir, **options)
-        if isinstance(class_names, str):
+        if isinstance(class_names, str) or not isinstance(class_names, Sequence | None):
             raise InputError(f"dataset.class_names={class_names}: must be a list, such as [background,road]")
         self.given_names = None if class_names is None else [str(name) for name in class_names]
-        self.classes_file = classes_file
+        self.classes_file = validation.path("dataset.classes_file", classes_file)
         self.ignore_value = validation.optional_whole("dataset.ignore_value", ignore_value, maximum=255)
-        self.folders = {"train": train_folder, "val": val_folder, "test": test_folder}
-        self.images_folder, self.masks_folder = images_folder, masks_folder
+        self.images_folder = validation.path("dataset.images_folder", images_folder)
+        self.masks_folder = validation.path("dataset.masks_folder", masks_folder)
+        folders = {"train": train_folder, "val": val_folder, "test": test_folder}
+        self.folders = {split: validation.path(f"dataset.{split}_folder", name) for split, name in folders.items()}
 
     def options(self) -> dict[str, object]:
         """Return the class names, the ignored value and the names of the folders."""
