@@ -72,10 +72,20 @@ def test_methods(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.slow
+def test_methods_of_segmentation(tmp_path: Path) -> None:
+    _, result = benchmark("methods.py", tmp_path, "--task", "segmentation", "--batch-size", "2", "--rounds", "1")
+    assert result["step"].keys() == {"cwd", "dsd", "dsd_cirkd", "ifvd", "skd"}
+    assert all(cost > 0 for cost in result["step"].values())
+
+
 def test_methods_page_shows_their_costs() -> None:
     page = (FOLDER.parent / "docs" / "methods.md").read_text()
     shown = dict(re.findall(r"^\| `(\w+)` \|.*\| (\d\.\d\d) \|$", page, re.MULTILINE))
-    costs = json.loads((FOLDER / "results" / "methods_cpu.json").read_text())["step"]
+    files = "methods_cpu.json", "methods_segmentation_cpu.json"
+    classifiers, segmentation = (json.loads((FOLDER / "results" / file).read_text())["step"] for file in files)
+    costs = classifiers | segmentation
+    assert segmentation["dsd"] <= 1.15
     assert shown == {name: f"{cost:.2f}" for name, cost in costs.items()}
     assert set(costs) == {p.stem for p in (FOLDER.parent / "conf" / "loss").glob("*.yaml")}
 
