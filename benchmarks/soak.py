@@ -137,7 +137,9 @@ def compared(one: Path, other: Path) -> list[str]:
     if (one / "metrics.csv").read_bytes() != (other / "metrics.csv").read_bytes():
         differences.append("metrics.csv")
     summaries: list[dict[str, Any]] = [json.loads((f / "summary.json").read_text()) for f in (one, other)]
-    differences += [p for p in ("student", "teacher", "baseline") if summaries[0].get(p) != summaries[1].get(p)]
+    differences += [
+        p for p in ("student", "teacher", "baseline", "front") if summaries[0].get(p) != summaries[1].get(p)
+    ]
     litter = {str(p.relative_to(other)) for p in other.rglob("*")} ^ {str(p.relative_to(one)) for p in one.rglob("*")}
     return differences + sorted(litter)
 

@@ -22,12 +22,14 @@ class StudentProvenance:
         data: the data that it was trained on.
         input: the input that the network expects: ``size``, ``mean``, ``std``.
         teacher: digest of the teacher's weights; ``None`` where no teacher was asked.
+        front: cache key of the training of its front; ``None`` where there was none.
     """
 
     config: dict[str, Any]
     data: DataDescription
     input: dict[str, Any]
     teacher: str | None = None
+    front: str | None = None
 
     @property
     def network(self) -> dict[str, Any]:
@@ -37,7 +39,8 @@ class StudentProvenance:
     def to_plain(self) -> dict[str, Any]:
         """Return plain containers, which ``weights_only=True`` reads."""
         plain = {"config": self.config, "data": self.data.to_plain(), "input": self.input}
-        return plain | {"teacher": self.teacher}
+        front = {} if self.front is None else {"front": self.front}
+        return plain | {"teacher": self.teacher} | front
 
     @classmethod
     def from_checkpoint(cls, path: Path) -> "StudentProvenance":

@@ -7,11 +7,12 @@ from stkd_lightning.utilities.errors import InputError
 from stkd_lightning.utilities.image_size import Size, sides
 
 LARGEST_IMAGE = 1024  # pixels of a side; larger images take gigabytes in a network
-REUSING = "stkd_lightning.models.reuse_classifier"  # the only network that contains other networks
+# The networks that contain other networks.
+REUSING = ("stkd_lightning.models.reuse_classifier", "stkd_lightning.models.spirit_student")
 TRUSTED = (
     "stkd_lightning.models.create_model",
     "stkd_lightning.models.DilatedResNet",
-    REUSING,
+    *REUSING,
     "stkd_lightning.models.smp_model",
     "stkd_lightning.models.timm_model",
     "stkd_lightning.models.torchvision_model",
@@ -24,7 +25,8 @@ TRUSTED = (
     "stkd_lightning.data.DigitsDataModule",
 )
 WORDS = {"_target_", "name", "encoder", "resident", "weights", "weights_key", "data_dir", "cache_dir", "url", "md5",
-         "train_folder", "val_folder", "test_folder", "sampler", "on_error"}  # fmt: skip
+         "train_folder", "val_folder", "test_folder", "sampler", "on_error", "student_cut", "teacher_cut",
+         "head"}  # fmt: skip
 
 
 def check_image_size(size: Size, path: Path) -> None:
@@ -65,7 +67,7 @@ def check_trusted(parts: dict[str, Any], path: Path) -> None:
         for option, value in part.items():
             if not isinstance(option, str) or (option.startswith("_") and option != "_target_"):
                 raise InputError(f"checkpoint {path}: its option {option!r} is not plain; trust=true allows it")
-            if isinstance(value, dict) and part["_target_"] == REUSING and option in ("student", "teacher"):
+            if isinstance(value, dict) and part["_target_"] in REUSING and option in ("student", "teacher"):
                 nodes.append(value)
                 continue
             word = option in WORDS and isinstance(value, str) and "${" not in value

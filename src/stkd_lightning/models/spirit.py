@@ -6,6 +6,7 @@ the smaller rate of the rest.
 
 import copy
 from contextlib import suppress
+from math import prod
 from typing import Literal, get_args
 
 import torch
@@ -14,7 +15,7 @@ from torch.nn import functional as F
 
 from stkd_lightning.models import cut as cuts
 from stkd_lightning.models.feature_hooks import INPUT, inner_network, logits_of
-from stkd_lightning.models.input_adapter import declare, declared
+from stkd_lightning.models.input_adapter import LARGEST, declare, declared
 from stkd_lightning.models.probe import Layers, NetworkInspector
 from stkd_lightning.utilities import validation
 from stkd_lightning.utilities.errors import InputError, unknown
@@ -161,6 +162,7 @@ def spirit_front(
     Raises:
         InputError: see ``spirit_student``.
     """
+    validation.whole("distilled.image_size", image_size, minimum=8, maximum=LARGEST)
     own, other = (
         cuts.front(network, cut_of(network, path, image_size))
         for network, path in ((student, student_cut), (teacher, teacher_cut))
@@ -182,7 +184,7 @@ def cut_of(network: nn.Module, path: str | None, image_size: int = 64) -> str:
         raise InputError(f"{inspector.name}: has no visible stages to cut after; set student_cut and teacher_cut")
     cuts.front(network, chosen)  # refuses an unknown path in its own words
     (shape,) = inspector.shapes([chosen])
-    if len(shape) != 4:
+    if len(shape) != 4 or prod(shape[2:]) == 1:
         raise InputError(
             f"{inspector.name}: cannot be cut at {chosen!r}, whose output {tuple(shape[1:])} of an image is no map "
             "(C, H, W)"

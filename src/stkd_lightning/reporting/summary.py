@@ -32,7 +32,7 @@ class NetworkSummary:
         selected_epoch: for a student: epoch of the selected weights, counted from 0.
         source: for a teacher: description of the source of its weights.
         digest: for a teacher: digest of its weights.
-        key: for a baseline: its cache key.
+        key: for a baseline and a front: its cache key.
     """
 
     network: str
@@ -81,6 +81,7 @@ class RunSummary:
         teacher: the teacher; ``None`` if the run had none.
         teacher_checkpoint: file of the teacher's weights; ``None`` for a pretrained network of a library.
         baseline: the student trained without a teacher; ``None`` if the run had none.
+        front: the student's front after the first stage; ``None`` if the run had none.
         score: the metric by which students are selected.
         images: number of ``validation`` and ``test`` images; empty in files of old versions.
     """
@@ -97,6 +98,7 @@ class RunSummary:
     teacher: NetworkSummary | None = None
     teacher_checkpoint: str | None = None
     baseline: NetworkSummary | None = None
+    front: NetworkSummary | None = None
     score: Score = dataclasses.field(default_factory=Score)
     images: dict[str, Count] = dataclasses.field(default_factory=dict)
 
@@ -120,6 +122,8 @@ class RunSummary:
             plain |= {"teacher": self.teacher.to_plain(), "teacher_checkpoint": self.teacher_checkpoint}
         if self.baseline is not None:
             plain["baseline"] = self.baseline.to_plain()
+        if self.front is not None:
+            plain["front"] = self.front.to_plain()
         if self.images:
             plain["images"] = self.images
         if self.score != Score():

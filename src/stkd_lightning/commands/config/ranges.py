@@ -30,6 +30,10 @@ SINGLE: dict[str, Check] = {
     "teacher.replay": validation.switch,
     "teacher.replay_limit": validation.positive,
     "teacher.lr": validation.optional_positive,
+    "feature_distillation.max_epochs": at_least_one,
+    "feature_distillation.max_steps": validation.steps,
+    "feature_distillation.limit_train_batches": partial(validation.batches, minimum=1),
+    "feature_distillation.lr": validation.optional_positive,
     "batch_size": at_least_one,  # of evaluate and predict
     "top": at_least_one,
 }

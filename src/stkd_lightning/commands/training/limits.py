@@ -53,12 +53,22 @@ def check_limits(trainer: DictConfig, data: ArrayDataModule) -> None:
         raise InputError(f"trainer.val_check_interval={every}: an epoch has only {batches} batches")
 
 
-def teacher_trainer(settings: DictConfig) -> DictConfig:
-    """Return the node of the trainer for the teacher's own training, which the student's limits do not shorten."""
+def other_trainer(settings: DictConfig, training: DictConfig) -> DictConfig:
+    """Return the node of the trainer for another training of a run, which the student's limits do not shorten.
+
+    Args:
+        settings: of the run.
+        training: node with ``max_epochs``, ``max_steps`` and ``limit_train_batches``.
+    """
     names = ("max_epochs", "max_steps", "limit_train_batches")
-    trainer = cast(DictConfig, OmegaConf.merge(settings.trainer, {name: settings.teacher[name] for name in names}))
+    trainer = cast(DictConfig, OmegaConf.merge(settings.trainer, {name: training[name] for name in names}))
     OmegaConf.set_readonly(trainer, False)
     OmegaConf.set_struct(trainer, False)
     for name in CUTS:
         trainer.pop(name, None)
     return trainer
+
+
+def teacher_trainer(settings: DictConfig) -> DictConfig:
+    """Return the node of the trainer for the teacher's own training."""
+    return other_trainer(settings, settings.teacher)

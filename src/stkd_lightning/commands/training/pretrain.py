@@ -1,4 +1,4 @@
-"""Networks trained once without a teacher and cached: the teacher, if no checkpoint is given, and the baseline."""
+"""Networks trained once and cached: the teacher, if no checkpoint is given, the baseline, and a student's front."""
 
 import dataclasses
 import hashlib
@@ -34,6 +34,8 @@ from stkd_lightning.models.cost import flops
 from stkd_lightning.models.weights import read_checkpoint
 from stkd_lightning.reporting.loggers.metrics_csv import MetricsFile
 from stkd_lightning.reporting.run_options import DATA_LOCATION_OPTIONS, INCIDENTAL, LOADING_OPTIONS
+from stkd_lightning.tasks.base import Task
+from stkd_lightning.teacher.frozen import FrozenTeacher
 from stkd_lightning.utilities.cache import locked, mark_used, set_aside
 from stkd_lightning.utilities.console import print_rank_zero
 from stkd_lightning.utilities.errors import InputError
@@ -50,7 +52,7 @@ RECIPE = 3  # raised when a change of the code changes what the same settings tr
 
 @dataclass(frozen=True)
 class Recipe:
-    """All settings that determine a network trained without a teacher.
+    """All settings that determine a network trained once; its subclasses train for another objective.
 
     Attributes:
         role: ``teacher`` or ``baseline``, for messages.
@@ -85,15 +87,38 @@ class Recipe:
         nodes["dataset"] = {
             k: v for k, v in nodes["dataset"].items() if k not in DATA_LOCATION_OPTIONS | LOADING_OPTIONS
         }
-        weights = nodes["network"].get("weights")
-        if weights is not None:  # the key depends on the content of the file, not on its name
-            nodes["network"]["weights"] = hashlib.sha256(Path(weights).read_bytes()).hexdigest()
+        nodes["network"] = _with_digests(nodes["network"])
         return key_of([RECIPE, nodes, self.seed, self.digest or data.arrays.digest])
+
+    @property
+    def named(self) -> DictConfig:
+        """The node that names the network, for messages."""
+        return self.network
+
+    def task(self, data: ArrayDataModule) -> Task:
+        """Return what the network predicts."""
+        return data.task
+
+    def build(self, data: ArrayDataModule, **options: Any) -> nn.Module:
+        """Build the network; see ``build_network`` for the options."""
+        return build_network(self.network, data, **options)
+
+    def objective(self) -> tuple[nn.Module, FrozenTeacher | None]:
+        """Return the loss, and the teacher that it asks."""
+        return CrossEntropyLoss(), None
+
+
+def _with_digests(network: dict[str, Any]) -> dict[str, Any]:
+    """Return a network's node with the digest of each file of weights in place of its name."""
+    digests: dict[str, Any] = {k: _with_digests(v) for k, v in network.items() if isinstance(v, dict)}
+    if network.get("weights") is not None:
+        digests["weights"] = hashlib.sha256(Path(network["weights"]).read_bytes()).hexdigest()
+    return network | digests
 
 
 @dataclass(frozen=True)
 class PretrainedNetwork:
-    """A network trained without a teacher, with its weights: its checkpoint, its results and its cache key."""
+    """A network of a recipe, with its weights: its checkpoint, its results and its cache key."""
 
     network: nn.Module
     checkpoint: Path
@@ -119,7 +144,7 @@ def _read(recipe: Recipe, data: ArrayDataModule, folder: Path) -> PretrainedNetw
         fitted = Fitted.from_plain(json.loads((folder / FIGURES).read_bytes()))
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(f"{FIGURES} is damaged or of another version") from error
-    network = build_network(recipe.network, data, checkpoint=str(folder / LAST))
+    network = recipe.build(data, checkpoint=str(folder / LAST))
     mark_used(folder)
     return PretrainedNetwork(network, folder / LAST, fitted, folder.name)
 
@@ -147,13 +172,13 @@ def get_or_train(recipe: Recipe, data: ArrayDataModule, cache: Path) -> Pretrain
             try:
                 return _read(recipe, data, folder)
             except InputError as error:
-                build_network(recipe.network, data)  # raises if the network is at fault, not the entry
+                recipe.build(data)  # raises if the network is at fault, not the entry
                 set_aside(folder, str(error))
         partial = folder.with_name(f"{folder.name}.partial")
         fitted = _train(recipe, partial)  # resumes an interrupted training
         if not (partial / LAST).is_file():
             raise RuntimeError(f"{recipe.role}: training wrote no checkpoint to {partial}")
-        about = {"role": recipe.role, "network": name_of(recipe.network), "data": data.name}
+        about = {"role": recipe.role, "network": name_of(recipe.named), "data": data.name}
         write_json(partial / "about.json", about | {"epochs": recipe.trainer.max_epochs})  # for the command ``cache``
         write_json(partial / FIGURES, dataclasses.asdict(fitted))
         os.replace(partial, folder)
@@ -173,27 +198,29 @@ def _wait(recipe: Recipe, data: ArrayDataModule, cache: Path) -> PretrainedNetwo
 
 def _train(recipe: Recipe, folder: Path) -> Fitted:
     data: ArrayDataModule = instantiate(recipe.dataset, seed=recipe.seed)
-    network = build_network(recipe.network, data, seed=recipe.seed)
+    network, task = recipe.build(data, seed=recipe.seed), recipe.task(data)
     device = device_type(recipe.trainer)
     precision = resolve_precision(recipe.trainer.precision, network, device)
     steps = count_steps(recipe.trainer, len(data.train_dataloader()))
     images = steps * data.batch_size
     work = 3 * flops(network, data.image_size) * images
     compile = resolve_compile(recipe.compile, device=device, flops=work, steps=steps)
+    loss, teacher = recipe.objective()
+    if teacher is not None:
+        teacher.compiles = compile
     module = DistillationModule(
         network,
-        CrossEntropyLoss(),
+        loss,
+        teacher,
         optimizer=optimizer_factory(recipe.optimizer),
         schedule=instantiate(recipe.scheduler),
         compile=compile,
-        task=data.task,
+        task=task,
     )
-    print_rank_zero(
-        announcement(recipe.role, recipe.network, data, recipe.trainer, precision=precision, compile=compile)
-    )
+    print_rank_zero(announcement(recipe.role, recipe.named, data, recipe.trainer, precision=precision, compile=compile))
     config = redacted({"student": plain(recipe.network), "dataset": plain(recipe.dataset)})
     origin = StudentProvenance(config, DataDescription.of(data), input_facts(network, data))
-    checkpoints = Checkpoints(folder, select=data.has_validation, score=data.task.score)
+    checkpoints = Checkpoints(folder, select=data.has_validation, score=task.score)
     callbacks = [Throughput(), ProgressBar(), Provenance(origin), Seeding(recipe.seed), checkpoints]
     # One device and no process group, even in a distributed job.
     trainer = instantiate(

@@ -70,6 +70,18 @@ class EarlierRun:
                 f"cache_dir as before, or {NEW_RUN}"
             )
 
+    def check_front(self, key: str) -> None:
+        """Refuse to resume with another front of the student.
+
+        Raises:
+            InputError: the settings, the data or the teacher of the first stage have changed.
+        """
+        if self.origin.front != key:
+            raise InputError(
+                f"resume: the first stage differs from the first stage of {self.checkpoint}; set its data, "
+                f"trainer.precision and the teacher as before, or {NEW_RUN}"
+            )
+
 
 NEW_RUN = "start a new run in another hydra.run.dir"
 

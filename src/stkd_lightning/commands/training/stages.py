@@ -13,6 +13,8 @@ from stkd_lightning.callbacks.checkpoint_folder import clear_run
 from stkd_lightning.commands.config.compose import with_values
 from stkd_lightning.commands.config.credentials import public
 from stkd_lightning.commands.training import teacher as teachers
+from stkd_lightning.commands.training.data_options import data_like, other_data, without_sampler
+from stkd_lightning.commands.training.features import Front, find_front, plan_features
 from stkd_lightning.commands.training.fit import Fitted
 from stkd_lightning.commands.training.limits import check_limits, count_steps, teacher_trainer
 from stkd_lightning.commands.training.loss_checks import check_classes, print_features, try_features
@@ -23,7 +25,6 @@ from stkd_lightning.commands.training.pretrain import (
     PretrainedNetwork,
     Recipe,
     get_or_train,
-    plain,
 )
 from stkd_lightning.commands.training.ranks import announce_small_batches
 from stkd_lightning.commands.training.replay import bytes_needed, replay_folder
@@ -37,7 +38,6 @@ from stkd_lightning.inference.provenance import StudentProvenance
 from stkd_lightning.models.build import build_network, example_of, input_facts
 from stkd_lightning.models.cost import flops, parameters
 from stkd_lightning.reporting.summary import NetworkSummary, RunSummary, environment
-from stkd_lightning.utilities.errors import InputError, unknown
 from stkd_lightning.utilities.paths import cache_root
 from stkd_lightning.utilities.random import seeded
 from stkd_lightning.utilities.rank import process_rank
@@ -54,6 +54,7 @@ class RunPlan:
         student: the network to train.
         loss: the loss; the module fits it to the networks.
         teacher: the teacher; ``None`` if there is none.
+        front: the first stage's result; ``None`` if the run has no such stage.
         replay: folder of the teacher's stored logits; ``None`` if they are not stored.
         origin: provenance for the student's checkpoints.
         earlier: the run to resume; ``None`` for a new run.
@@ -64,6 +65,7 @@ class RunPlan:
     student: nn.Module
     loss: nn.Module
     teacher: teachers.Teacher | None
+    front: Front | None
     replay: Path | None
     origin: StudentProvenance
     earlier: EarlierRun | None
@@ -97,7 +99,9 @@ def plan_run(settings: DictConfig, earlier: EarlierRun | None, ranks: int) -> Ru
     seeded(settings.seed)  # a loss may draw random parameters, here or when it is fitted to the networks
     loss: nn.Module = instantiate(settings.loss)
     check_classes(loss, data, settings.method)
-    student = build_network(settings.distilled or settings.student, data, seed=settings.seed)
+    stage = plan_features(settings, data)
+    images = stage.input if stage else {}
+    student = build_network(settings.distilled or settings.student, data, seed=settings.seed, **images)
     announce_small_batches(student, settings, ranks)
 
     needs_teacher = bool(getattr(loss, "needs_teacher", True))
@@ -106,10 +110,12 @@ def plan_run(settings: DictConfig, earlier: EarlierRun | None, ranks: int) -> Ru
         bytes_needed(settings, data, steps, "16")  # the smallest possible size, before training a teacher
     if needs_teacher and settings.teacher.checkpoint is None:
         try_features(loss, student, settings.teacher.network, data, seed=settings.seed)  # before training a teacher
-    teacher = find_teacher(settings, data, needed=needs_teacher)
-    digest = teacher.network.digest if teacher and needs_teacher else None
+    teacher = find_teacher(settings, data, needed=needs_teacher or stage is not None)
+    digest = teacher.network.digest if teacher and (needs_teacher or stage) else None
     if earlier:
         earlier.check_teacher(digest)
+    front = find_front(stage, teacher, data, student, earlier) if stage and teacher else None
+    if earlier:
         settings = earlier.resolve_auto(settings)
     settings = _resolve_auto(settings, data, student, teacher if needs_teacher else None, steps)
     if teacher and needs_teacher:
@@ -118,8 +124,10 @@ def plan_run(settings: DictConfig, earlier: EarlierRun | None, ranks: int) -> Ru
     if teacher and needs_teacher and settings.teacher.replay:
         replay = replay_folder(settings, data, teacher.network, ranks=ranks, batches=steps)
     settings = name_dashboards(settings, earlier)
-    origin = StudentProvenance(public(settings), description, input_facts(student, data), digest)
-    return RunPlan(settings, data, student, loss, teacher, replay, origin, earlier)
+    origin = StudentProvenance(
+        public(settings), description, input_facts(student, data), digest, front.key if front else None
+    )
+    return RunPlan(settings, data, student, loss, teacher, front, replay, origin, earlier)
 
 
 def _resolve_auto(
@@ -147,7 +155,7 @@ def find_teacher(settings: DictConfig, data: ArrayDataModule, *, needed: bool) -
         return teachers.load(node, settings.trainer, data, cache)
     rate = {} if node.lr is None else {"lr": node.lr}
     optimizer = cast(DictConfig, OmegaConf.merge(node.optimizer, rate))
-    dataset, digest = _without_sampler(settings), None
+    dataset, digest = without_sampler(settings), None
     if node.dataset:
         dataset = other_data("teacher.dataset", dataset, node.dataset)
         digest = data_like(data, dataset, "teacher.dataset").arrays.digest
@@ -165,48 +173,12 @@ def find_teacher(settings: DictConfig, data: ArrayDataModule, *, needed: bool) -
     return teachers.obtain(node, recipe, data, cache, needed=needed)
 
 
-def _without_sampler(settings: DictConfig) -> DictConfig:
-    """Return the data's node for training without a teacher, which does not use the loss's sampler."""
-    options = plain(settings.dataset)
-    return OmegaConf.create({k: v for k, v in options.items() if k not in ("sampler", "sampler_groups")})
-
-
-def other_data(name: str, dataset: DictConfig, changes: DictConfig) -> DictConfig:
-    """Return the node of the data with some options changed.
-
-    Args:
-        name: of the setting that holds the changes, for the message.
-        dataset: node with ``_target_``.
-        changes: options and their values.
-
-    Raises:
-        InputError: an option that the data do not have.
-    """
-    for option in map(str, changes):
-        if option not in dataset:
-            raise unknown(f"option of {name}", option, map(str, dataset))
-    return cast(DictConfig, OmegaConf.merge(dataset, changes))
-
-
-def data_like(data: ArrayDataModule, node: DictConfig, name: str) -> ArrayDataModule:
-    """Build and prepare data with the classes of others.
-
-    Raises:
-        InputError: the classes differ.
-    """
-    other: ArrayDataModule = instantiate(node)
-    other.prepare_data()
-    if other.class_names != data.class_names:
-        raise InputError(f"{name}: these data have other classes than {data.name}")
-    return other
-
-
 def baseline_recipe(settings: DictConfig) -> Recipe:
     """Return the recipe of the student trained without a teacher."""
     return Recipe(
         "baseline",
         settings.student,
-        _without_sampler(settings),
+        without_sampler(settings),
         settings.optimizer,
         settings.scheduler,
         settings.trainer,
@@ -265,6 +237,7 @@ def summarize(plan: RunPlan, baseline: PretrainedNetwork | None, fitted: Fitted)
         teacher=None if teacher is None else _teacher_summary(plan, teacher, fitted),
         teacher_checkpoint=teacher.checkpoint if teacher else None,
         baseline=None if baseline is None else _baseline_summary(plan, baseline),
+        front=plan.front.summary if plan.front else None,
         score=data.task.score,
         images=data.image_counts,
     )

@@ -64,7 +64,8 @@ def try_settings(config: DictConfig) -> int:
         precision = "bf16-mixed" if has_bfloat16(device_type(config.trainer)) else "32-true"
     options = {"precision": precision, "logger": False, "enable_checkpointing": False}
     trainer: L.Trainer = _build("trainer", partial(instantiate, config.trainer, **options))
-    for part, settings in (("", config), ("teacher.", config.teacher)):
+    trainings = {"": config, "teacher.": config.teacher, "feature_distillation.": config.feature_distillation}
+    for part, settings in ((part, node) for part, node in trainings.items() if node is not None):
         _build(f"{part}optimizer", _make_optimizer, settings.optimizer)
         _build(f"{part}scheduler", _make_schedule, settings.scheduler)
     callbacks = {name: _build(f"callbacks.{name}", instantiate, node) for name, node in config.callbacks.items()}
