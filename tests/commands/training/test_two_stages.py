@@ -88,7 +88,7 @@ def test_one_command_trains_both_stages(command: Command, here: Path) -> None:
     assert done.returncode == 0, done.stderr
     lines = [line for line in done.stdout.splitlines() if ": training " in line]
     assert [line.partition(":")[0] for line in lines] == ["teacher", "student's front", "student"]
-    assert "training DilatedResNet on squares for 3 epochs" in lines[1]
+    assert "training DilatedResNet-w2 on squares for 3 epochs" in lines[1]
     summary = json.loads((here / "run" / "summary.json").read_text())
     student, teacher = DilatedResNet(3, width=2), DilatedResNet(3, width=4)
     parts = cut.front(student, "layer3"), cut.rest(teacher, "layer3")
