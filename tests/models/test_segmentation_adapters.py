@@ -3,6 +3,7 @@
 import copy
 import pickle
 import sys
+from functools import partial
 from inspect import signature
 from typing import Any
 
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 
 from stkd_lightning.models import FeatureTap, InputSpec, smp_model, torchvision_segmentation_model
 from stkd_lightning.models.adapters.torchvision_segmentation import replace_classifiers
+from stkd_lightning.models.cut import front, rest
 from stkd_lightning.models.input_adapter import declared
 from stkd_lightning.utilities.errors import InputError
 
@@ -161,6 +163,22 @@ def test_classifiers_stay_for_the_same_classes() -> None:
     before = network.classifier.low_classifier
     replace_classifiers(network, 5, 5)
     assert network.classifier.low_classifier is before
+
+
+@pytest.mark.parametrize(
+    ("make", "name", "path"),
+    [
+        (partial(smp_model, encoder="resnet18"), "PSPNet", "decoder.psp"),
+        (partial(smp_model, encoder="mobilenet_v2"), "FPN", "decoder"),
+        (torchvision_segmentation_model, "deeplabv3_mobilenet_v3_large", "backbone.16"),
+    ],
+    ids=["PSPNet", "FPN", "torchvision"],
+)
+def test_networks_can_be_cut(make: Any, name: str, path: str) -> None:
+    network = seeded(make, name, 5)
+    with torch.no_grad():
+        features = front(network, path)(IMAGES)
+        torch.testing.assert_close(rest(network, path)(features, IMAGES), network(IMAGES))
 
 
 AT_RUN_TIME = "prefer_deferred_runtime_asserts_over_guards"  # the sizes of padded maps are compared

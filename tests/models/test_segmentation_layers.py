@@ -147,6 +147,11 @@ def test_network_that_cannot_take_its_images_is_refused() -> None:
         NetworkInspector(network, IMAGE).layers  # noqa: B018
 
 
+def test_stages_are_found_without_values() -> None:
+    with torch.device("meta"):
+        assert NetworkInspector(smp_model("FPN", 5, "resnet18"), IMAGE).layers.stages == RESNET
+
+
 def test_search_leaves_no_trace() -> None:
     network = smp_model("FPN", 5, "resnet18").train()
     state = {name: value.clone() for name, value in network.state_dict().items()}

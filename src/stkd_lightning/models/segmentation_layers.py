@@ -61,10 +61,12 @@ def _gives_scores(call: Call, recording: Recording) -> bool:
 
 
 def _error(call: Call, recording: Recording) -> float:
-    """Return the error of an output resized to the scores, relative to the scores."""
+    """Return the error of an output resized to the scores, relative to the scores; 0 on the meta device."""
     assert call.output is not None
     assert recording.scores is not None
     output, scores = call.output.float(), recording.scores.float()
+    if scores.is_meta:
+        return 0.0
     resized = (F.interpolate(output, scores.shape[2:], **resize) for resize in RESIZES)
     return min(float((r - scores).norm() / scores.norm().clamp(min=1e-12)) for r in resized)
 
@@ -76,8 +78,12 @@ def _embedding(recording: Recording, head: Call) -> str:
         inner = [c for c in recording.calls if _within(c.path, head.path) and isinstance(c.module, nn.Conv2d)]
         return _embedding(recording, inner[-1]) if inner else f"{head.path}{INPUT}"
     # A dropout's output is its input only in evaluation.
-    calls = (c for c in recording.calls if c.shape == read.shape and not isinstance(c.module, dropout._DropoutNd))
-    return next((c.path for c in calls if c.output is not None and torch.equal(c.output, read)), f"{head.path}{INPUT}")
+    same = (c for c in recording.calls if _is_equal(c.output, read) and not isinstance(c.module, dropout._DropoutNd))
+    return next((call.path for call in same), f"{head.path}{INPUT}")
+
+
+def _is_equal(output: Tensor | None, read: Tensor) -> bool:
+    return output is not None and output.shape == read.shape and not read.is_meta and torch.equal(output, read)
 
 
 def _encoder(recording: Recording) -> str:

@@ -73,6 +73,9 @@ class PaddedImages(ChangedOutput):
 
     encoder: Any
 
+    def check_input_shape(self, images: Tensor) -> None:
+        """Accept padded images without a look at their size, which ``torch.fx`` could not trace."""
+
     def forward(self, images: Tensor) -> Tensor:
         height, width = images.shape[-2:]
         stride = self.encoder.output_stride
