@@ -9,8 +9,8 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
 from stkd_lightning.models.checkpoint_file import KEY
-from stkd_lightning.models.feature_hooks import logits_of
 from stkd_lightning.models.input_adapter import AdaptedInput, InputSpec, declared, for_data, is_input
+from stkd_lightning.models.logits import logits_of
 from stkd_lightning.models.weights import fitting_state, load_content, read_checkpoint
 from stkd_lightning.tasks.base import Task
 from stkd_lightning.utilities.errors import InputError, reason
@@ -90,9 +90,7 @@ def build_network(
             raise InputError(f"checkpoint {checkpoint}: its input is not valid: {str(facts['input'])[:100]}")
         spec = InputSpec(**facts["input"]) if "input" in facts else spec
     spec = spec.overridden(input_size, mean, std)
-    network = for_data(network, spec, image_size=data.image_size, mean=data.mean, std=data.std)
-    _try(network, data)
-    return network
+    return _adapted(network, spec, data)
 
 
 def _facts(content: Mapping[Any, Any]) -> Mapping[str, Any]:
@@ -137,16 +135,36 @@ def example_of(data: Images) -> Tensor:
     return torch.zeros(1, len(data.mean), *sides(data.image_size))
 
 
-def _try(network: nn.Module, data: Images) -> None:
-    """Run a network on one image, before other networks are trained for it.
+def _adapted(network: nn.Module, spec: InputSpec, data: Images) -> nn.Module:
+    """Adapt a network to the data, and check its logits of an image.
 
     Raises:
-        InputError: it fails on the image, or does not return one logit for each class.
+        InputError: the network fails on the image, or does not return one logit for each class.
+    """
+    dense, size, mean, std = data.task.dense, data.image_size, data.mean, data.std
+    network = for_data(network, spec, image_size=size, mean=mean, std=std, dense=dense)
+    shape = _logits_shape(network, data)
+    needed = data.task.logits_shape(data.num_classes, (len(mean), *sides(size)))
+    if dense and len(shape) == 3 and shape[1:] != needed[1:]:
+        # Some networks, as those of transformers, leave it to their user to resize their scores.
+        network = AdaptedInput(network, spec, mean, std, dense=True)
+        shape = _logits_shape(network, data)
+    if shape != needed:
+        need = f"the data has {data.num_classes} classes" + (f", which need {needed}" if len(needed) > 1 else "")
+        raise InputError(f"network {type(network).__name__}: gives {shape} values for an image, {need}")
+    return network
+
+
+def _logits_shape(network: nn.Module, data: Images) -> tuple[int, ...]:
+    """Return the shape of a network's logits of one image; it is run before other networks are trained for it.
+
+    Raises:
+        InputError: the network fails on the image.
     """
     name, (height, width) = type(network).__name__, sides(data.image_size)
     try:
         with torch.no_grad():
-            logits = logits_of(network.eval()(example_of(data)))
+            return tuple(logits_of(network.eval()(example_of(data))).shape[1:])
     except Exception as error:  # the network's code may raise any type
         raise InputError(
             f"network {name}: cannot take images of {height}x{width} ({reason(error)}); "
@@ -154,15 +172,11 @@ def _try(network: nn.Module, data: Images) -> None:
         ) from error
     finally:
         network.train()
-    shape, needed = tuple(logits.shape[1:]), data.task.logits_shape(data.num_classes, tuple(example_of(data).shape[1:]))
-    if shape != needed:
-        need = f"the data has {data.num_classes} classes" + (f", which need {needed}" if len(needed) > 1 else "")
-        raise InputError(f"network {name}: gives {shape} values for an image, {need}")
 
 
 def without_start(network: DictConfig) -> DictConfig:
     """Return a network's node without the weights from which its training started."""
-    unset = {"weights": None, "pretrained": False}
+    unset = {"weights": None, "weights_backbone": None, "pretrained": False}
     inner = {k: without_start(v) for k, v in network.items() if isinstance(v, DictConfig)}
     return cast(DictConfig, OmegaConf.merge(network, inner, {k: v for k, v in unset.items() if k in network}))
 

@@ -1,6 +1,5 @@
 """Cut a network at a module: the part from the images to the module's output, and the part from there to the logits."""
 
-import copy
 import operator
 from collections.abc import Iterable
 
@@ -37,8 +36,7 @@ def front(network: nn.Module, path: str) -> nn.Module:
         (torch.Size([1, 64, 8, 8]), True)
     """
     if isinstance(network, AdaptedInput):
-        # The copy of the adaptation holds the part in place of the inner network.
-        return copy.deepcopy(network, {id(network.network): front(network.network, path)})
+        return network.before(front(network.network, path))
     nodes, images, cut = _traced(network, path)
     steps = _needed(nodes, cut)
     for node in steps:

@@ -6,13 +6,9 @@ from typing import Any
 from torch import Tensor, nn
 
 from stkd_lightning.models.input_adapter import AdaptedInput
+from stkd_lightning.models.logits import logits_of
 from stkd_lightning.tasks.types import ModelOutput
 from stkd_lightning.utilities.errors import unknown
-
-
-def logits_of(output: Any) -> Tensor:
-    """Return the logits from a classifier's output: a tensor, or, as in transformers, an object with ``logits``."""
-    return output if isinstance(output, Tensor) else output.logits
 
 
 def inner_network(network: nn.Module) -> nn.Module:

@@ -1,5 +1,6 @@
 """The input that a network expects, and the adapter from the data's images to it."""
 
+import copy
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from stkd_lightning.models.logits import logits_of
 from stkd_lightning.utilities.image_size import Size, sides
 
 LARGEST = 1024  # pixels of a side that a file may ask for; larger images could fill the memory
@@ -95,6 +97,7 @@ class AdaptedInput(nn.Module):
         spec: the expected input.
         mean: mean of each channel of the data.
         std: standard deviation of each channel of the data.
+        dense: resize the logits ``(B, K, h, w)`` to the size of the images.
     """
 
     INNER = "network"  # the path of the network itself
@@ -102,9 +105,17 @@ class AdaptedInput(nn.Module):
     scale: Tensor
     shift: Tensor
 
-    def __init__(self, network: nn.Module, spec: InputSpec, mean: Sequence[float], std: Sequence[float]) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        spec: InputSpec,
+        mean: Sequence[float],
+        std: Sequence[float],
+        *,
+        dense: bool = False,
+    ) -> None:
         super().__init__()
-        self.network = network
+        self.network, self.dense = network, dense
         self.size = spec.size
         data_mean, data_std = torch.tensor(mean).double(), torch.tensor(std).double()
         network_mean = data_mean if spec.mean is None else torch.tensor(spec.mean).double()
@@ -124,26 +135,42 @@ class AdaptedInput(nn.Module):
         """Return the description, for ``repr``."""
         return self.describe()
 
+    def before(self, part: nn.Module) -> "AdaptedInput":
+        """Return the same adaptation before a part of the network; the part's output is not resized."""
+        adapted = copy.deepcopy(self, {id(self.network): part})
+        adapted.dense = False
+        return adapted
+
     def forward(self, images: Tensor) -> Tensor:
-        """Return the network's output for images ``(B, C, H, W)`` with the data's normalization."""
+        """Return the network's logits for images ``(B, C, H, W)`` with the data's normalization."""
+        size = images.shape[-2:]
         images = images * self.scale + self.shift
-        if self.size is not None and images.shape[-2:] != sides(self.size):
+        if self.size is not None and size != sides(self.size):
             images = F.interpolate(images, sides(self.size), mode="bilinear", antialias=True)
-        return self.network(images)
+        logits = logits_of(self.network(images))
+        # Without a condition: logits of equal size are copied, and exported programs take images of any size.
+        return F.interpolate(logits, size, mode="bilinear", align_corners=False) if self.dense else logits
 
 
 def for_data(
-    network: nn.Module, spec: InputSpec, *, image_size: Size, mean: Sequence[float], std: Sequence[float]
+    network: nn.Module,
+    spec: InputSpec,
+    *,
+    image_size: Size,
+    mean: Sequence[float],
+    std: Sequence[float],
+    dense: bool = False,
 ) -> nn.Module:
     """Return the network itself if its input fits the data, else an ``AdaptedInput`` of it.
 
     Args:
-        network: any classifier.
+        network: any classifier or segmentation network.
         spec: its expected input.
         image_size: side of the data's images in pixels, or height and width.
         mean: mean of each channel of the data.
         std: standard deviation of each channel of the data.
+        dense: the logits are ``(B, K, h, w)``; they are resized to the images, which may then have other sizes, too.
     """
-    same_size = spec.size is None or sides(spec.size) == sides(image_size)
+    same_size = spec.size is None or (sides(spec.size) == sides(image_size) and not dense)
     same_normalization = tuple(spec.mean or mean) == tuple(mean) and tuple(spec.std or std) == tuple(std)
-    return network if same_size and same_normalization else AdaptedInput(network, spec, mean, std)
+    return network if same_size and same_normalization else AdaptedInput(network, spec, mean, std, dense=dense)
