@@ -17,6 +17,7 @@ from stkd_lightning.data import (
     ImageFolderDataModule,
     TinyImageNetDataModule,
 )
+from stkd_lightning.data.augment import CropAndFlip
 from stkd_lightning.utilities.errors import InputError
 from tests.data.conftest import dump, picture
 
@@ -168,7 +169,7 @@ def test_own_images_of_any_size(own_images: Path, tmp_path: Path) -> None:
     assert data.class_names == ("cat", "dog")
     assert data.arrays.splits["train"].images.shape == (20, 3, 48, 48)
     assert len(data.train_dataloader().indices) == 18  # a tenth of each class is held out
-    assert data.train_dataloader().padding == 6
+    assert data.augmentation == CropAndFlip(padding=6, flip=True)
 
 
 def test_an_own_image_replaced_in_place_is_noticed(own_images: Path, tmp_path: Path) -> None:
