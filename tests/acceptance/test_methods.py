@@ -31,6 +31,18 @@ def test_every_method_in_one_multirun(command: Command, tmp_path: Path) -> None:
     assert "accuracy, %" in done.stdout
 
 
+def test_every_method_of_segmentation_in_one_multirun(command: Command, tmp_path: Path) -> None:
+    done = command("train", "-m", "dataset=digit_canvas", "dataset.canvases=80", "dataset.test_canvases=8",
+                   "dataset.batch_size=16", "teacher=dilated_resnet", "teacher.network.width=3",
+                   "student=dilated_resnet", "student.width=2", f"loss=kd,{','.join(DENSE)}", *SHORT,
+                   "trainer.log_every_n_steps=1", "hydra.sweep.dir=sweep", "cache_dir=cache")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    rows = json.loads((tmp_path / "sweep" / "comparison.json").read_text())["rows"]
+    assert sorted(row["label"] for row in rows) == sorted(("kd", *DENSE))
+    header = (tmp_path / "sweep" / "1" / "metrics.csv").read_text().splitlines()[0].split(",")
+    assert {"train/cross_entropy", "train/pixel_kd", "train/cwd", "train/cwd_feature"} <= set(header)
+
+
 def test_a_comparison_ends_in_differences_to_kd(command: Command, tmp_path: Path) -> None:
     done = command("train", "-m", "experiment=quickstart", "loss=kd,sp", "seed=0,1", *SHORT, "hydra.sweep.dir=sweep",
                    "hydra.callbacks.comparison.report=false")  # fmt: skip

@@ -2,9 +2,11 @@ import math
 
 import pytest
 import torch
+from hydra.utils import instantiate
 from torch import Tensor
 
 from stkd_lightning import DistillationModule
+from stkd_lightning.commands.config.compose import composed, composing
 from stkd_lightning.losses import AuxiliaryCrossEntropyLoss, CrossEntropyLoss, WeightedSum
 from stkd_lightning.tasks.types import Batch, MixedTarget
 from stkd_lightning.utilities.errors import InputError
@@ -63,3 +65,13 @@ def test_settings_and_heads_that_do_not_exist_are_named() -> None:
         AuxiliaryCrossEntropyLoss(align_corners=1)
     with pytest.raises(InputError, match="feature of Segmenter 'aux_classifier': unknown; did you mean classifier"):
         DistillationModule(Segmenter(2), AuxiliaryCrossEntropyLoss())
+
+
+def test_it_joins_any_sum_from_the_command_line() -> None:
+    options = ["loss=dsd_cirkd", "+term@loss.losses.auxiliary=auxiliary", "+loss.weights.auxiliary=0.4",
+               "loss.losses.auxiliary.align_corners=true"]  # fmt: skip
+    with composing():
+        loss = instantiate(composed("train", options).loss)
+    assert loss.weights == {"ce": 1.0, "psd": 1000.0, "csd": 10.0, "auxiliary": 0.4}
+    assert loss.features.student == ("aux_classifier",)
+    assert loss.losses["auxiliary"].align_corners

@@ -228,8 +228,8 @@ def test_settings_and_layers_that_do_not_fit_are_named() -> None:
     with pytest.raises(InputError, match=words):
         PSDLoss(reduction="cirkd", **layers).prepare(*segmenters())
     words = (
-        "PSDLoss: reduction=cirkd compares maps of one size, not classifier 4x4, head 4x4, classifier 4x4, "
-        "classifier 8x8, head 8x8, classifier 8x8; reduction=paper resizes"
+        "PSDLoss: reduction=cirkd compares maps of one size, not classifier 4x4, head 4x4, classifier 4x4 of the "
+        "student and classifier 8x8, head 8x8, classifier 8x8 of the teacher; reduction=paper resizes"
     )
     with pytest.raises(InputError, match=words):
         PSDLoss(reduction="cirkd").prepare(*segmenters(teacher=Segmenter(3, (2, 1, 1))))

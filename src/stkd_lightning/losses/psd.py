@@ -138,12 +138,10 @@ class PSDLoss(StagesLoss):
         residuals_only = self.reduction == "cirkd" or not self.include_first
         if len(student) < 2 and residuals_only:
             raise InputError(f"PSDLoss: compares residuals between layers, so it needs 2 layers, not {len(student)}")
-        sizes = [side_text(shape) for shape in (*student, *teacher)]
-        if self.reduction == "cirkd" and len(set(sizes)) > 1:
-            paths = (*self.features.student, *self.features.teacher)
-            texts = ", ".join(f"{path} {size}" for path, size in zip(paths, sizes, strict=True))
+        if self.reduction == "cirkd" and len({shape[2:] for shape in (*student, *teacher)}) > 1:
             raise InputError(
-                f"PSDLoss: reduction=cirkd compares maps of one size, not {texts}; reduction=paper resizes"
+                f"PSDLoss: reduction=cirkd compares maps of one size, not {_sizes(self.features.student, student)} of "
+                f"the student and {_sizes(self.features.teacher, teacher)} of the teacher; reduction=paper resizes"
             )
 
     def forward(
@@ -158,3 +156,7 @@ class PSDLoss(StagesLoss):
         if self.reduction == "cirkd":
             return {"psd": all_pairs_similarity(student_maps, teacher_maps)}
         return {"psd": pixel_similarity(student_maps, teacher_maps, include_first=self.include_first)}
+
+
+def _sizes(paths: tuple[str, ...], shapes: Shapes) -> str:
+    return ", ".join(f"{path} {side_text(shape)}" for path, shape in zip(paths, shapes, strict=True))
