@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.models import segmentation
 
-from stkd_lightning.models import AdaptedInput, InputSpec, create_model
+from stkd_lightning.models import AdaptedInput, InputSpec, create_model, smp_model
 from stkd_lightning.models.cut import front, rest
 from stkd_lightning.models.memory_format import channels_last
 from stkd_lightning.teacher import FrozenTeacher
@@ -25,6 +25,29 @@ def deeplab() -> nn.Module:
     return segmentation.deeplabv3_mobilenet_v3_large(weights=None, weights_backbone=None, num_classes=5)
 
 
+class Chooser(nn.Module):
+    """Gets the maps of all stages, and reads the last."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scores = nn.Conv2d(6, 5, 1)
+
+    def forward(self, maps: list[Tensor]) -> Tensor:
+        return self.scores(maps[-1])
+
+
+class Stages(nn.Module):
+    """Hands the maps of all stages to its decoder."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last, self.decoder = nn.Conv2d(3, 4, 3), nn.Conv2d(4, 6, 3), Chooser()
+
+    def forward(self, images: Tensor) -> Tensor:
+        maps = [self.first(images)]
+        return self.decoder([*maps, self.last(maps[-1])])
+
+
 CUTS: list[tuple[Callable[[], nn.Module], str]] = [
     (Dense, "body"),
     (Dense, "stem"),
@@ -34,6 +57,12 @@ CUTS: list[tuple[Callable[[], nn.Module], str]] = [
     (fcn, "backbone.layer4"),
     (fcn, "backbone.layer3"),
     (deeplab, "backbone.16"),
+    (Stages, "last"),
+]
+# Their encoders have modules that do not run.
+PADDED: list[tuple[Callable[[], nn.Module], str]] = [
+    (lambda: smp_model("PSPNet", 5, encoder="resnet18"), "encoder.layer2"),
+    (lambda: smp_model("DeepLabV3", 5, encoder="resnet18"), "encoder.layer4"),
 ]
 
 
@@ -42,7 +71,7 @@ def logits(output: Tensor | dict[str, Tensor]) -> Tensor:
 
 
 @pytest.mark.parametrize("training", [False, True])
-@pytest.mark.parametrize(("make", "path"), CUTS)
+@pytest.mark.parametrize(("make", "path"), CUTS + PADDED)
 def test_parts_compute_what_the_network_does(make: Callable[[], nn.Module], path: str, training: bool) -> None:
     """In training the statistics of BatchNorm and the draws of Dropout are those of the network too."""
     torch.manual_seed(0)

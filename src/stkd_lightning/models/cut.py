@@ -54,32 +54,41 @@ def rest(network: nn.Module, path: str) -> nn.Module:
         InputError: likewise, or the logits depend on an earlier value beside the module's output.
     """
     network = inner_network(network)
-    nodes, images, cut = _traced(network, path)
-    output = nodes[-1]
-    values, after = _readers(nodes, images), _dependents(nodes, cut)
-    needed = _needed(nodes, output, cut)
-    for node in (n for n in needed if n in after and n is not cut):
-        for earlier in node.all_input_nodes:
-            if earlier in values and earlier not in after:
-                raise _refusal(network, path, f"{_name(node)} also reads {_name(earlier)}, a connection around the cut")
-    if output not in after:
-        raise _refusal(network, path, "the logits do not depend on its output")
-    return _part(network, needed, [cut, images], output)
+    opened: tuple[str, ...] = ()
+    while True:
+        nodes, images, cut = _traced(network, path, opened)
+        after, needed = _dependents(nodes, cut), _needed(nodes, nodes[-1], cut)
+        if nodes[-1] not in after:
+            raise _refusal(network, path, "the logits do not depend on its output")
+        around = _around(nodes, cut, after, needed)
+        if around is None:
+            return _part(network, needed, [cut, images], nodes[-1])
+        reader, earlier = around
+        # A module may get values that it does not use, as a decoder the maps of all stages.
+        if reader.op != "call_module" or not _has_parts(network, str(reader.target)) or reader.target in opened:
+            cause = f"{_name(reader)} also reads {_name(earlier)}, a connection around the cut"
+            raise _refusal(network, path, cause)
+        opened += (str(reader.target),)
 
 
 class _Tracer(fx.Tracer):
-    """Traces the modules that contain the cut; every other module is one step, whatever its code."""
+    """Traces the modules that contain the cut, and opened ones; every other module is one step, whatever its code."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, opened: tuple[str, ...]) -> None:
         super().__init__()
-        self._path = path
+        self._inner = path, *(f"{name}." for name in opened)
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return not self._path.startswith(f"{module_qualified_name}.")
+        return not any(path.startswith(f"{module_qualified_name}.") for path in self._inner)
 
 
-def _traced(network: nn.Module, path: str) -> tuple[list[fx.Node], fx.Node, fx.Node]:
+def _traced(network: nn.Module, path: str, opened: tuple[str, ...] = ()) -> tuple[list[fx.Node], fx.Node, fx.Node]:
     """Return the steps of a network in their order, the images, and the step of the module at the cut.
+
+    Args:
+        network: with the module.
+        path: of the module.
+        opened: paths of modules that are traced too.
 
     Raises:
         InputError: an unknown path, or a network that cannot be cut there.
@@ -92,7 +101,7 @@ def _traced(network: nn.Module, path: str) -> tuple[list[fx.Node], fx.Node, fx.N
     try:
         for training in (True, False):
             network.train(training)
-            graphs.append(_Tracer(path).trace(network))
+            graphs.append(_Tracer(path, opened).trace(network))
     except Exception as error:  # the network's code may raise any type
         raise _refusal(network, path, reason(error)) from error
     finally:
@@ -118,6 +127,19 @@ def _is_size(node: fx.Node) -> bool:
     """Return whether a step reads no more than the size of its first input."""
     name = node.args[1] if node.target is getattr else node.target
     return node.op in ("call_function", "call_method") and name in SIZES
+
+
+def _has_parts(network: nn.Module, path: str) -> bool:
+    return any(True for _ in network.get_submodule(path).children())
+
+
+def _around(
+    nodes: list[fx.Node], cut: fx.Node, after: set[fx.Node], needed: list[fx.Node]
+) -> tuple[fx.Node, fx.Node] | None:
+    """Return a step after the cut, and an earlier value that it reads beside the cut's; ``None``: there is none."""
+    values = _readers(nodes, nodes[0])
+    pairs = ((node, n) for node in needed if node in after and node is not cut for n in node.all_input_nodes)
+    return next(((node, earlier) for node, earlier in pairs if earlier in values and earlier not in after), None)
 
 
 def _readers(nodes: Iterable[fx.Node], images: fx.Node) -> set[fx.Node]:
