@@ -49,6 +49,8 @@ class RepresentationMetrics(Metrics):
 class Representation(Task):
     """Outputs of a teacher's front; the mean squared error selects.
 
+    It is not dense: its outputs keep the resolution of the map.
+
     Attributes:
         shape: of one image's representation, ``(C, H, W)``.
     """
@@ -57,7 +59,6 @@ class Representation(Task):
 
     name = "representation"
     score = Score("representation_error", higher=False, unit="")
-    dense = True
 
     def metrics(self) -> RepresentationMetrics:
         """Return new ``RepresentationMetrics``."""

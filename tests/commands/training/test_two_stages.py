@@ -190,6 +190,15 @@ def test_both_stages_see_one_normalization(tmp_path: Path) -> None:
         )  # fmt: skip
 
 
+def test_a_front_keeps_the_resolution_of_its_map(tmp_path: Path) -> None:
+    """Also behind another normalization, as of a student with pretrained weights."""
+    config, data, stage = planned(tmp_path)
+    recipe = front_recipe(config, stage.dataset, DilatedResNet(3, width=4), "0", (data, stage.data))
+    front = recipe.build(stage.data, mean=(0.5,) * 3, std=(0.25,) * 3)
+    assert isinstance(front, AdaptedInput)
+    assert front(torch.zeros(2, 3, 40, 64)).shape == (2, 32, 5, 8)
+
+
 def test_the_key_knows_all_that_shapes_a_front(tmp_path: Path) -> None:
     def key(*overrides: str, digest: str = "0") -> str:
         config, data, stage = planned(tmp_path, *overrides)
