@@ -169,12 +169,35 @@ class ByValue(Dense):
 
 
 class InPlace(Dense):
-    """Changes a value in place, and drops the result."""
+    """Changes a value in place, and drops the result.
+
+    Args:
+        change: of the value.
+    """
+
+    def __init__(self, change: Callable[[Tensor], object]) -> None:
+        super().__init__()
+        self.change = change
 
     def forward(self, images: Tensor) -> Tensor:
         features = self.body(self.stem(images))
-        features.mul_(2)
+        self.change(features)
         return self.scores(features)
+
+
+IN_PLACE: dict[str, Callable[[Tensor], object]] = {
+    "mul_ after 'body'": lambda features: features.mul_(2),
+    "relu_ after 'body'": torch.relu_,
+    "relu after 'body'": lambda features: F.relu(features, inplace=True),
+    "'change'": nn.ReLU(inplace=True),
+}
+
+
+@pytest.mark.parametrize("name", IN_PLACE)
+def test_a_change_in_place_that_no_trace_shows_is_refused(name: str) -> None:
+    words = f"InPlace: cannot be cut at 'body': {name} changes a value in place"
+    with pytest.raises(InputError, match=words):
+        rest(InPlace(IN_PLACE[name]), "body")
 
 
 class Aside(Dense):
@@ -198,7 +221,6 @@ class Aside(Dense):
         (Twice(), "body", "Twice: cannot be cut at 'body': the module runs 2 times"),
         (ByMode(), "body", "ByMode: cannot be cut at 'body': its forward computes something else in training"),
         (ByValue(), "body", "ByValue: cannot be cut at 'body': symbolically traced variables cannot be used as inputs"),
-        (InPlace(), "body", "InPlace: cannot be cut at 'body': mul_ after 'body' changes a value in place"),
         (Aside(), "body", "Aside: cannot be cut at 'body': the logits do not depend on its output"),
     ],
 )

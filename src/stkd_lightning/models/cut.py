@@ -1,6 +1,5 @@
 """Cut a network at a module: the part from the images to the module's output, and the part from there to the logits."""
 
-import operator
 from collections.abc import Iterable
 
 from torch import fx, nn
@@ -111,7 +110,7 @@ def _traced(network: nn.Module, path: str, opened: tuple[str, ...] = ()) -> tupl
         raise _refusal(network, path, "its forward computes something else in training than in evaluation")
     nodes = list(graphs[0].nodes)
     for node in nodes:
-        if not node.users and (node.target is operator.setitem or str(node.target).endswith("_")):
+        if not node.users and _is_in_place(node, network):
             raise _refusal(network, path, f"{_name(node)} changes a value in place, which no trace shows")
     cuts = [node for node in nodes if node.op == "call_module" and node.target == path]
     if len(cuts) != 1:
@@ -121,6 +120,13 @@ def _traced(network: nn.Module, path: str, opened: tuple[str, ...] = ()) -> tupl
 
 def _text(graph: fx.Graph) -> str:
     return "\n".join(f"{node.op} {node.target} {node.args} {node.kwargs}" for node in graph.nodes)
+
+
+def _is_in_place(node: fx.Node, network: nn.Module) -> bool:
+    if node.op == "call_module":
+        return bool(getattr(network.get_submodule(str(node.target)), "inplace", False))
+    name = node.target if isinstance(node.target, str) else node.target.__name__
+    return name.endswith("_") or bool(node.kwargs.get("inplace"))
 
 
 def _is_size(node: fx.Node) -> bool:
