@@ -110,6 +110,7 @@ def test_batch_norm_is_folded(name: str, left: int) -> None:
 def test_resized_images_get_scores_of_their_own_size() -> None:
     network = build({**NODES["FPN"], "input_size": [64, 96]}).eval()
     assert isinstance(network, AdaptedInput)
+    assert type(network.size) is tuple  # not Hydra's list, which a checkpoint would not hold
     assert input_facts(network, DATA)["size"] == (64, 96)
     for size in ((45, 70), (64, 96), (100, 30)):
         images = torch.randn(2, 3, *size)

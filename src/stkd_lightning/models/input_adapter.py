@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from stkd_lightning.models.logits import logits_of
-from stkd_lightning.utilities.image_size import Size, sides
+from stkd_lightning.utilities.image_size import Size, sides, size_of
 
 LARGEST = 1024  # pixels of a side that a file may ask for; larger images could fill the memory
 
@@ -116,7 +116,7 @@ class AdaptedInput(nn.Module):
     ) -> None:
         super().__init__()
         self.network, self.dense = network, dense
-        self.size = spec.size
+        self.size = None if spec.size is None else size_of(*sides(spec.size))  # plain, also where Hydra gave a list
         data_mean, data_std = torch.tensor(mean).double(), torch.tensor(std).double()
         network_mean = data_mean if spec.mean is None else torch.tensor(spec.mean).double()
         network_std = data_std if spec.std is None else torch.tensor(spec.std).double()
