@@ -22,7 +22,7 @@ class StudentProvenance:
         data: the data that it was trained on.
         input: the input that the network expects: ``size``, ``mean``, ``std``.
         teacher: digest of the teacher's weights; ``None`` where no teacher was asked.
-        front: cache key of the training of its front; ``None`` where there was none.
+        front: cache key of the training of its front, or of its pretraining; ``None`` where there was none.
     """
 
     config: dict[str, Any]

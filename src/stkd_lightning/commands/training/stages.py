@@ -15,6 +15,7 @@ from stkd_lightning.commands.config.credentials import public
 from stkd_lightning.commands.training import teacher as teachers
 from stkd_lightning.commands.training.data_options import data_like, other_data, without_sampler
 from stkd_lightning.commands.training.features import Front, find_front, plan_features
+from stkd_lightning.commands.training.fine_tuning import plan_pretraining, start_student
 from stkd_lightning.commands.training.fit import Fitted
 from stkd_lightning.commands.training.limits import check_limits, count_steps, teacher_trainer
 from stkd_lightning.commands.training.loss_checks import check_classes, print_features, try_features
@@ -100,7 +101,8 @@ def plan_run(settings: DictConfig, earlier: EarlierRun | None, ranks: int) -> Ru
     loss: nn.Module = instantiate(settings.loss)
     check_classes(loss, data, settings.method)
     stage = plan_features(settings, data)
-    images = stage.input if stage else {}
+    before = plan_pretraining(settings, data)
+    images = stage.input if stage else before.input if before else {}
     student = build_network(settings.distilled or settings.student, data, seed=settings.seed, **images)
     announce_small_batches(student, settings, ranks)
 
@@ -115,6 +117,7 @@ def plan_run(settings: DictConfig, earlier: EarlierRun | None, ranks: int) -> Ru
     if earlier:
         earlier.check_teacher(digest)
     front = find_front(stage, teacher, data, student, earlier) if stage and teacher else None
+    first = start_student(before, settings, student, earlier) if before else front.key if front else None
     if earlier:
         settings = earlier.resolve_auto(settings)
     settings = _resolve_auto(settings, data, student, teacher if needs_teacher else None, steps)
@@ -124,9 +127,7 @@ def plan_run(settings: DictConfig, earlier: EarlierRun | None, ranks: int) -> Ru
     if teacher and needs_teacher and settings.teacher.replay:
         replay = replay_folder(settings, data, teacher.network, ranks=ranks, batches=steps)
     settings = name_dashboards(settings, earlier)
-    origin = StudentProvenance(
-        public(settings), description, input_facts(student, data), digest, front.key if front else None
-    )
+    origin = StudentProvenance(public(settings), description, input_facts(student, data), digest, first)
     return RunPlan(settings, data, student, loss, teacher, front, replay, origin, earlier)
 
 
