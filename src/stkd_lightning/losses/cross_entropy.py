@@ -2,9 +2,9 @@
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from stkd_lightning.losses.base import Loss, Terms
+from stkd_lightning.losses.functional import log_softmax
 from stkd_lightning.tasks.types import Mean, MixedTarget, ModelOutput, StepContext
 from stkd_lightning.utilities.distributed import gather
 from stkd_lightning.utilities.dtypes import at_least_float32
@@ -31,7 +31,7 @@ def mixed_cross_entropy(student: Tensor, target: MixedTarget, *, mean: Mean = to
         >>> mixed_cross_entropy(torch.zeros(1, 4), target)  # log 4
         tensor(1.3863)
     """
-    log_probability = F.log_softmax(at_least_float32(student), dim=1)
+    log_probability = log_softmax(at_least_float32(student))
     label_log_probability = log_probability.gather(1, target.labels)
     weights = target.weights.to(label_log_probability.dtype)
     if target.class_weights is None:

@@ -1,7 +1,8 @@
-"""Functions shared by several losses: directions of vectors, and the linear warm-up of a term."""
+"""Functions shared by several losses: softmaxes of rows, directions of vectors, and the linear warm-up of a term."""
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from stkd_lightning.tasks.types import StepContext
 
@@ -19,6 +20,11 @@ def unit_deviations(vectors: Tensor) -> Tensor:
     """
     differ = vectors.amax(-1, keepdim=True) > vectors.amin(-1, keepdim=True)
     return unit(torch.where(differ, vectors - vectors.mean(-1, keepdim=True), 0.0))
+
+
+def log_softmax(rows: Tensor) -> Tensor:
+    """Return the logarithms of softmaxes over the classes of rows ``(N, K)``, in the order in which they are stored."""
+    return F.log_softmax(rows, dim=1) if rows.is_contiguous() else F.log_softmax(rows.T, dim=0).T
 
 
 def warmup_factor(context: StepContext | None, share: float) -> float:

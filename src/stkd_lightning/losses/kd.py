@@ -6,6 +6,7 @@ from torch.nn import functional as F
 
 from stkd_lightning.losses.base import Loss, Terms, check_logits, paired_rows
 from stkd_lightning.losses.cross_entropy import mixed_cross_entropy
+from stkd_lightning.losses.functional import log_softmax
 from stkd_lightning.tasks.types import Mean, MixedTarget, ModelOutput, StepContext
 from stkd_lightning.utilities import validation
 from stkd_lightning.utilities.dtypes import at_least_float32
@@ -34,8 +35,8 @@ def softened_kl(student: Tensor, teacher: Tensor, *, temperature: float = 4.0, m
         tensor(0.6761)
     """
     check_logits(student, teacher)
-    log_student = F.log_softmax(at_least_float32(student) / temperature, dim=1)
-    log_teacher = F.log_softmax(at_least_float32(teacher.detach()) / temperature, dim=1)
+    log_student = log_softmax(at_least_float32(student) / temperature)
+    log_teacher = log_softmax(at_least_float32(teacher.detach()) / temperature)
     divergence = F.kl_div(log_student, log_teacher, reduction="none", log_target=True).sum(1)
     return temperature**2 * mean(divergence)
 

@@ -11,10 +11,10 @@ from typing import Literal
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from stkd_lightning.losses.base import Loss, Terms, check_logits, paired_rows
 from stkd_lightning.losses.cross_entropy import mixed_cross_entropy
+from stkd_lightning.losses.functional import log_softmax
 from stkd_lightning.losses.kd import softened_kl
 from stkd_lightning.tasks.types import Mean, MixedTarget, ModelOutput, StepContext
 from stkd_lightning.utilities import validation
@@ -88,8 +88,8 @@ def divergence_parts(
         divergence among the incorrect classes, renormalized; the teacher's mass of the incorrect classes. The whole
         divergence is the first plus the third times the second.
     """
-    log_student = F.log_softmax(at_least_float32(student) / temperature, dim=1)
-    log_teacher = F.log_softmax(at_least_float32(teacher.detach()) / temperature, dim=1)
+    log_student = log_softmax(at_least_float32(student) / temperature)
+    log_teacher = log_softmax(at_least_float32(teacher.detach()) / temperature)
     difference = log_teacher - log_student
 
     incorrect = ~correct

@@ -125,8 +125,12 @@ class MixedTarget:
 
 
 def flat_rows(values: Tensor) -> Tensor:
-    """Return ``(B, K, ...)`` as ``(N, K)``: one row for each position of each sample."""
-    return values if values.ndim == 2 else values.movedim(1, -1).reshape(-1, values.shape[1])
+    """Return ``(B, K, ...)`` as ``(N, K)``: one row for each position of each sample; on CPUs stored class by class."""
+    if values.ndim == 2:
+        return values
+    if values.device.type == "cpu":  # where losses on rows of few classes would be many times slower
+        return values.transpose(0, 1).flatten(1).contiguous().T
+    return values.movedim(1, -1).reshape(-1, values.shape[1])
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import soak
+import soak
 from stkd_lightning.inference.provenance import StudentProvenance
 from stkd_lightning.models.weights import read_checkpoint
 from tests.conftest import Command
