@@ -8,9 +8,9 @@ import time
 from pathlib import Path
 
 import pytest
+import soak
 import torch
 
-import soak
 from stkd_lightning.inference.provenance import StudentProvenance
 from stkd_lightning.models.weights import read_checkpoint
 from tests.conftest import Command
