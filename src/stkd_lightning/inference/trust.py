@@ -23,10 +23,16 @@ TRUSTED = (
     "stkd_lightning.data.TinyImageNetDataModule",
     "stkd_lightning.data.ImageFolderDataModule",
     "stkd_lightning.data.DigitsDataModule",
+    "stkd_lightning.data.CamVidDataModule",
+    "stkd_lightning.data.CityscapesDataModule",
+    "stkd_lightning.data.DigitCanvasDataModule",
+    "stkd_lightning.data.ImageMaskFolderDataModule",
 )
 WORDS = {"_target_", "name", "encoder", "resident", "weights", "weights_key", "data_dir", "cache_dir", "url", "md5",
-         "train_folder", "val_folder", "test_folder", "sampler", "on_error", "student_cut", "teacher_cut",
-         "head"}  # fmt: skip
+         "train_folder", "val_folder", "test_folder", "sampler", "on_error", "class_weights", "class_names",
+         "classes_file", "images_folder", "masks_folder", "sequences", "test_sequences", "proximity", "student_cut",
+         "teacher_cut", "head"}  # fmt: skip
+LISTS = {"crop", "scale", "window", "class_weights", "class_names", "sequences", "test_sequences", "proximity"}
 
 
 def check_image_size(size: Size, path: Path) -> None:
@@ -70,8 +76,14 @@ def check_trusted(parts: dict[str, Any], path: Path) -> None:
             if isinstance(value, dict) and part["_target_"] in REUSING and option in ("student", "teacher"):
                 nodes.append(value)
                 continue
-            word = option in WORDS and isinstance(value, str) and "${" not in value
             # A colon in a name of timm, also of an encoder, names a network on a hub.
             fetched = option in ("name", "encoder") and ":" in str(value)
-            if fetched or not (word or isinstance(value, int | float | None)):
+            values = value if isinstance(value, list) and option in LISTS else [value]
+            if fetched or not all(_is_plain(option, v) for v in values):
                 raise InputError(f"checkpoint {path}: its option {option}={value!r} is not plain; trust=true allows it")
+
+
+def _is_plain(option: str, value: Any) -> bool:
+    """Return whether a value is a number, or a word for an option that takes words."""
+    word = option in WORDS and isinstance(value, str) and "${" not in value
+    return word or isinstance(value, int | float | None)
