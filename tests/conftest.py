@@ -7,8 +7,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from tests.fork_server import ForkServer
+from tests.segmentation import train
 
 # One thread for each test worker: several busy OpenMP pools on few cores slow each other down.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -24,6 +26,16 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "cache"
     folder.mkdir(exist_ok=True)
     os.environ["STKD_CACHE"] = str(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def segmentation(cache: Path) -> Path:
+    """A folder with a run of a segmentation student, ``run``, and its data, ``data``; all workers share it."""
+    folder = cache.parent / "segmentation"
+    with FileLock(f"{folder}.lock"):
+        if not (folder / "run" / "summary.json").is_file():
+            train(folder)
     return folder
 
 

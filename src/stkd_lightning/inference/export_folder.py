@@ -8,6 +8,7 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from stkd_lightning.inference.formats.base import INSIDE, Format
+from stkd_lightning.inference.segmentation_student import student_for
 from stkd_lightning.inference.student import Student
 from stkd_lightning.inference.student_info import StudentFacts, checked
 from stkd_lightning.inference.trust import check_image_size
@@ -62,7 +63,7 @@ def load_export(folder: Path, *, trust: bool) -> Student:
     if not trust:
         check_image_size(facts.image_size, folder)
         export_format.check_trusted(path, facts)
-    return Student(export_format.read(path, facts), facts)
+    return student_for(export_format.read(path, facts), facts)
 
 
 def write_facts(folder: Path, export_format: Format, facts: StudentFacts, comparison: dict[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from stkd_lightning.inference.segmentation_student import student_for
 from stkd_lightning.inference.student import Student, build
 from stkd_lightning.inference.student_info import of_checkpoint
 from stkd_lightning.inference.trust import check_image_size, check_trusted
@@ -10,7 +11,7 @@ from stkd_lightning.utilities.files import BEST, LAST
 
 
 def load_student(path: str | Path, *, trust: bool = False) -> Student:
-    """Load a student to the CPU, in float32.
+    """Load a student to the CPU, in float32; of a segmentation network a ``SegmentationStudent``.
 
     Args:
         path: folder of a run (its selected student, otherwise its last), a checkpoint of this project, or a folder
@@ -32,7 +33,7 @@ def load_student(path: str | Path, *, trust: bool = False) -> Student:
     if not trust:
         check_image_size(facts.image_size, checkpoint)
         check_trusted({"student": facts.network}, checkpoint)
-    return Student(build(facts, checkpoint), facts)
+    return student_for(build(facts, checkpoint), facts)
 
 
 def has_checkpoint(folder: Path) -> bool:

@@ -16,6 +16,7 @@ from stkd_lightning.inference.student_info import StudentFacts
 from stkd_lightning.models.build import build_network, without_start
 from stkd_lightning.models.feature_hooks import logits_of
 from stkd_lightning.utilities.errors import InputError, reason
+from stkd_lightning.utilities.image_size import sides
 
 __all__ = ["Student"]
 
@@ -64,8 +65,8 @@ class Student(nn.Module):
 
     @property
     def image_size(self) -> int:
-        """Side of the images in pixels."""
-        return self.facts.image_size
+        """Side of the images in pixels; of other than square images, the shorter side."""
+        return min(sides(self.facts.image_size))
 
     @property
     def about(self) -> dict[str, Any]:

@@ -10,7 +10,9 @@ from stkd_lightning.inference.provenance import StudentProvenance
 from stkd_lightning.models.input_adapter import is_channels, is_input, is_side
 from stkd_lightning.tasks.base import Task
 from stkd_lightning.tasks.classification import Classification
+from stkd_lightning.tasks.segmentation import Segmentation
 from stkd_lightning.utilities.errors import InputError
+from stkd_lightning.utilities.image_size import Size
 
 LARGEST = 4096  # pixels of a side; a larger size in an untrusted file could fill the memory
 
@@ -25,9 +27,10 @@ class StudentFacts:
         class_names: in the order of the logits.
         mean: mean of each channel of the training images, in units of 1.
         std: standard deviation, likewise.
-        image_size: side in pixels.
+        image_size: side in pixels; of segmentation, whose images may have any sides, height and width in training.
         about: origin of the student, as far as it is known: ``name``, ``data``, ``method``, ``objective``, ``mixup``,
             ``seed``, ``epochs``, ``selection``, and, of ``student``, ``teacher`` and ``alone``, the figures.
+        task_name: name of its task; files of older versions do not have it.
     """
 
     network: dict[str, Any]
@@ -35,13 +38,14 @@ class StudentFacts:
     class_names: tuple[str, ...]
     mean: tuple[float, ...]
     std: tuple[float, ...]
-    image_size: int
+    image_size: Size
     about: dict[str, Any]
+    task_name: str = Classification.name
 
     @property
     def task(self) -> Task:
-        """Classification, which a student by itself does."""
-        return Classification()
+        """The task of the network."""
+        return Segmentation(self.class_names) if self.task_name == Segmentation.name else Classification()
 
     @property
     def num_classes(self) -> int:
@@ -62,6 +66,7 @@ def of_checkpoint(path: Path) -> StudentFacts:
         "input": origin.input,
         "class_names": data.class_names,
         "about": about_checkpoint(origin, path),
+        "task_name": data.task,
         **{"mean": data.mean, "std": data.std, "image_size": data.image_size},
     }
     return checked(facts, f"checkpoint {path}")
@@ -77,7 +82,9 @@ def checked(facts: Mapping[str, Any], place: str) -> StudentFacts:
     Raises:
         InputError: names the wrong field.
     """
-    input_, size = facts.get("input") or {}, facts.get("image_size")
+    input_, task = facts.get("input") or {}, facts.get("task_name", Classification.name)
+    size: Any = facts.get("image_size")
+    size = tuple(size) if isinstance(size, list) else size
     names: Any = facts.get("class_names")
     network, about = facts.get("network") or {}, facts.get("about") or {}
     tests = {
@@ -85,8 +92,9 @@ def checked(facts: Mapping[str, Any], place: str) -> StudentFacts:
         "class_names": _listed(names) and len(names) > 0 and all(isinstance(n, str) for n in names),
         "mean": is_channels(facts.get("mean")),
         "std": is_channels(facts.get("std")) and min(facts["std"]) > 0,
-        "image_size": is_side(size, LARGEST),
-        "input": is_side(size, LARGEST) and is_input(input_, facts["image_size"]),
+        "task_name": task in (Classification.name, Segmentation.name),
+        "image_size": _is_size(size, task),
+        "input": _is_size(size, task) and is_input(input_, size),
         "about": isinstance(about, Mapping),
     }
     for name, valid in tests.items():
@@ -98,9 +106,16 @@ def checked(facts: Mapping[str, Any], place: str) -> StudentFacts:
         class_names=tuple(names),
         mean=tuple(map(float, facts["mean"])),
         std=tuple(map(float, facts["std"])),
-        image_size=facts["image_size"],
+        image_size=size,
         about=check_about(about, place),
+        task_name=task,
     )
+
+
+def _is_size(size: Any, task: str) -> bool:
+    """Return whether a value is a side, or for segmentation also height and width."""
+    pair = task == Segmentation.name and isinstance(size, tuple) and len(size) == 2
+    return all(is_side(side, LARGEST) for side in (size if pair else [size]))
 
 
 def _listed(value: Any) -> bool:
