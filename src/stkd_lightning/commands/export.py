@@ -12,6 +12,7 @@ from stkd_lightning.commands.chosen_run import student_path
 from stkd_lightning.commands.config.command_checks import check_output, default_output
 from stkd_lightning.commands.local_data import load_local_data
 from stkd_lightning.commands.training.fit import quiet
+from stkd_lightning.data.arrays import MaskedSplit, Split
 from stkd_lightning.data.batches import Normalize
 from stkd_lightning.data.module import ArrayDataModule
 from stkd_lightning.inference.export_folder import CARD, check_replaceable, is_export, write_facts
@@ -26,8 +27,9 @@ from stkd_lightning.models.cost import flops, parameters
 from stkd_lightning.utilities.console import print_rank_zero
 from stkd_lightning.utilities.errors import InputError, reason
 from stkd_lightning.utilities.files import atomic_folder, write_text
+from stkd_lightning.utilities.image_size import sides
 
-IMAGES = 64  # number of images on which the file is compared with the checkpoint
+IMAGES, MASKED = 64, 2  # images on which the file is compared with the checkpoint; those of a segmentation student
 
 
 def export(config: DictConfig) -> None:
@@ -86,7 +88,7 @@ def _write(export_format: Format, student: Student, path: Path) -> None:
 def _add_facts(student: Student, count: int | None) -> None:
     """Add the cost of the network and the number of test images to the student's facts."""
     try:
-        cost = {"parameters": parameters(student.network), "flops": flops(student.network, student.image_size)}
+        cost = {"parameters": parameters(student.network), "flops": flops(student.network, student.facts.image_size)}
     except Exception:  # neither can be counted in an exported program
         cost = {}
     student.about["student"] = {**cost, **(student.about.get("student") or {})}
@@ -96,19 +98,28 @@ def _add_facts(student: Student, count: int | None) -> None:
 
 def _images(student: Student, path: Path, config: DictConfig) -> tuple[Tensor, str, int | None]:
     """Return normalized images for the comparison, their description, and the number of test images if it is known."""
+    number = MASKED if student.facts.task.dense else IMAGES
     try:
         data = _data(path, config)
-        pixels = data.arrays.splits["test"].images
-        if pixels.shape[1:] != (3, student.image_size, student.image_size):
+        pixels = _first_images(data.arrays.splits["test"], number)
+        if not student.facts.task.dense and pixels.shape[2:] != sides(student.facts.image_size):
             raise InputError(f"the images of {data.name} have another size now")
-        images = Normalize(student.mean, student.std)(pixels[:IMAGES])
+        images = Normalize(student.mean, student.std)(pixels)
         same = data.arrays.digest == (student.about.get("data") or {}).get("digest")
-        return images, f"{len(images)} test images of {data.name}", len(pixels) if same else None
+        return images, f"{len(images)} test images of {data.name}", data.image_counts["test"] if same else None
     except (InputError, OSError) as error:
         print_rank_zero(f"the data cannot be used ({reason(error)}); the comparison uses random images")
         generator = torch.Generator().manual_seed(0)
-        side = student.image_size
-        return torch.randn(IMAGES, 3, side, side, generator=generator), f"{IMAGES} random images", None
+        shape = (number, 3, *sides(student.facts.image_size))
+        return torch.randn(shape, generator=generator), f"{number} random images", None
+
+
+def _first_images(split: Split | MaskedSplit, count: int) -> Tensor:
+    """Return the first images of a split ``(B, 3, H, W)`` uint8; of unequal ones those with the sides of the first."""
+    if isinstance(split, Split):
+        return split.images[:count]
+    equal = (split.sizes == split.sizes[0]).all(1).nonzero()[:count, 0]
+    return torch.stack([split.image(i) for i in equal.tolist()])
 
 
 def _data(path: Path, config: DictConfig) -> ArrayDataModule:

@@ -1,15 +1,19 @@
 """The model card: the ``README.md`` of an export, in the format of the Hugging Face hub."""
 
+import math
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import yaml
 
+from stkd_lightning.inference.card_wording import wording
 from stkd_lightning.inference.formats.base import Format
 from stkd_lightning.inference.student_info import StudentFacts
+from stkd_lightning.tasks.segmentation_metrics import CLASS_IOU
+from stkd_lightning.utilities.image_size import sides
 from stkd_lightning.utilities.text import markdown
 
-METRICS = {"accuracy": "accuracy", "top5": "top-5 accuracy", "calibration_error": "calibration error"}
 SHOWN_CLASSES = 20
 SHOWN_CHARACTERS = 100  # of a class name
 
@@ -28,7 +32,7 @@ def card(facts: StudentFacts, export_format: Format, comparison: dict[str, Any],
         f"# {markdown(_title(facts))}\n",
         f"{_origin(facts)}\n",
         f"## Figures\n\n{_figures(facts)}\n",
-        f"## Use\n\n{_use(export_format, repository or _example(facts))}\n",
+        f"## Use\n\n{_use(facts, export_format, repository or _example(facts))}\n",
         f"## Images\n\n{_images(facts)}\n",
         f"## Training\n\n{_training(facts)}\n",
         f"## Limits\n\n{_limits(facts, export_format, comparison)}",
@@ -39,25 +43,26 @@ def card(facts: StudentFacts, export_format: Format, comparison: dict[str, Any],
 def header(facts: StudentFacts) -> dict[str, Any]:
     """Return the metadata at the top of the card."""
     data, figures = _data(facts), facts.about.get("student") or {}
-    tags = ["image-classification", "pytorch", *(["knowledge-distillation"] if "teacher" in facts.about else [])]
+    words = wording(facts)
+    tags = [words.tag, "pytorch", *(["knowledge-distillation"] if "teacher" in facts.about else [])]
     metrics = [
-        {"type": name, "name": words, "value": round(figures["test"][name], 6)}
-        for name, words in METRICS.items()
+        {"type": name, "name": label, "value": round(figures["test"][name], 6)}
+        for name, label in words.metrics.items()
         if name in figures.get("test", {})
     ]
     content: dict[str, Any] = {
         "library_name": "stkd-lightning",
-        "pipeline_tag": "image-classification",
+        "pipeline_tag": words.tag,
         "tags": tags,
         "datasets": [data],
     }
     if metrics:
         result = {
-            "task": {"type": "image-classification"},
+            "task": {"type": words.tag},
             "dataset": {"type": data, "name": data, "split": "test"},
             "metrics": metrics,
         }
-        content["metrics"] = ["accuracy"]
+        content["metrics"] = [next(iter(words.metrics))]
         content["model-index"] = [{"name": _title(facts), "results": [result]}]
     return content
 
@@ -86,8 +91,7 @@ def _origin(facts: StudentFacts) -> str:
         if teacher
         else "trained without a teacher"
     )
-    side = facts.image_size
-    return f"A classifier of {facts.num_classes} classes for images of {side}x{side}, {how}, with stkd-lightning."
+    return f"{wording(facts).network.format(classes=facts.num_classes)}, {how}, with stkd-lightning."
 
 
 def _figures(facts: StudentFacts) -> str:
@@ -95,14 +99,15 @@ def _figures(facts: StudentFacts) -> str:
     rows = [("teacher", facts.about.get("teacher")), ("this student", facts.about.get("student"))]
     rows[1:1] = [("the same network, without a teacher", facts.about.get("alone"))]
     count = facts.about.get("test_images")
-    selected = {"selected": "the student with the best validation accuracy", "last": "the student of the last epoch"}
+    score, columns = next(iter(wording(facts).metrics.values())), wording(facts).columns
+    selected = {"selected": f"the student with the best validation {score}", "last": "the student of the last epoch"}
     which = selected.get(str(facts.about.get("selection")), "a student")
     seed = f", seed {facts.about['seed']}" if "seed" in facts.about else ""
     shown = f"{markdown(_data(facts))}{f' (n = {count:,})' if count else ''}"
     lines = [
         f"Test images of {shown}, one run{seed}; {which}. They were not used for training or selection.\n",
-        "| | parameters | MFLOPs | top-1, % | top-5, % | calibration error |",
-        "|---|---:|---:|---:|---:|---:|",
+        f"| | parameters | MFLOPs | {' | '.join(column.title for column in columns)} |",
+        f"|---|---:|---:|{'---:|' * len(columns)}",
     ]
     for label, row in rows:
         if row:
@@ -110,21 +115,37 @@ def _figures(facts: StudentFacts) -> str:
             cells = [
                 f"{row['parameters']:,}" if "parameters" in row else "",
                 f"{row['flops'] / 1e6:,.1f}" if "flops" in row else "",
-                *(f"{100 * test[name]:.2f}" if name in test else "" for name in ("accuracy", "top5")),
-                f"{test['calibration_error']:.3f}" if "calibration_error" in test else "",
+                *(column.text({"last": test}) for column in columns),
             ]
             lines.append(f"| {label} | " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n\n(MFLOPs of one image, two for each multiply-add.)"
+    size = "x".join(map(str, sides(facts.image_size)))
+    lines.append(f"\n(MFLOPs of one image of {size}, two for each multiply-add.)")
+    return "\n".join(lines + _classes(rows))
 
 
-def _use(export_format: Format, repository: str) -> str:
+def _classes(rows: Sequence[tuple[str, Any]]) -> list[str]:
+    """Return the lines of a table of the IoU of each class, for networks that have these figures."""
+    tests = {label: row.get("test", {}) for label, row in rows if row}
+    names = list(dict.fromkeys(name for test in tests.values() for name in test if name.startswith(CLASS_IOU)))
+    tests = {label: test for label, test in tests.items() if not test.keys().isdisjoint(names)}
+    lines = [f"\n| IoU, % | {' | '.join(tests)} |", f"|---|{'---:|' * len(tests)}"] if names else []
+    for name in names:
+        values = [test.get(name, math.nan) for test in tests.values()]  # NaN: the class occurs in no image
+        cells = (f"{100 * value:.2f}" if math.isfinite(value) else "" for value in values)
+        lines.append(f"| {markdown(name.removeprefix(CLASS_IOU)[:SHOWN_CHARACTERS])} | {' | '.join(cells)} |")
+    return lines
+
+
+def _use(facts: StudentFacts, export_format: Format, repository: str) -> str:
+    words = wording(facts)
     trust = ", trust=True" if export_format.holds_programs else ""
     code = (
         "from huggingface_hub import snapshot_download\nfrom stkd_lightning import load_student\n\n"
         f'student = load_student(snapshot_download("{repository}"){trust})\n'
-        'print(student.predict("image.png", top=5))'
+        f"{words.predict}"
     )
-    more = f"\n\nWithout this project:\n\n```python\n{export_format.usage}\n```" if export_format.usage else ""
+    usage = f"{export_format.usage}\n{words.after}".rstrip()
+    more = f"\n\nWithout this project:\n\n```python\n{usage}\n```" if export_format.usage else ""
     return f"```python\n{code}\n```{more}"
 
 
@@ -135,8 +156,8 @@ def _images(facts: StudentFacts) -> str:
     names = markdown(", ".join(name[:SHOWN_CHARACTERS] for name in facts.class_names[:SHOWN_CLASSES]))
     rest = f" and {facts.num_classes - SHOWN_CLASSES} more" if facts.num_classes > SHOWN_CLASSES else ""
     return (
-        f"RGB, resized to cover {facts.image_size}x{facts.image_size} and cropped centrally, in [0, 1], then "
-        f"(x - mean) / std of each channel: mean {rounded(facts.mean)}, std {rounded(facts.std)}.\n\n"
+        f"{wording(facts).images}, in [0, 1], then (x - mean) / std of each channel: mean {rounded(facts.mean)}, std "
+        f"{rounded(facts.std)}.\n\n"
         f"Classes, in the order of the logits: {names}{rest}. `student.json` has all names."
     )
 
@@ -171,8 +192,7 @@ def _settings(node: Any, prefix: str = "") -> str:
 
 def _limits(facts: StudentFacts, export_format: Format, comparison: dict[str, Any]) -> str:
     return (
-        f"- It was evaluated only on {markdown(_data(facts))}; on other kinds of images its accuracy is unknown, and "
-        "it predicts one of its classes for any image.\n"
+        f"- It was evaluated only on {markdown(_data(facts))}; on other kinds of images {wording(facts).limits}.\n"
         "- It learns the mistakes of its teacher and of its training images, and may prefer some classes.\n"
         "- The figures come from a single run; another seed gives other figures.\n"
         f"- `{export_format.file}` computes in float32 and was compared with the checkpoint on "

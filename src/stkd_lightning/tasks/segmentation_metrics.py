@@ -17,6 +17,7 @@ from stkd_lightning.utilities.dtypes import at_least_float32
 IGNORED = 255  # the label of pixels that have no class
 UNIT = 1 << 20  # of a quality of 1 in the sums; its square times 2**23 images fits into 64 bits
 HIGH_PRECISION = 0.9
+CLASS_IOU = "iou/"  # start of the names of the metrics of single classes
 
 
 def confusion_matrices(predicted: Tensor, labels: Tensor, num_classes: int) -> Tensor:
@@ -172,7 +173,7 @@ class SegmentationMetrics(Metrics):
             values["agreement"] = self.agreed.compute() / pixels
             values["teacher_kl"] = cast(MeanMetric, self.means["teacher_kl"]).compute()
             values["teacher_miou"] = of_teacher.nanmean()
-        values |= {f"iou/{loggable(name)}": value for name, value in zip(self.class_names, iou, strict=True)}
+        values |= {f"{CLASS_IOU}{loggable(name)}": value for name, value in zip(self.class_names, iou, strict=True)}
         return {name: value.to(confusion.device, torch.float32) for name, value in values.items()}
 
     def reset(self) -> None:

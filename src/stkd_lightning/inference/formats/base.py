@@ -13,7 +13,9 @@ from torch import Tensor, nn
 from stkd_lightning.inference.student import Student
 from stkd_lightning.inference.student_info import StudentFacts
 from stkd_lightning.utilities.errors import InputError, reason
+from stkd_lightning.utilities.image_size import sides
 
+EXAMPLE = (104, 136)  # height and width of images of a dense task that are traced
 INSIDE = "student.json"  # of an export folder; also the metadata file in archive formats
 
 
@@ -36,11 +38,11 @@ class Format(ABC):
 
     @abstractmethod
     def write(self, student: Student, path: Path) -> None:
-        """Write a student for batches of any size, with its ``metadata``."""
+        """Write a student for batches of any size, and of a dense task for images of any sides, with ``metadata``."""
 
     @abstractmethod
     def read(self, path: Path, facts: StudentFacts) -> nn.Module:
-        """Return a module that runs a file: normalized images ``(B, 3, S, S)`` on the CPU to logits ``(B, K)``."""
+        """Return a module that runs a file: normalized images ``(B, 3, H, W)`` on the CPU to logits."""
 
     def check_trusted(self, path: Path, facts: StudentFacts) -> None:
         """Refuse a file that can contain programs of others.
@@ -67,17 +69,27 @@ def need(name: str, packages: Iterable[str]) -> None:
 
 
 def example(facts: StudentFacts) -> Tensor:
-    """Return images ``(2, 3, S, S)`` for tracing; with a single image a tracer could make the batch size constant."""
-    return torch.zeros(2, 3, facts.image_size, facts.image_size)
+    """Return images ``(2, 3, H, W)`` for tracing; with a single image a tracer could make the batch size constant.
+
+    Those of a dense task have the sides of ``EXAMPLE``, which are unequal for the same reason.
+    """
+    return torch.zeros(2, 3, *(EXAMPLE if facts.task.dense else sides(facts.image_size)))
+
+
+def dynamic_dimensions(facts: StudentFacts) -> dict[int, str]:
+    """Return the dimensions of the images that may differ from those of the example, with their names."""
+    return {0: "batch", 2: "height", 3: "width"} if facts.task.dense else {0: "batch"}
 
 
 def metadata(facts: StudentFacts) -> dict[str, str]:
     """Return the metadata in an exported file: input, output, normalization and class names."""
+    height, width = ("height", "width") if facts.task.dense else sides(facts.image_size)
+    positions = ", height, width" if facts.task.dense else ""
     return {
         "made_by": "stkd-lightning",
-        "input": f"images (batch, 3, {facts.image_size}, {facts.image_size}), float32; RGB in [0, 1], minus mean, "
+        "input": f"images (batch, 3, {height}, {width}), float32; RGB in [0, 1], minus mean, "
         "divided by std, channel by channel",
-        "output": "logits (batch, classes), before softmax",
+        "output": f"logits (batch, classes{positions}), before softmax",
         "image_size": str(facts.image_size),
         "mean": json.dumps(facts.mean),
         "std": json.dumps(facts.std),

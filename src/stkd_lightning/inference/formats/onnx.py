@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from stkd_lightning.inference.formats.base import Format, example, metadata, need
+from stkd_lightning.inference.formats.base import Format, dynamic_dimensions, example, metadata, need
 from stkd_lightning.inference.student import Student
 from stkd_lightning.inference.student_info import StudentFacts
 from stkd_lightning.utilities.errors import InputError, reason
@@ -21,7 +21,7 @@ class ONNX(Format):
     packages = ("onnx", "onnxscript", "onnxruntime")
     usage = (
         'session = onnxruntime.InferenceSession("model.onnx")\n'
-        '(logits,) = session.run(["logits"], {"images": images})  # (B, 3, S, S) float32, normalized as below'
+        '(logits,) = session.run(["logits"], {"images": images})  # (B, 3, H, W) float32, normalized as below'
     )
 
     def write(self, student: Student, path: Path) -> None:
@@ -35,7 +35,7 @@ class ONNX(Format):
             verbose=False,
             input_names=["images"],
             output_names=["logits"],
-            dynamic_shapes=({0: torch.export.Dim("batch")},),
+            dynamic_shapes=({i: torch.export.Dim(name) for i, name in dynamic_dimensions(student.facts).items()},),
         )
         if program is None:
             raise RuntimeError("torch.onnx.export returned no program")
@@ -72,6 +72,6 @@ class Session(nn.Module):
             raise InputError(f"export {path}: damaged or not an ONNX file ({reason(error)})") from error
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return logits ``(B, K)`` of images ``(B, 3, S, S)``."""
+        """Return logits ``(B, K, ...)`` of images ``(B, 3, H, W)``."""
         (logits,) = self.session.run(None, {"images": images.detach().cpu().contiguous().numpy()})
         return torch.from_numpy(logits)

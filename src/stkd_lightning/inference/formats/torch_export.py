@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from stkd_lightning.inference.formats.base import INSIDE, Format, example, metadata
+from stkd_lightning.inference.formats.base import INSIDE, Format, dynamic_dimensions, example, metadata
 from stkd_lightning.inference.student import Student
 from stkd_lightning.inference.student_info import StudentFacts
 from stkd_lightning.utilities.errors import InputError, reason
@@ -20,13 +20,14 @@ class TorchExport(Format):
     holds_programs = True
     usage = (
         'network = torch.export.load("model.pt2").module()\n'
-        "logits = network(images)  # (B, 3, S, S) float32, normalized as below"
+        "logits = network(images)  # (B, 3, H, W) float32, normalized as below"
     )
 
     def write(self, student: Student, path: Path) -> None:
         """Write the student as a ``torch.export`` archive."""
-        sizes = ({0: torch.export.Dim("batch")},)
-        program = torch.export.export(student, (example(student.facts),), dynamic_shapes=sizes)
+        # Not named dimensions, whose smallest size would have to be known: that of a map of more than one position.
+        shapes = dict.fromkeys(dynamic_dimensions(student.facts), torch.export.Dim.DYNAMIC)
+        program = torch.export.export(student, (example(student.facts),), dynamic_shapes=(shapes,))
         torch.export.save(program, path, extra_files={INSIDE: json.dumps(metadata(student.facts))})
 
     def read(self, path: Path, facts: StudentFacts) -> nn.Module:

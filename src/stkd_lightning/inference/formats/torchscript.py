@@ -20,7 +20,7 @@ class TorchScript(Format):
     file = "model.pt"
     holds_programs = True
     usage = (
-        'network = torch.jit.load("model.pt")\nlogits = network(images)  # (B, 3, S, S) float32, normalized as below'
+        'network = torch.jit.load("model.pt")\nlogits = network(images)  # (B, 3, H, W) float32, normalized as below'
     )
 
     def write(self, student: Student, path: Path) -> None:

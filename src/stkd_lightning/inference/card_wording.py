@@ -1,0 +1,72 @@
+"""The parts of a model card that differ between tasks."""
+
+from dataclasses import dataclass
+
+from stkd_lightning.inference.student_info import StudentFacts
+from stkd_lightning.tasks.base import Column
+from stkd_lightning.utilities.image_size import sides
+
+
+@dataclass(frozen=True)
+class Wording:
+    """Words and metrics of a task.
+
+    Attributes:
+        tag: name of the task on the Hugging Face hub.
+        metrics: names in words of the metrics in the header, by metric; the first one is the score.
+        columns: of the table of figures.
+        network: what the network is, with its images.
+        predict: Python code that predicts a file with ``student``.
+        after: Python code that follows the logits in other programs.
+        images: how images are brought to the network's input, before the normalization.
+        limits: what it does with other kinds of images.
+    """
+
+    tag: str
+    metrics: dict[str, str]
+    columns: tuple[Column, ...]
+    network: str
+    predict: str
+    after: str
+    images: str
+    limits: str
+
+
+def wording(facts: StudentFacts) -> Wording:
+    """Return the wording of a student's task."""
+    height, width = sides(facts.image_size)
+    return _segmentation(height, width) if facts.task.dense else _classification(height, width)
+
+
+def _classification(height: int, width: int) -> Wording:
+    return Wording(
+        tag="image-classification",
+        metrics={"accuracy": "accuracy", "top5": "top-5 accuracy", "calibration_error": "calibration error"},
+        columns=(
+            Column("top-1, %", "accuracy"),
+            Column("top-5, %", "top5"),
+            Column("calibration error", "calibration_error", percent=False, digits=3),
+        ),
+        network=f"A classifier of {{classes}} classes for images of {height}x{width}",
+        predict='print(student.predict("image.png", top=5))',
+        after="",
+        images=f"RGB, resized to cover {height}x{width} and cropped centrally",
+        limits="its accuracy is unknown, and it predicts one of its classes for any image",
+    )
+
+
+def _segmentation(height: int, width: int) -> Wording:
+    return Wording(
+        tag="image-segmentation",
+        metrics={"miou": "mIoU", "pixel_accuracy": "pixel accuracy", "image_quality": "mean IoU of single images"},
+        columns=(
+            Column("mIoU, %", "miou"),
+            Column("pixel accuracy, %", "pixel_accuracy"),
+            Column("image IoU, %", "image_quality"),
+        ),
+        network=f"A segmentation network of {{classes}} classes for images of any sides, trained at {height}x{width}",
+        predict='(mask,) = student.predict("image.png")  # (h, w) uint8: positions in student.class_names',
+        after="mask = logits.argmax(1)  # (B, H, W): positions in the classes below",
+        images="RGB at full size",
+        limits="its quality is unknown, and it gives one of its classes to any pixel",
+    )
