@@ -1,4 +1,4 @@
-"""Predict the classes of images with a student."""
+"""Predict the classes of images, or of their pixels, with a student."""
 
 import warnings
 from collections import Counter
@@ -11,13 +11,17 @@ from rich.table import Table
 from tqdm import tqdm
 
 from stkd_lightning.commands.chosen_run import student_path
+from stkd_lightning.commands.config.command_checks import SUFFIXES
+from stkd_lightning.commands.image_list import find_images
+from stkd_lightning.commands.predict_masks import predict_masks, unpredicted
 from stkd_lightning.commands.training.fit import quiet
-from stkd_lightning.data.image_files import images_below, kinds_of, say_left_out
 from stkd_lightning.inference.load import load_student
 from stkd_lightning.inference.predict import Prediction, predictions
 from stkd_lightning.inference.prediction_file import prediction_file
+from stkd_lightning.inference.student import Student
 from stkd_lightning.utilities.console import print_rank_zero
 from stkd_lightning.utilities.errors import InputError, RunError
+from stkd_lightning.utilities.list_validation import optional_sides
 
 SHOWN = 10  # rows of the tables
 
@@ -29,16 +33,46 @@ def predict(config: DictConfig) -> None:
         config: the checked configuration.
 
     Raises:
-        InputError: there is no image, or the checkpoint cannot be read.
+        InputError: there is no image, the checkpoint cannot be read, or an option is of another task.
         RunError: some images cannot be read; raised at the end, when all others are predicted.
     """
     quiet()
     warnings.filterwarnings("ignore", module="PIL")  # a damaged image is named with its error
-    paths = find_images([config.images] if isinstance(config.images, str) else list(config.images))
+    images = find_images([config.images] if isinstance(config.images, str) else list(config.images))
     student = load_student(student_path(Path(config.checkpoint)), trust=config.trust)
-    student.to(_device(config.device))
-    top = min(config.top, len(student.class_names))
     output = None if config.output is None else Path(config.output)
+    window = optional_sides("window", config.window)
+    _check_task(student, output, window)
+    student.to(_device(config.device))
+    if student.facts.task.dense:
+        images = unpredicted(images, output)
+        broken = predict_masks(student, images, output, window=window, overlays=config.overlays)
+    else:
+        broken = _predict_classes(student, [image.path for image in images], output, config)
+    if broken:
+        rest = f"; the others are in {output}" if output else ""
+        raise RunError(f"{len(broken):,} of {len(images):,} images: {_shortened(broken)}{rest}", passes=False)
+
+
+def _check_task(student: Student, output: Path | None, window: tuple[int, int] | None) -> None:
+    """Refuse options that do not fit the student's task.
+
+    Raises:
+        InputError: names the option.
+    """
+    is_file = output is not None and output.suffix in SUFFIXES
+    if student.facts.task.dense:
+        if is_file:
+            raise InputError(f"output={output}: this student predicts masks; name a folder, such as output=predicted")
+    elif window is not None:
+        raise InputError("window: is for masks, but this student classifies whole images; leave it out")
+    elif output is not None and not is_file:
+        raise InputError(f"output={output}: must be a file that ends in .csv or .json")
+
+
+def _predict_classes(student: Student, paths: list[Path], output: Path | None, config: DictConfig) -> list[str]:
+    """Predict and print the classes of images, and write them to a file; return a line for each image without any."""
+    top = min(config.top, len(student.class_names))
     first: list[Prediction] = []
     counts: Counter[str] = Counter()
     broken: list[str] = []
@@ -57,29 +91,7 @@ def predict(config: DictConfig) -> None:
     print_rank_zero(_class_table(counts))
     if output is not None:
         print_rank_zero(f"{output}: {len(paths):,} images")
-    if broken:
-        rest = f"; the others are in {output}" if output else ""
-        raise RunError(f"{len(broken):,} of {len(paths):,} images: {_shortened(broken)}{rest}", passes=False)
-
-
-def find_images(paths: list[str]) -> list[Path]:
-    """Return the given files, and the image files in and below the given folders, in order.
-
-    Raises:
-        InputError: a folder contains no image.
-    """
-    images: list[Path] = []
-    for path in map(Path, paths):
-        if not path.is_dir():
-            images.append(path)
-            continue
-        found = images_below(path)
-        if not found.images:
-            others = f", only other files: {kinds_of(found.left_out)}" if found.left_out else ""
-            raise InputError(f"images={path}: contains no image{others}")
-        say_left_out(path, found.left_out)
-        images += found.images
-    return images
+    return broken
 
 
 def _device(name: str) -> torch.device:

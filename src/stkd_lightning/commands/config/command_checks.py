@@ -68,11 +68,21 @@ def check_predict(config: DictConfig) -> None:
     for path in images if isinstance(images, ListConfig) else [images]:
         if not Path(validation.path("images", path)).exists():
             raise InputError(f"images={path}: no such file or folder")
+    validation.switch("overlays", config.overlays)
     if config.output is not None:
-        output = Path(validation.path("output", config.output))
-        if output.suffix not in SUFFIXES or output.is_dir():
-            raise InputError(f"output={output}: must be a file that ends in .csv or .json")
-        check_writable(output.absolute().parent)
+        _check_predicted(Path(validation.path("output", config.output)))
+
+
+def _check_predicted(output: Path) -> None:
+    """Refuse an output that is neither a file for classes nor a folder for masks.
+
+    Raises:
+        InputError: names it.
+    """
+    is_file = output.suffix in SUFFIXES
+    if output.is_dir() if is_file else output.suffix or output.is_file():
+        raise InputError(f"output={output}: must be a file that ends in .csv or .json, or a folder for masks")
+    check_writable(output.absolute().parent if is_file else output)
 
 
 def check_report(config: DictConfig) -> None:
