@@ -6,9 +6,11 @@ from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from filelock import FileLock, Timeout
+from numpy.typing import NDArray
 
 from stkd_lightning.utilities.cache import DAMAGED
 
@@ -111,12 +113,21 @@ def _is_held(lock: Path) -> bool:
 def _describe_data(folder: Path) -> str:
     try:
         facts = json.loads((folder / "facts.json").read_bytes())
-        shapes = {name: np.load(folder / f"{name}_images.npy", mmap_mode="r").shape for name in facts["splits"]}
-        counts = " + ".join(f"{shape[0]:,} {name}" for name, shape in shapes.items())
-        height, width = shapes["train"][2:]
-        return f"{counts} images {height}x{width}, {len(facts['class_names'])} classes"
+        sizes = {name: _image_sizes(folder, name, facts) for name in facts["splits"]}
+        counts = " + ".join(f"{len(values):,} {name}" for name, values in sizes.items())
+        least, most = sizes["train"].min(0), sizes["train"].max(0)
+        size = "x".join(map(str, least)) + ("" if (least == most).all() else f" to {'x'.join(map(str, most))}")
+        return f"{counts} images {size}, {len(facts['class_names'])} classes"
     except Exception:  # a damaged file raises many types
         return "damaged"
+
+
+def _image_sizes(folder: Path, split: str, facts: dict[str, Any]) -> NDArray[np.int64]:
+    """Return height and width of the images of a split, ``(N, 2)``; those of images with masks are in the facts."""
+    if "sizes" in facts:
+        return np.array(facts["sizes"][split])
+    count, _, *sides = np.load(folder / f"{split}_images.npy", mmap_mode="r").shape
+    return np.broadcast_to(np.array(sides), (count, 2))
 
 
 def _describe_trained(folder: Path) -> str:

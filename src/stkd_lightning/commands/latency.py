@@ -15,9 +15,11 @@ from stkd_lightning.reporting.latency import latencies
 from stkd_lightning.reporting.run import Latency, Network, Run, network_key
 from stkd_lightning.utilities.console import warn
 from stkd_lightning.utilities.errors import InputError, reason
+from stkd_lightning.utilities.image_size import Size, sides
 from stkd_lightning.utilities.text import first_and_more
 
 LARGEST = 1024  # pixels of a side; with larger images the rounds take minutes
+ROUNDS, FEW_ROUNDS, FEW_PIXELS = 30, 5, 2**17  # fewer rounds for images of more pixels
 
 
 def measure(runs: Sequence[Run], *, trust: bool) -> Latency:
@@ -31,7 +33,7 @@ def measure(runs: Sequence[Run], *, trust: bool) -> Latency:
         Milliseconds by network, without networks that cannot be built or run here, of which it warns.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    by_size: dict[int, dict[str, nn.Module]] = {}
+    by_size: dict[Size, dict[str, nn.Module]] = {}
     milliseconds: dict[Network, float] = {}
     names: dict[str, Network] = {}
     missing: dict[str, list[str]] = {}  # names of networks by the reason
@@ -48,14 +50,15 @@ def measure(runs: Sequence[Run], *, trust: bool) -> Latency:
     for cause, untimed in missing.items():
         warn(f"{first_and_more(untimed)}: time not measured ({cause})")
     for size, networks in by_size.items():
-        seconds = _latencies(networks, torch.zeros(1, 3, size, size, device=device))
+        seconds = _latencies(networks, torch.zeros(1, 3, *sides(size), device=device))
         milliseconds |= {names[name]: 1000 * value for name, value in seconds.items()}
     return milliseconds
 
 
 def _latencies(networks: dict[str, nn.Module], image: Tensor) -> dict[str, float]:
+    rounds = ROUNDS if image.shape[2:].numel() <= FEW_PIXELS else FEW_ROUNDS
     try:
-        return latencies(networks, image)
+        return latencies(networks, image, rounds=rounds)
     except Exception as error:  # a device or a network can raise anything
         warn(f"times for inputs {tuple(image.shape)} not measured ({reason(error)})")
         return {}
@@ -71,13 +74,14 @@ def _networks(runs: Sequence[Run]) -> Iterator[tuple[Network, Any, dict[str, Any
             yield network_key(run.summary.teacher), node.get("network"), options, run
 
 
-def _build(node: Any, options: dict[str, Any], run: Run, *, trust: bool) -> tuple[int, nn.Module]:
+def _build(node: Any, options: dict[str, Any], run: Run, *, trust: bool) -> tuple[Size, nn.Module]:
     """Build a network without its weights, which do not affect its time; return its image size and the network."""
     data = run.summary.data
-    description = {"class_names": data.class_names, "mean": data.mean, "std": data.std, "image_size": data.image_size}
+    description = {"class_names": data.class_names, "mean": data.mean, "std": data.std, "image_size": data.image_size,
+                   "task_name": data.task}  # fmt: skip
     facts = checked({"network": node, "input": {}, "about": {}, **description}, str(run.folder))
-    if facts.image_size > LARGEST:
-        raise InputError(f"images of {facts.image_size} pixels are too large")
+    if max(sides(facts.image_size)) > LARGEST:
+        raise InputError(f"images of {max(sides(facts.image_size))} pixels are too large")
     if not trust:
         check_trusted({"network": node}, (run.folder or Path()) / "config.yaml")
     network = build_network(without_start(OmegaConf.create(facts.network)), facts, seed=None, **options)
