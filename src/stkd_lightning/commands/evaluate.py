@@ -1,12 +1,17 @@
 """Evaluate a student from its checkpoint."""
 
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
+from rich import box
+from rich.table import Table
 
 from stkd_lightning.callbacks import ProgressBar
 from stkd_lightning.commands.chosen_run import student_path
+from stkd_lightning.commands.evaluate_figures import write_figures
 from stkd_lightning.commands.local_data import load_local_data
 from stkd_lightning.commands.training.fit import quiet, with_bar
 from stkd_lightning.data.module import ArrayDataModule
@@ -17,13 +22,18 @@ from stkd_lightning.inference.student import building
 from stkd_lightning.inference.trust import check_trusted
 from stkd_lightning.losses.cross_entropy import CrossEntropyLoss
 from stkd_lightning.models.build import build_network
+from stkd_lightning.tasks.segmentation import Segmentation
+from stkd_lightning.tasks.segmentation_metrics import CLASS_IOU, loggable
 from stkd_lightning.utilities.console import print_rank_zero
 from stkd_lightning.utilities.errors import InputError, unknown
 from stkd_lightning.utilities.files import write_json
 
+SPLITS = {"test": "test", "val": "validation"}  # their names in figures
+BATCH = 256  # images of a batch of a classifier; a segmentation network has the batches of its training
+
 
 def evaluate(config: DictConfig) -> float:
-    """Run a composed ``evaluate.yaml``: print the metrics of a student, and write them to ``output`` if it is set.
+    """Run a composed ``evaluate.yaml``: print the metrics of a student, and write them and figures where it is wanted.
 
     Args:
         config: the checked configuration.
@@ -35,22 +45,13 @@ def evaluate(config: DictConfig) -> float:
         InputError: the checkpoint is not of this project, needs an untrusted class, or does not fit the data.
     """
     quiet()
-    if config.split not in ("test", "val"):
-        raise unknown("split", str(config.split), ["test", "val"])
+    if config.split not in SPLITS:
+        raise unknown("split", str(config.split), SPLITS)
     path = checkpoint_file(student_path(Path(config.checkpoint)))
     origin = StudentProvenance.from_checkpoint(path)
     if not config.trust:
         check_trusted({"student": origin.network}, path)
-    with building(path, "data"):
-        data = load_local_data(
-            origin.config["dataset"],
-            path,
-            trust=config.trust,
-            cache_dir=config.cache_dir,
-            data_dir=config.data_dir,
-            download=config.data_dir is not None,  # not into a folder that the checkpoint chose
-            batch_size=config.batch_size,
-        )
+    data = _data(origin, path, config)
     _check_classes(data, origin.data.class_names, path)
     with building(path):
         network = OmegaConf.create(origin.network)
@@ -60,16 +61,55 @@ def evaluate(config: DictConfig) -> float:
         config.trainer, callbacks=with_bar(config.trainer, [ProgressBar()]), logger=False, enable_checkpointing=False
     )
     loader = data.test_dataloader() if config.split == "test" else data.val_dataloader()
-    if not loader:
+    if isinstance(loader, list):
         raise InputError(f"split=val: {data.name} has no validation images (dataset.validation_fraction=0)")
     metrics = {k.removeprefix("test/"): v for k, v in trainer.test(module, loader, verbose=False)[0].items()}
     for name, value in metrics.items():
-        print_rank_zero(f"{config.split}/{name}: {value:.4f}")
+        if not name.startswith(CLASS_IOU):
+            print_rank_zero(f"{config.split}/{name}: {value:.4f}")
+    if data.task.dense:
+        print_rank_zero(_class_table(data.class_names, metrics))
+    if config.figures is not None:
+        folder, device = Path(config.figures), trainer.strategy.root_device
+        files = write_figures(folder, student, data, loader, metrics, SPLITS[config.split], device)
+        print_rank_zero(f"{folder}: {', '.join(files)}")
     if config.output is not None:
         output = Path(config.output)
         output.parent.mkdir(parents=True, exist_ok=True)
         write_json(output, {"checkpoint": str(path), "split": config.split, "data": data.name, **metrics})
     return float(metrics[data.task.score.name])
+
+
+def _data(origin: StudentProvenance, path: Path, config: DictConfig) -> ArrayDataModule:
+    """Return the data of the student's run, with the options of the evaluation.
+
+    Raises:
+        InputError: the data cannot be built, or a window for a classifier.
+    """
+    is_dense = origin.data.task == Segmentation.name
+    if config.window is not None and not is_dense:
+        raise InputError("window: is for segmentation, but this student classifies whole images; leave it out")
+    with building(path, "data"):
+        return load_local_data(
+            origin.config["dataset"] | ({} if config.window is None else {"window": list(config.window)}),
+            path,
+            trust=config.trust,
+            cache_dir=config.cache_dir,
+            data_dir=config.data_dir,
+            download=config.data_dir is not None,  # not into a folder that the checkpoint chose
+            batch_size=BATCH if config.batch_size is None and not is_dense else config.batch_size,
+        )
+
+
+def _class_table(names: Sequence[str], metrics: Mapping[str, float]) -> Table:
+    """Return the table of the IoU of each class; empty for a class that occurs in no image and in no prediction."""
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column("class", overflow="fold")
+    table.add_column("IoU, %", justify="right")
+    for name in names:
+        value = metrics[f"{CLASS_IOU}{loggable(name)}"]
+        table.add_row(name, f"{100 * value:.2f}" if math.isfinite(value) else "")
+    return table
 
 
 def _check_classes(data: ArrayDataModule, class_names: tuple[str, ...], path: Path) -> None:

@@ -8,8 +8,8 @@ from typing import Any
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-PATHS = ("cache_dir", "data_dir", "checkpoint", "images", "output", "runs", "dataset.data_dir", "dataset.cache_dir",
-         "teacher.checkpoint", "student.weights", "teacher.network.weights")  # fmt: skip
+PATHS = ("cache_dir", "data_dir", "checkpoint", "images", "output", "figures", "runs", "dataset.data_dir",
+         "dataset.cache_dir", "teacher.checkpoint", "student.weights", "teacher.network.weights")  # fmt: skip
 
 
 def resolve_paths(config: DictConfig, start: Path) -> None:

@@ -34,7 +34,8 @@ SINGLE: dict[str, Check] = {
     "feature_distillation.max_steps": validation.steps,
     "feature_distillation.limit_train_batches": partial(validation.batches, minimum=1),
     "feature_distillation.lr": validation.optional_positive,
-    "batch_size": at_least_one,  # of evaluate and predict
+    "batch_size": optional_at_least_one,  # of evaluate and predict
+    "window": list_validation.optional_sides,  # likewise
     "top": at_least_one,
 }
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from stkd_lightning.reporting.diagnostics import Diagnostics
 from stkd_lightning.reporting.figures.picture import Picture
@@ -24,24 +25,33 @@ def calibration(settings: Sequence[Setting]) -> Picture | None:
     measured = [(s, seeds) for s in settings if (seeds := s.diagnostics_of(Diagnostics))]
     if not measured:
         return None
-    figure = new_figure(3.4, ["teacher", *(s.label for s, _ in measured)])
+    caption = (
+        "Below the line a network is overconfident. The images were not used to train the students; a teacher loaded "
+        f"from a checkpoint may have seen them. Images are binned by confidence; bins of fewer than {FEW} are left out."
+    )
+    return Picture("calibration", "Calibration", caption, draw_calibration([(s.label, seeds) for s, seeds in measured]))
+
+
+def draw_calibration(students: Sequence[tuple[str, Sequence[Diagnostics]]]) -> Figure:
+    """Draw accuracy over confidence for each student.
+
+    Args:
+        students: label of each student, with the diagnostics of its seeds, which share one curve.
+    """
+    figure = new_figure(3.4, ["teacher", *(label for label, _ in students)])
     axis = figure.subplots()
     axis.plot([0, 100], [0, 100], color=INK, linewidth=0.8, alpha=0.5)
-    for (setting, seeds), (colour, line, mark) in zip(measured, styles(len(measured)), strict=True):
+    for (name, seeds), (colour, line, mark) in zip(students, styles(len(students)), strict=True):
         x, y = _merged([d.student_calibration for d in seeds])
-        axis.plot(x, y, line, marker=mark, markersize=4, color=colour, label=setting.label)
-    teachers = [d.teacher_calibration for _, seeds in measured for d in seeds if d.has_teacher]
+        axis.plot(x, y, line, marker=mark, markersize=4, color=colour, label=name)
+    teachers = [d.teacher_calibration for _, seeds in students for d in seeds if d.has_teacher]
     if teachers:
         x, y = _merged(teachers[:1])
         axis.plot(x, y, "-", marker="*", color=INK, label="teacher")
     axis.set_xlabel("confidence, %")
     axis.set_ylabel("accuracy, %")
     legend(figure, axis)
-    caption = (
-        "Below the line a network is overconfident. The images were not used to train the students; a teacher loaded "
-        f"from a checkpoint may have seen them. Images are binned by confidence; bins of fewer than {FEW} are left out."
-    )
-    return Picture("calibration", "Calibration", caption, figure)
+    return figure
 
 
 def _merged(bins: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:

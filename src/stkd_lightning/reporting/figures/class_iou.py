@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from stkd_lightning.reporting.figures.picture import Picture
 from stkd_lightning.reporting.figures.style import INK, legend, new_figure, styles
 from stkd_lightning.reporting.grouping import Setting
 from stkd_lightning.reporting.summary import NetworkSummary
-from stkd_lightning.tasks.segmentation_metrics import loggable
+from stkd_lightning.tasks.segmentation_metrics import CLASS_IOU, loggable
 from stkd_lightning.utilities.text import printable, shortened
 
 MOST = 40  # classes in the figure
@@ -31,33 +32,47 @@ def class_iou(settings: Sequence[Setting]) -> Picture | None:
     students = [(label, values) for label, values in students if not np.isnan(values).all()]
     if not students:
         return None
-    others = [*_first(settings, "teacher", names), *_first(settings, "alone", names)]
-    lines = [*others, *students]
-    known = np.array([values for _, values in students])
-    average = np.nanmean(np.where(np.isnan(known).all(0), 0, known), axis=0)
-    order = np.argsort(-average, kind="stable")[-MOST:]
+    lines = [*_first(settings, "teacher", names), *_first(settings, "alone", names), *students]
+    shown = len(_lowest(lines))
+    caption = (
+        "Intersection over union of the selected students with the truth, over all test images; mean over the seeds."
+        + f" Shown are the {shown} classes of the lowest IoU of {len(names)}." * (shown < len(names))
+    )
+    return Picture("class_iou", "IoU of each class", caption, draw_class_iou(lines, names, "test"))
+
+
+def draw_class_iou(lines: Sequence[Line], names: Sequence[str], split: str) -> Figure:
+    """Draw the IoU of each class, or of the classes where it is lowest, as points.
+
+    Args:
+        lines: of the networks.
+        names: of the classes.
+        split: name of the images' split.
+    """
+    order = _lowest(lines)
     figure = new_figure(0.7 + ROW * len(order), [label for label, _ in lines])
     axis = figure.subplots()
     rows = np.arange(len(order))
     shown = np.array([values[order] for _, values in lines])
-    with np.errstate(all="ignore"):
-        axis.hlines(rows, np.nanmin(shown, 0), np.nanmax(shown, 0), color=INK, linewidth=0.8, alpha=0.3)
-    drawn = iter(styles(len(students) + 1))
+    axis.hlines(rows, np.nanmin(shown, 0), np.nanmax(shown, 0), color=INK, linewidth=0.8, alpha=0.3)
+    drawn = iter(styles(len(lines)))
     for (label, _), values in zip(lines, shown, strict=True):
         colour, _, mark = (INK, "", "*") if label == "teacher" else next(drawn)
         axis.plot(values, rows, mark, color=colour, markersize=8 if mark == "*" else 5, alpha=0.85, label=label)
     axis.set_yticks(rows, [shortened(printable(names[c]), 24) for c in order], fontsize=8)
     axis.set_ylim(len(order) - 0.4, -0.6)
     axis.set_xlim(-2, 102)
-    axis.set_xlabel("IoU on test images, %")
+    axis.set_xlabel(f"IoU on {split} images, %")
     axis.tick_params(axis="y", length=0)
     legend(figure, axis)
-    left_out = len(names) - len(order)
-    caption = (
-        "Intersection over union of the selected students with the truth, over all test images; mean over the seeds."
-        + f" Shown are the {len(order)} classes of the lowest IoU of {len(names)}." * bool(left_out)
-    )
-    return Picture("class_iou", "IoU of each class", caption, figure)
+    return figure
+
+
+def _lowest(lines: Sequence[Line]) -> np.ndarray:
+    """Return the classes that occur, or those of them with the lowest mean IoU, by descending IoU."""
+    values = np.array([values for _, values in lines])
+    occurs = np.flatnonzero(~np.isnan(values).all(0))
+    return occurs[np.argsort(-np.nanmean(values[:, occurs], axis=0), kind="stable")][-MOST:]
 
 
 def _first(settings: Sequence[Setting], label: str, names: Sequence[str]) -> list[Line]:
@@ -70,4 +85,6 @@ def _first(settings: Sequence[Setting], label: str, names: Sequence[str]) -> lis
 def _mean(networks: Sequence[NetworkSummary], names: Sequence[str]) -> np.ndarray:
     """Return the IoU of each class in percent, mean over networks; of the selected weights where there are any."""
     tests = [network.selected_test for network in networks]
-    return 100 * np.mean([[test.get(f"iou/{loggable(name)}", np.nan) for name in names] for test in tests], axis=0)
+    return 100 * np.mean(
+        [[test.get(f"{CLASS_IOU}{loggable(name)}", np.nan) for name in names] for test in tests], axis=0
+    )

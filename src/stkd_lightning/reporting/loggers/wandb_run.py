@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from stkd_lightning.reporting.loggers.timeouts import call_with_timeout
 from stkd_lightning.reporting.summary import RunSummary
+from stkd_lightning.tasks.segmentation_metrics import CLASS_IOU
 from stkd_lightning.utilities.files import BEST, LAST
 from stkd_lightning.utilities.redaction import redacted
 
@@ -23,7 +24,6 @@ MEASURES = {
     "top5": "top-5", "calibration_error": "ECE", "pixel_accuracy": "pixels", "image_quality": "image IoU",
     "high_precision": "> 90 %", "quality_variance": "variance", "agreement": "agreement",
 }  # fmt: skip
-CLASSES = "iou/"  # start of the name of a metric of a single class
 STEP = "trainer/global_step"
 
 Rows = tuple[list[str | int], list[list[Any]]]  # columns and rows of a table
@@ -90,8 +90,8 @@ def _networks(summary: RunSummary) -> Rows:
 def _classes(summary: RunSummary) -> dict[str, Rows]:
     """Return the table of the IoU of each class on test images; nothing for another task."""
     tests = {label: network.selected_test for label, network in summary.networks.items()}
-    names = dict.fromkeys(name for test in tests.values() for name in test if name.startswith(CLASSES))
-    rows = [[name.removeprefix(CLASSES), *(test.get(name) for test in tests.values())] for name in names]
+    names = dict.fromkeys(name for test in tests.values() for name in test if name.startswith(CLASS_IOU))
+    rows = [[name.removeprefix(CLASS_IOU), *(test.get(name) for test in tests.values())] for name in names]
     return {"classes": (["class", *tests], rows)} if rows else {}
 
 
