@@ -9,6 +9,7 @@ from omegaconf import OmegaConf
 from torch import nn
 
 from stkd_lightning.data import ArrayDataModule, DigitsDataModule, RawData, RawSplit
+from stkd_lightning.data.augment import CropAndFlip
 from stkd_lightning.models import InputSpec, create_model, for_data
 from stkd_lightning.models.build import build_network, example_of, input_facts
 from stkd_lightning.models.cost import flops
@@ -46,7 +47,7 @@ def test_data_module_knows_the_shape_of_its_images(wide: WideDataModule, tmp_pat
 def test_loaders_give_batches_of_images_that_are_not_square(wide: WideDataModule) -> None:
     train = next(iter(wide.train_dataloader()))
     assert train.images.shape == (8, 3, 12, 20)
-    assert wide.train_dataloader().padding == 1
+    assert wide.augmentation == CropAndFlip(padding=1, flip=wide.flip)
     assert next(iter(wide.test_dataloader())).images.shape == (40, 3, 12, 20)
 
 
