@@ -55,6 +55,17 @@ LARGE: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
         ),
         "its teacher has 65,.* parameters, too many to build",
     ),
+    "images inside": (
+        lambda own: own["config"].update(
+            distilled={
+                "_target_": "stkd_lightning.models.spirit_student",
+                "student": own["config"]["student"],
+                "teacher": own["config"]["student"],
+                "image_size": 10**6,
+            }
+        ),
+        "distilled.image_size=1000000: must be at most 1024",
+    ),
 }
 
 

@@ -25,7 +25,17 @@ REUSING = {
     "teacher": {**ZOO, "name": "resnet8x4"},
     "reduction": 2,
 }
-NETWORKS = {"zoo": ZOO, "adapted": SQUEEZENET, "reusing": REUSING}
+SPIRIT = {
+    "_target_": "stkd_lightning.models.spirit_student",
+    "student": ZOO,
+    "teacher": {**ZOO, "name": "resnet8x4"},
+    "student_cut": "layer2",
+    "teacher_cut": "layer2",
+    "head": "teacher",
+    "rest_rate": 0.1,
+    "image_size": 32,
+}
+NETWORKS = {"zoo": ZOO, "adapted": SQUEEZENET, "reusing": REUSING, "spirit": SPIRIT}
 DATA = {
     "name": "digits",
     "num_classes": 10,
@@ -68,8 +78,8 @@ def checkpoint(
     start = {"pretrained": False} if "pretrained" in node else {}
     network = settled(build_network(OmegaConf.create({**node, **start}), images, seed=1))
     config: dict[str, Any] = {
-        "student": ZOO if kind == "reusing" else node,
-        "distilled": node if kind == "reusing" else None,
+        "student": ZOO if kind in ("reusing", "spirit") else node,
+        "distilled": node if kind in ("reusing", "spirit") else None,
         "dataset": dataset or {"_target_": "stkd_lightning.data.DigitsDataModule", "data_dir": "/home/me/data"},
         "teacher": {"network": {**ZOO, "name": "resnet20"}, "checkpoint": "/home/me/secret.pth"},
         "method": "stkd",

@@ -36,7 +36,7 @@ def said(one: Format, path: Path) -> dict[str, str]:
         return json.loads(archive.read(inside))
 
 
-@pytest.mark.parametrize("kind", ["adapted", "reusing"])
+@pytest.mark.parametrize("kind", ["adapted", "reusing", "spirit"])
 @pytest.mark.parametrize("one", FORMATS, ids=lambda one: one.name)
 def test_a_file_computes_what_the_checkpoint_does(one: Format, kind: str, tmp_path: Path) -> None:
     path, network = checkpoint(tmp_path / "run", kind)

@@ -137,6 +137,7 @@ def test_a_hostile_checkpoint_builds_nothing(tmp_path: Path, monkeypatch: pytest
         {**zoo, "name": "${oc.env:HOME}"},
         {**zoo, "num_classes": {"_target_": "builtins.eval"}},
         {**NETWORKS["reusing"], "teacher": evil},
+        {**NETWORKS["spirit"], "teacher": evil},
         {**zoo, "_partial_": True},
         {**zoo, "colour": 3},
         "network",
