@@ -2,6 +2,7 @@
 
 import csv
 import io
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -15,6 +16,9 @@ from stkd_lightning.reporting.html import page
 from stkd_lightning.reporting.report import make_report, report_csv, report_markdown
 from stkd_lightning.reporting.run import Run
 from stkd_lightning.reporting.segmentation_diagnostics import SegmentationDiagnostics
+from stkd_lightning.reporting.summary import table
+from stkd_lightning.tasks import Segmentation
+from stkd_lightning.utilities.console import PlainConsole
 from tests.reporting.mask_runs import CLASSES, SIZES, mask_run
 from tests.reporting.runs import run
 
@@ -120,3 +124,17 @@ def test_a_report_of_two_tasks_names_both_scores(runs: list[Run]) -> None:
     assert "<button>ECE</button>" in html
     assert "<button>pixels</button>" in html
     assert html.count("<tr>") == 1 + len(report.rows)
+
+
+def test_table_of_a_run_fits_a_terminal(runs: list[Run]) -> None:
+    """Names give way on 80 columns; numbers are whole."""
+    summary = runs[0].summary
+    teacher = replace(summary.networks["teacher"], parameters=1_820_963, flops=2_791_900_000)
+    console = PlainConsole(width=80, record=True, file=io.StringIO())
+    console.print(table(replace(summary, teacher=teacher), Segmentation(CLASSES)))
+    lines = console.export_text().splitlines()
+    assert max(map(len, lines)) <= 80
+    text = "\n".join(lines)
+    assert "…" not in text
+    for words in ("1,820,963", "2,792", "teacher", "image IoU", "70.00"):
+        assert words in text

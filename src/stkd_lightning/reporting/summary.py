@@ -173,14 +173,16 @@ def table(summary: RunSummary, task: Task) -> Table:
     table = Table(
         box=box.SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
+        pad_edge=False,
         title=f"{summary.data.name}, test images, % (last and selected student), seed {summary.seed}",
         title_justify="left",
     )
-    table.add_column()
-    table.add_column("network", overflow="fold")
+    for title in ("", "network"):
+        table.add_column(title, overflow="fold", min_width=7)
     for title in ("params", "MFLOPs", *(column.title for column in task.columns)):
-        table.add_column(title, justify="right")
+        table.add_column(title, justify="right", no_wrap=True)  # the name gives way on a narrow terminal
     for label, network in summary.networks.items():
-        cost = f"{network.parameters:,}", f"{network.flops / 1e6:,.1f}"
+        mega = network.flops / 1e6
+        cost = f"{network.parameters:,}", f"{mega:,.1f}" if mega < 1000 else f"{mega:,.0f}"
         table.add_row(label, network.network, *cost, *(column.text(network.test) for column in task.columns))
     return table
