@@ -90,9 +90,10 @@ def about_checkpoint(origin: StudentProvenance, path: Path) -> dict[str, Any]:
 
 
 def name_of(network: Mapping[str, Any] | DictConfig) -> str:
-    """Return the name of a network: its ``name``, otherwise its class, with its width if it has one."""
-    width = network.get("width")
-    return str(network.get("name") or str(network.get("_target_", "")).rpartition(".")[2] + f"-w{width}" * bool(width))
+    """Return the name of a network: its ``name``, otherwise its class, with the width of a class of this project."""
+    target, width = str(network.get("_target_", "")), network.get("width")
+    suffix = f"-w{width}" if width and target.startswith("stkd_lightning.") else ""
+    return str(network.get("name") or target.rpartition(".")[2] + suffix)
 
 
 def _summary(path: Path, data: DataDescription) -> dict[str, Any]:
