@@ -10,6 +10,7 @@ from torch import nn
 
 from stkd_lightning import load_student
 from stkd_lightning.data import ImageFolderDataModule
+from stkd_lightning.inference.about import name_of
 from stkd_lightning.inference.predict import predictions
 from stkd_lightning.utilities.errors import InputError
 from tests.data.conftest import picture
@@ -152,3 +153,17 @@ def test_a_hostile_checkpoint_builds_nothing(tmp_path: Path, monkeypatch: pytest
         with pytest.raises(InputError, match="no such file|a folder without checkpoints/best.ckpt"):
             load_student(file)
     assert not (tmp_path / "pwned.npy").exists()
+
+
+@pytest.mark.parametrize(
+    ("node", "name"),
+    [
+        (NETWORKS["zoo"], "resnet8"),
+        ({"_target_": "stkd_lightning.models.DilatedResNet", "width": 8}, "DilatedResNet-w8"),
+        ({"_target_": "stkd_lightning.models.smp_model", "name": "PSPNet", "encoder": "resnet18"}, "PSPNet-resnet18"),
+        ({"_target_": "mine.Narrow", "width": 8}, "Narrow"),
+        ({}, ""),
+    ],
+)
+def test_networks_are_named_by_what_distinguishes_them(node: dict[str, Any], name: str) -> None:
+    assert name_of(node) == name

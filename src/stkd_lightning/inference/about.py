@@ -90,10 +90,16 @@ def about_checkpoint(origin: StudentProvenance, path: Path) -> dict[str, Any]:
 
 
 def name_of(network: Mapping[str, Any] | DictConfig) -> str:
-    """Return the name of a network: its ``name``, otherwise its class, with the width of a class of this project."""
-    target, width = str(network.get("_target_", "")), network.get("width")
-    suffix = f"-w{width}" if width and target.startswith("stkd_lightning.") else ""
-    return str(network.get("name") or target.rpartition(".")[2] + suffix)
+    """Return the name of a network: its ``name``, otherwise its class.
+
+    For classes of this project the encoder or the width follows, such as ``PSPNet-resnet18`` and ``DilatedResNet-w8``.
+    """
+    target = str(network.get("_target_", ""))
+    name = str(network.get("name") or target.rpartition(".")[2])
+    if not target.startswith("stkd_lightning."):
+        return name
+    encoder, width = network.get("encoder"), network.get("width")
+    return "-".join([name, *[str(encoder)] * bool(encoder), *[f"w{width}"] * bool(width)])
 
 
 def _summary(path: Path, data: DataDescription) -> dict[str, Any]:
