@@ -60,6 +60,24 @@ def test_smp_pads_to_the_stride_of_the_encoder(name: str, stride: int) -> None:
     assert seen[0].shape[2:] == (-(-61 // stride) * stride, -(-47 // stride) * stride)
 
 
+@pytest.mark.parametrize("encoder", ["resnet18", "mobilenet_v2", "mit_b0"])
+@pytest.mark.parametrize("options", [{}, {"encoder_depth": 4, "upsampling": 16}], ids=["depth 3", "depth 4"])
+def test_smp_trains_only_stages_that_are_read(encoder: str, options: dict[str, Any]) -> None:
+    """DDP stops at a trainable parameter without a gradient."""
+    network = seeded(smp_model, "PSPNet", 5, encoder, **options)
+    network(torch.zeros(1, 3, 64, 64)).sum().backward()
+    unread = [name for name, p in network.named_parameters() if p.requires_grad and p.grad is None]
+    assert unread == []
+    assert any(p.requires_grad for p in network.encoder.parameters())
+
+
+def test_smp_pspnet_dilates_all_stages_as_in_the_paper() -> None:
+    network = seeded(smp_model, "PSPNet", 5, "resnet18", encoder_depth=5, output_stride=8)
+    with torch.no_grad():
+        assert network(IMAGES).shape == (2, 5, 61, 47)
+        assert network.encoder(torch.zeros(1, 3, 64, 64))[-1].shape == (1, 512, 8, 8)
+
+
 def test_smp_takes_an_encoder_of_timm_and_options() -> None:
     network = seeded(smp_model, "Unet", 5, "tu-resnet10t", encoder_depth=3, decoder_channels=(16, 8, 4))
     with torch.no_grad():

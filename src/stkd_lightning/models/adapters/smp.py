@@ -1,5 +1,6 @@
 """Networks of segmentation-models-pytorch as teachers and students; only ``pretrained`` downloads weights."""
 
+from contextlib import suppress
 from difflib import get_close_matches
 from typing import Any
 
@@ -29,7 +30,8 @@ def smp_model(
         pretrained: start from the encoder's ImageNet weights, with the normalization they were trained with, or from
             other weights of the library by their name, such as ``"ssl"``.
         input_size: size in pixels that images are resized to; ``None``: that of the data.
-        options: further arguments of the architecture, such as ``encoder_depth=4``.
+        options: further arguments of the architecture, such as ``encoder_depth=4``, or of its encoder, such as
+            ``output_stride=8``.
 
     Raises:
         InputError: the library is not installed, or has no architecture, encoder or weights of this name.
@@ -58,11 +60,21 @@ def smp_model(
     if weights and encoder in known and weights not in known[encoder]["pretrained_settings"]:
         raise unknown(f"weights of the encoder {encoder}", weights, known[encoder]["pretrained_settings"])
     network = kinds[name](encoder_name=encoder, encoder_weights=weights, classes=num_classes, **options)
+    freeze_unread_stages(network.encoder)
     spec = InputSpec(input_size)
     if weights:
         preset = smp.encoders.get_preprocessing_params(encoder, weights)
         spec = spec.overridden(mean=tuple(preset["mean"]), std=tuple(preset["std"]))
     return declare(with_output(network, PaddedImages), spec)
+
+
+def freeze_unread_stages(encoder: Any) -> None:
+    """Exclude the stages behind the last map of a shallower encoder from training; DDP waits for their gradients."""
+    last = 2 ** (len(encoder.out_channels) - 1)
+    with suppress(AttributeError, NotImplementedError):  # an encoder that does not list its stages
+        for stride, modules in encoder.get_stages().items():
+            for module in modules if stride > last else ():
+                module.requires_grad_(False)
 
 
 class PaddedImages(ChangedOutput):
