@@ -50,6 +50,21 @@ def test_iou_of_two_classes_by_hand() -> None:
     assert intersection_over_union(torch.tensor([[3, 1], [2, 4]])).tolist() == pytest.approx([3 / 6, 4 / 7])
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_metrics_keep_precision_in_half_networks(dtype: torch.dtype) -> None:
+    student, labels, teacher = (part.repeat(200, *[1] * (part.ndim - 1)) for part in batch())
+    half, full = (Segmentation(NAMES).metrics() for _ in range(2))
+    half.to(dtype)
+    full.update(student.to(dtype), labels, teacher.to(dtype))
+    expected = full.compute(with_teacher=True)
+    torch.set_default_dtype(dtype)  # as Lightning's plugins for these networks do
+    try:
+        half.update(student.to(dtype), labels, teacher.to(dtype))
+        assert half.compute(with_teacher=True) == expected
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
 def test_metrics_are_those_of_torchmetrics() -> None:
     student, labels, teacher = batch()
     metrics = Segmentation(NAMES).metrics()

@@ -98,6 +98,10 @@ class Metrics(nn.Module, ABC):
     def reset(self) -> None:
         """Drop all batches."""
 
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Metrics":
+        """Move to another device, but keep the precision: the sums of many values do not fit into 16 bits."""
+        return super()._apply(lambda tensor: fn(tensor).to(tensor.dtype), recurse)
+
 
 class Task(ABC):
     """A kind of prediction. A data module names its task; losses, mixing and replay never ask for it.

@@ -1,6 +1,7 @@
 """Metrics of semantic segmentation, from one confusion matrix for each image.
 
-Sums are whole numbers, so that they are the same in any order and over any number of ranks.
+Sums are whole numbers, so that they are the same in any order and over any number of ranks. Their quotients are
+explicitly float32: in training of half precision those of whole numbers have half precision.
 """
 
 import re
@@ -40,7 +41,7 @@ def confusion_matrices(predicted: Tensor, labels: Tensor, num_classes: int) -> T
 def intersection_over_union(confusion: Tensor) -> Tensor:
     """Return the IoU of each class ``(..., K)`` of confusion matrices; NaN where a class does not occur."""
     correct = confusion.diagonal(dim1=-2, dim2=-1)
-    return correct / (confusion.sum(-1) + confusion.sum(-2) - correct)
+    return correct.float() / (confusion.sum(-1) + confusion.sum(-2) - correct)
 
 
 def image_quality(confusion: Tensor) -> Tensor:
@@ -95,7 +96,7 @@ class ImageQuality(Metric):
         pixels = confusion.sum(-1)
         counted = pixels.sum(-1) > 0
         quality = (image_quality(confusion) * UNIT).round().long()
-        accuracy = confusion.diagonal(dim1=-2, dim2=-1).sum(-1) / pixels.sum(-1).clamp(min=1)
+        accuracy = confusion.diagonal(dim1=-2, dim2=-1).sum(-1).float() / pixels.sum(-1).clamp(min=1)
         values = torch.stack([counted, counted & (accuracy > HIGH_PRECISION), quality * counted, quality**2 * counted])
         self.sums += values.sum(1)
 
@@ -164,13 +165,13 @@ class SegmentationMetrics(Metrics):
         iou, pixels = intersection_over_union(confusion), confusion.sum()
         values = {
             "miou": iou.nanmean(),
-            "pixel_accuracy": confusion.trace() / pixels,
+            "pixel_accuracy": confusion.trace().float() / pixels,
             "cross_entropy": cast(MeanMetric, self.means["cross_entropy"]).compute(),
             **self.quality.compute(),
         }
         if with_teacher:
             of_teacher = intersection_over_union(self.teacher.compute())
-            values["agreement"] = self.agreed.compute() / pixels
+            values["agreement"] = self.agreed.compute().float() / pixels
             values["teacher_kl"] = cast(MeanMetric, self.means["teacher_kl"]).compute()
             values["teacher_miou"] = of_teacher.nanmean()
         values |= {f"{CLASS_IOU}{loggable(name)}": value for name, value in zip(self.class_names, iou, strict=True)}
