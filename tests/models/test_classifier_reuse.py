@@ -4,7 +4,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from stkd_lightning.models import AdaptedInput, FeatureTap, InputSpec, NetworkInspector, create_model, reuse_classifier
+from stkd_lightning.models import (
+    AdaptedInput,
+    DilatedResNet,
+    FeatureTap,
+    InputSpec,
+    NetworkInspector,
+    create_model,
+    reuse_classifier,
+)
 from stkd_lightning.models.classifier_reuse import Projector, head_of
 from stkd_lightning.models.cost import parameters
 from stkd_lightning.utilities.errors import InputError
@@ -142,6 +150,8 @@ def test_mistakes_are_named() -> None:
     hidden = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 10))
     with pytest.raises(InputError, match="Small: its linear classifier does not read the mean"):
         reuse_classifier(Small(4, hidden), Small(6))
+    with pytest.raises(InputError, match="DilatedResNet: its linear classifier does not read the mean"):
+        reuse_classifier(DilatedResNet(10, width=2), Small(6), image_size=64)
     with pytest.raises(InputError, match="ResNet: already has a teacher's classifier"):
         reuse_classifier(reusing("resnet8", "resnet8x4")[0], Small(6))
 

@@ -76,13 +76,14 @@ def _pooled_width(inspector: NetworkInspector) -> int:
         InputError: the classifier has another input.
     """
     path = inspector.layers.pooled
-    if path:
+    head: nn.Module = head_of(inspector)
+    if path and isinstance(head, nn.Linear):  # that of a segmentation network is a convolution
         tap = FeatureTap(inspector.network, [path])
         try:
             logits, features = inspector.run(tap.parts)
         finally:
             tap.close()
-        head, pooled = head_of(inspector), features[path].mean((2, 3))
+        pooled = features[path].mean((2, 3))
         if pooled.shape[1] == head.in_features and torch.allclose(head(pooled), logits, rtol=1e-3, atol=1e-4):
             return head.in_features
     raise InputError(
