@@ -66,6 +66,11 @@ class MaskDataModule(ArrayDataModule):
         if self.sampler != "shuffled":
             raise InputError(f"dataset.sampler={self.sampler}: images with masks have no single class; set shuffled")
 
+    def evaluation_options(self) -> list[object]:
+        """Return the windows, and the training images, which are evaluated where there are none for validation."""
+        options = {"window": self.window, "train_images": self.train_images}
+        return [[name, value] for name, value in options.items() if value is not None]
+
     @property
     def task(self) -> Segmentation:
         """Segmentation into the classes of the data."""

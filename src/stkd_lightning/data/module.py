@@ -113,6 +113,10 @@ class ArrayDataModule(L.LightningDataModule):
         """Return the options that change the prepared arrays."""
         return {}
 
+    def evaluation_options(self) -> list[object]:
+        """Return further options that change a network's score on the data."""
+        return []
+
     @cached_property
     def arrays(self) -> Arrays:
         """The prepared data; the first access prepares them if they are not in the cache."""

@@ -102,6 +102,7 @@ def _check(
     if not minimum:
         return
     key = [data.arrays.digest, data.validation_fraction, data.split_seed, str(teacher.dtype)]
+    key += data.evaluation_options()
     value = remembered(
         cache / "accuracy" / f"{key_of([teacher.digest, *key])}.json",
         lambda: score(teacher, data.val_dataloader() or data.plain_train_dataloader(), device, task),
