@@ -7,10 +7,12 @@ from typing import Any
 import lightning as L
 import pytest
 import torch
+from omegaconf import OmegaConf
 from torch import Tensor, nn
 
 from stkd_lightning import DistillationModule, Mixup
 from stkd_lightning.callbacks import Checkpoints, Seeding
+from stkd_lightning.commands.training import teacher as teachers
 from stkd_lightning.distillation import epoch_steps
 from stkd_lightning.losses import KDLoss, Loss, STKDLoss
 from stkd_lightning.teacher import FrozenTeacher
@@ -110,6 +112,16 @@ def test_evaluation_in_windows_is_that_of_the_whole(tmp_path: Path) -> None:
     assert found[0] == pytest.approx(found[1], abs=1e-6)
 
 
+def test_a_teachers_score_is_remembered_by_window(tmp_path: Path) -> None:
+    node = OmegaConf.create({"min_accuracy": None, "network": {"_target_": "tests.tasks.squares.SquaresNetwork"}})
+    teacher = FrozenTeacher(SquaresNetwork(4))
+    for options in ({}, {"window": (8, 10)}, {"train_images": 8}, {}):
+        source = data(tmp_path, **options)
+        source.prepare_data()
+        teachers._check(teacher, source, node, "here", tmp_path, torch.device("cpu"), refuse=False)
+    assert len(list((tmp_path / "accuracy").glob("*.json"))) == 3
+
+
 @pytest.fixture
 def settings(tmp_path: Path) -> list[str]:
     """Write the data set's configuration beside the runs, and let commands import its modules from there."""
@@ -139,6 +151,8 @@ def test_commands_train_and_evaluate_segmentation(command: Command, settings: li
     ("option", "words"),
     [
         ("teacher.dataset={crops:null}", "option of teacher.dataset 'crops': unknown; did you mean crop"),
+        ("teacher.dataset={seed:3}", "teacher.dataset.seed: is that of the trained network; set teacher.seed"),
+        ("loss=crd", "CRDLoss: needs a label for each sample, but segmentation has one for each position"),
         ("dataset.crop=[8]", "dataset.crop=[8]: must be height and width in pixels"),
         ("dataset.class_weights=[1,2]", "dataset.class_weights: has 2 weights, but squares has 3 classes"),
         ("dataset.train_images=500", "dataset.train_images=500: there are only 24 training images"),

@@ -35,6 +35,7 @@ class Loss(nn.Module):
         mixable: whether the loss is defined on virtual samples.
         traceable: whether ``forward`` can be compiled into one trace with the networks: it reads no context, keeps no
             state, and takes no decision by values of tensors.
+        dense: whether the loss needs a label for each position; false: for each sample; ``None``: it takes both.
         smallest_batch: smallest number of samples over all ranks.
         smallest_classes: smallest number of classes in a row of logits.
     """
@@ -44,6 +45,7 @@ class Loss(nn.Module):
     features: Features = Features()
     mixable: bool = True
     traceable: bool = False
+    dense: bool | None = None
     smallest_batch: int = 1
     smallest_classes: int = 1
 

@@ -92,6 +92,7 @@ class CRDLoss(FeatureLoss):
     """
 
     mixable = False
+    dense = False
     reads_one = learns = True
     student_memory: Tensor
     teacher_memory: Tensor

@@ -62,6 +62,7 @@ class IFVDLoss(SamePositionsLoss):
     """
 
     mixable = False
+    dense = True
     traceable = True
 
     def forward(

@@ -81,6 +81,9 @@ def test_a_killed_fine_tuning_ends_as_one_that_is_not(until: str, command: Comma
         (["pretraining={epochs:3}"], "option of pretraining 'epochs': unknown; did you mean max_epochs"),
         (["pretraining={max_epochs:0}"], "pretraining.max_epochs=0: must be a whole number of at least 1"),
         (["pretraining={dataset:{scales:1}}"], "option of pretraining.dataset 'scales': unknown; did you mean scale"),
+        (["pretraining=5"], "pretraining=5: must be options and their values"),
+        (["pretraining={dataset:3}"], "pretraining.dataset=3: must be options of the data and their values"),
+        (["pretraining={dataset:{seed:3}}"], "pretraining.dataset.seed: is that of the trained network; set seed"),
         (["loss=spirit", "teacher=dilated_resnet", BEFORE], "pretraining: loss=spirit changes the student"),
     ],
 )

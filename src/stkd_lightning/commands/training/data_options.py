@@ -8,6 +8,8 @@ from omegaconf import DictConfig, OmegaConf
 from stkd_lightning.data.module import ArrayDataModule
 from stkd_lightning.utilities.errors import InputError, unknown
 
+SEEDS = {"teacher.dataset": "teacher.seed"}  # the other trainings of a run have its own seed
+
 
 def without_sampler(settings: DictConfig) -> DictConfig:
     """Return the data's node for a training without the run's loss, for which the sampler is."""
@@ -24,9 +26,13 @@ def other_data(name: str, dataset: DictConfig, changes: DictConfig | None) -> Di
         changes: options and their values; ``None``: nothing changes.
 
     Raises:
-        InputError: an option that the data do not have.
+        InputError: no options, an option that the data do not have, or a seed, which is that of the trained network.
     """
+    if not isinstance(changes, DictConfig | None):
+        raise InputError(f"{name}={changes}: must be options of the data and their values, such as {{scale: [0.5,2]}}")
     for option in map(str, changes or ()):
+        if option == "seed":
+            raise InputError(f"{name}.seed: is that of the trained network; set {SEEDS.get(name, 'seed')}")
         if option not in dataset:
             raise unknown(f"option of {name}", option, map(str, dataset))
     return cast(DictConfig, OmegaConf.merge(dataset, changes or {}))

@@ -49,6 +49,8 @@ def plan_pretraining(settings: DictConfig, data: ArrayDataModule) -> Pretraining
     node, name = settings.pretraining, "pretraining"
     if node is None:
         return None
+    if not isinstance(node, DictConfig):
+        raise InputError(f"{name}={node}: must be options and their values, such as {{max_epochs: 60}}")
     for option in map(str, node):
         if option not in OPTIONS:
             raise unknown(f"option of {name}", option, OPTIONS)

@@ -10,6 +10,7 @@ from stkd_lightning.distillation.mixup import check_mixable
 from stkd_lightning.losses.base import Features, Loss
 from stkd_lightning.models.build import build_network, example_of, without_start
 from stkd_lightning.models.probe import NetworkInspector
+from stkd_lightning.tasks.base import Task
 from stkd_lightning.teacher.replay import check_replay
 from stkd_lightning.utilities.console import print_rank_zero
 from stkd_lightning.utilities.errors import InputError
@@ -40,6 +41,20 @@ def check_classes(loss: nn.Module, data: ArrayDataModule, method: str) -> None:
     smallest, classes = getattr(loss, "smallest_classes", 1), data.task.row_classes(data.num_classes)
     if classes < smallest:
         raise InputError(f"loss={method}: needs {smallest} classes, but {data.name} has {classes}; loss=kd needs fewer")
+
+
+def check_labels(loss: nn.Module, task: Task) -> None:
+    """Refuse a loss that needs other labels than a task has.
+
+    Raises:
+        InputError: names the loss, or the part of a sum.
+    """
+    for part in loss.modules():
+        if isinstance(part, Loss) and part.dense not in (None, task.dense):
+            needed, given = ("position", "sample") if part.dense else ("sample", "position")
+            raise InputError(
+                f"{type(part).__name__}: needs a label for each {needed}, but {task.name} has one for each {given}"
+            )
 
 
 def try_features(loss: nn.Module, student: nn.Module, teacher: DictConfig, data: ArrayDataModule, *, seed: int) -> None:
