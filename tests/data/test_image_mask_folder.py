@@ -168,6 +168,10 @@ MISTAKES: dict[str, tuple[Callable[[Path], object], str]] = {
     "one class": (write_classes("a\n"), "{}/classes.txt: 1 names; a mask has 2 to 255 classes"),
     "empty class": (write_classes("a\n\nb\n"), "{}/classes.txt: name 2 is empty; a name on each line"),
     "class twice": (write_classes("a\nb\na\n"), "{}/classes.txt: 'a' is there 2 times; names must differ"),
+    "classes alike": (
+        write_classes("a/b\nc\na_b\n"),
+        "{}/classes.txt: metrics write 'a/b' and 'a_b' as 'a_b'; names must differ in letters or digits",
+    ),
     "no masks folder": (
         lambda photos: (photos / "test/masks").rename(photos / "test/labels"),
         "dataset image_mask_folder: {}/test/masks is missing; expected {}/{{train,val,test}}/{{images,masks}}/ "

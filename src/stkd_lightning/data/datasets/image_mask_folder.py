@@ -13,6 +13,7 @@ from stkd_lightning.data.mask_values import MaskValues
 from stkd_lightning.data.split_folders import split_folders, visible_paths
 from stkd_lightning.data.text_file import read_text
 from stkd_lightning.tasks.segmentation import IGNORED
+from stkd_lightning.tasks.segmentation_metrics import loggable
 from stkd_lightning.utilities import validation
 from stkd_lightning.utilities.errors import InputError
 
@@ -106,7 +107,7 @@ class ImageMaskFolderDataModule(MaskDataModule):
         """Return the names of the option or of the file.
 
         Raises:
-            InputError: fewer than 2 names or more than 255, an empty name, or a name twice.
+            InputError: fewer than 2 names or more than 255, an empty name, or two names that metrics write alike.
         """
         place, names = "dataset.class_names", self.given_names
         if names is None:
@@ -122,6 +123,12 @@ class ImageMaskFolderDataModule(MaskDataModule):
             )
         if twice := [name for name, number in Counter(names).items() if number > 1]:
             raise InputError(f"{place}: {twice[0]!r} is there {names.count(twice[0])} times; names must differ")
+        logged = {loggable(name): name for name in names}  # the last of each
+        if hidden := [name for name in names if logged[loggable(name)] != name]:
+            raise InputError(
+                f"{place}: metrics write {hidden[0]!r} and {logged[loggable(hidden[0])]!r} as {loggable(hidden[0])!r}; "
+                "names must differ in letters or digits"
+            )
         return names
 
 
