@@ -47,6 +47,16 @@ def test_check_limits_refuses_less_than_a_batch(limits: dict[str, Any], words: s
     assert words in str(caught.value)
 
 
+def test_check_limits_refuses_more_ranks_than_images() -> None:
+    data = DigitsDataModule(validation_fraction=0.01)
+    data.prepare_data()
+    images = data.image_counts["validation"]
+    check_limits(OmegaConf.create({}), data, ranks=images)
+    check_limits(OmegaConf.create({"limit_val_batches": 0}), data, ranks=images + 1)
+    with pytest.raises(InputError, match=f"{images + 1} ranks cannot share {images} val images; use {images} at most"):
+        check_limits(OmegaConf.create({}), data, ranks=images + 1)
+
+
 def settings(*overrides: str) -> DictConfig:
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         return compose("train", ["experiment=quickstart", "run_dir=run", "method=stkd", *overrides])

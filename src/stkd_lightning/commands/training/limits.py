@@ -4,6 +4,7 @@ from typing import Any, cast
 
 from omegaconf import DictConfig, OmegaConf
 
+from stkd_lightning.data.loader import EvalLoader
 from stkd_lightning.data.module import ArrayDataModule
 from stkd_lightning.utilities.errors import InputError
 
@@ -30,11 +31,12 @@ def count_steps(trainer: DictConfig, batches: int) -> int:
     return min(steps, max_steps) if max_steps >= 0 else steps
 
 
-def check_limits(trainer: DictConfig, data: ArrayDataModule) -> None:
+def check_limits(trainer: DictConfig, data: ArrayDataModule, ranks: int = 1) -> None:
     """Refuse limits that do not fit the number of batches, which Lightning would find after other trainings.
 
     Raises:
-        InputError: a share of the batches is less than one, or an epoch is shorter than the interval of validation.
+        InputError: a share of the batches is less than one, an epoch is shorter than the interval of validation, or an
+            evaluation has fewer images than ranks.
     """
     loaders: dict[str, Any] = {
         "train": data.train_dataloader(),
@@ -47,6 +49,11 @@ def check_limits(trainer: DictConfig, data: ArrayDataModule) -> None:
         limit = trainer.get(option)
         if batches and limit and not limited(batches, limit):
             raise InputError(f"trainer.{option}={limit}: is less than one of {batches} batches; the nearest is 1")
+        images = len(loader.indices) if isinstance(loader, EvalLoader) and limit != 0 else 0
+        if 0 < images < ranks:
+            raise InputError(
+                f"trainer.devices: {ranks} ranks cannot share {images} {stage} images; use {images} at most"
+            )
     every = trainer.get("val_check_interval")
     batches = limited(len(loaders["train"]), trainer.get("overfit_batches") or trainer.get("limit_train_batches"))
     if isinstance(every, int) and every > batches and trainer.get("check_val_every_n_epoch") is not None:

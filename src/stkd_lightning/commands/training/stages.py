@@ -94,7 +94,7 @@ def plan_run(settings: DictConfig, earlier: EarlierRun | None, ranks: int) -> Ru
     batches = len(loader)
     if loader.workers:
         check_resident(settings.teacher.look_ahead, None)
-    check_limits(settings.trainer, data)
+    check_limits(settings.trainer, data, ranks)
     counts = {"num_classes": data.num_classes, "num_samples": data.arrays.splits["train"].samples}
     settings = with_values(settings, counts)
     seeded(settings.seed)  # a loss may draw random parameters, here or when it is fitted to the networks
