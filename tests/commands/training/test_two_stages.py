@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import numpy as np
@@ -217,6 +218,17 @@ def test_the_key_knows_all_that_shapes_a_front(tmp_path: Path) -> None:
               "scheduler=cosine", "dataset.batch_size=4", "+feature_distillation.dataset.flip=false"]  # fmt: skip
     keys = {first, key(digest="1"), *(key(override) for override in others)}
     assert len(keys) == 2 + len(others)
+
+
+def test_the_key_knows_the_teachers_normalization(tmp_path: Path) -> None:
+    """A teacher without an input of its own is normalized as the run's data, which may differ from the stage's."""
+    config, data, stage = planned(tmp_path)
+    other = SimpleNamespace(mean=(0.1, 0.2, 0.3), std=data.std, image_size=data.image_size)
+    recipes = [
+        front_recipe(config, stage.dataset, DilatedResNet(3, width=4), "0", (of, stage.data)) for of in (data, other)
+    ]
+    assert isinstance(recipes[1].represents.network, AdaptedInput)
+    assert recipes[0].key(stage.data) != recipes[1].key(stage.data)
 
 
 WORDS: dict[str, tuple[list[str], str]] = {

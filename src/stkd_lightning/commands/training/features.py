@@ -197,6 +197,8 @@ def front_recipe(
     front = _front(teacher, path, *data)
     with torch.no_grad():
         shape = tuple(front.eval()(example_of(data[1])).shape[1:])
+    if isinstance(front, AdaptedInput) and not isinstance(teacher, AdaptedInput):
+        digest = key_of([digest, front.normalization])  # that of the run's data, which no other part of the key knows
     options = {k: v for k, v in plain(distilled).items() if k not in ("head", "rest_rate")}
     rate = {} if node.lr is None else {"lr": node.lr}
     return FrontRecipe(
