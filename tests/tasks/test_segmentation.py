@@ -18,6 +18,7 @@ from stkd_lightning.tasks.segmentation_metrics import (
     intersection_over_union,
     loggable,
 )
+from stkd_lightning.utilities.errors import InputError
 
 NAMES = ("sky", "road", "car", "pole")
 
@@ -137,6 +138,11 @@ def test_an_absent_class_is_left_out_of_the_mean() -> None:
         "miou", "pixel_accuracy", "cross_entropy", "image_quality", "quality_variance", "high_precision",
         *(f"iou/{name}" for name in NAMES),
     }  # fmt: skip
+
+
+def test_one_class_is_refused() -> None:
+    with pytest.raises(InputError, match="segmentation: needs 2 classes or more, not 1"):
+        Segmentation(("sky",))
 
 
 def test_names_of_metrics_suit_dashboards() -> None:

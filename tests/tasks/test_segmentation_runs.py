@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from stkd_lightning import DistillationModule, Mixup
 from stkd_lightning.callbacks import Checkpoints, Seeding
+from stkd_lightning.commands.training.fit import _without_prefix
 from stkd_lightning.commands.training import teacher as teachers
 from stkd_lightning.distillation import epoch_steps
 from stkd_lightning.losses import KDLoss, Loss, STKDLoss
@@ -180,3 +181,9 @@ def test_two_ranks_train_segmentation_as_one(fresh_command: Command, settings: l
         found.append(state)
     for name, value in found[0].items():
         torch.testing.assert_close(found[1][name], value, atol=1e-5, rtol=1e-4)
+
+
+def test_a_class_that_does_not_occur_has_no_figure() -> None:
+    """A summary is JSON, which has no NaN."""
+    figures = _without_prefix({"test/miou": 0.5, "test/iou/sky": torch.tensor(torch.nan), "test/iou/road": 1}, "test/")
+    assert figures == {"miou": 0.5, "iou/road": 1.0}

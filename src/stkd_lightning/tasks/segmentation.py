@@ -10,6 +10,7 @@ from torch import Tensor
 from stkd_lightning.tasks.base import Column, Score, Task
 from stkd_lightning.tasks.segmentation_metrics import IGNORED, SegmentationMetrics
 from stkd_lightning.tasks.types import MixedTarget
+from stkd_lightning.utilities.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,9 @@ class Segmentation(Task):
         class_names: in the order of the labels.
         class_weights: of the classes in the cross-entropy with the label; ``None``: all are equal.
         window: height and width of the windows in which larger images are evaluated; ``None``: images as a whole.
+
+    Raises:
+        InputError: fewer than two classes.
     """
 
     class_names: tuple[str, ...]
@@ -39,6 +43,10 @@ class Segmentation(Task):
     )
     has_pictures = True
     dense = True
+
+    def __post_init__(self) -> None:
+        if len(self.class_names) < 2:
+            raise InputError(f"segmentation: needs 2 classes or more, not {len(self.class_names)}; name the background")
 
     def metrics(self) -> SegmentationMetrics:
         """Return new ``SegmentationMetrics``."""

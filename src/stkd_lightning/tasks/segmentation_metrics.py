@@ -130,19 +130,23 @@ class SegmentationMetrics(Metrics):
         super().__init__()
         self.class_names = class_names
         count = len(class_names)
-        # torchmetrics' own checks of the values would have the host wait for the device at each update.
         self.means = nn.ModuleDict({n: MeanMetric(nan_strategy="disable") for n in ("cross_entropy", "teacher_kl")})
         self.student, self.teacher, self.agreed = Counts(count, count), Counts(count, count), Counts()
         self.quality = ImageQuality()
 
     def update(self, student: Tensor, labels: Tensor, teacher: Tensor | None = None) -> None:
-        """Add a batch.
+        """Add a batch, image by image: in one piece the probabilities of large images would fill the memory.
 
         Args:
             student: logits ``(B, K, H, W)``.
             labels: ``(B, H, W)``.
             teacher: logits ``(B, K, H, W)``.
         """
+        for i in range(len(labels)):
+            image = slice(i, i + 1)
+            self._add_image(student[image], labels[image], None if teacher is None else teacher[image])
+
+    def _add_image(self, student: Tensor, labels: Tensor, teacher: Tensor | None) -> None:
         student, valid = at_least_float32(student), labels != IGNORED
         log_student, predicted = F.log_softmax(student, dim=1), student.argmax(1)
         confusion = confusion_matrices(predicted, labels, len(self.class_names))

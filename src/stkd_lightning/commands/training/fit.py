@@ -1,6 +1,7 @@
 """Train and test a network: the same steps for teachers, baselines and students."""
 
 import logging
+import math
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -175,7 +176,9 @@ def _selected(checkpoints: Checkpoints, trainer: L.Trainer) -> dict[str, Any] | 
 
 
 def _without_prefix(metrics: Mapping[str, Any], prefix: str) -> Figures:
-    return {k.removeprefix(prefix): float(v) for k, v in metrics.items() if k.startswith(prefix)}
+    figures = {k.removeprefix(prefix): float(v) for k, v in metrics.items() if k.startswith(prefix)}
+    # The figure of a class that does not occur is not defined, and JSON has no NaN.
+    return {name: value for name, value in figures.items() if not ("/" in name and math.isnan(value))}
 
 
 def _test(module: DistillationModule, data: L.LightningDataModule, trainer: L.Trainer) -> Figures:
