@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from stkd_lightning import DistillationModule, Mixup
 from stkd_lightning.callbacks import Checkpoints, Seeding
-from stkd_lightning.commands.training.fit import _without_prefix
 from stkd_lightning.commands.training import teacher as teachers
+from stkd_lightning.commands.training.fit import _without_prefix
 from stkd_lightning.distillation import epoch_steps
 from stkd_lightning.losses import KDLoss, Loss, STKDLoss
 from stkd_lightning.teacher import FrozenTeacher
