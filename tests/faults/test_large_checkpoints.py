@@ -103,7 +103,8 @@ def test_evaluate_does_not_download_into_a_folder_of_others(tmp_path: Path, monk
         raise InputError("no network")
 
     monkeypatch.setattr(archive_module, "fetch", fetch)
-    options = {"checkpoint": str(path), "split": "test", "trust": False, "cache_dir": str(tmp_path), "batch_size": 8}
+    options = {"checkpoint": str(path), "split": "test", "trust": False, "cache_dir": str(tmp_path), "batch_size": 8,
+               "window": None}  # fmt: skip
     with pytest.raises(InputError, match=r"dataset cifar10: .*theirs.* is missing; get it with"):
         evaluate(OmegaConf.create({**options, "data_dir": None}))
     assert not fetched
