@@ -44,7 +44,7 @@ WARM_UP = 2  # rounds that allocate memory
 
 @dataclass(frozen=True)
 class Workload:
-    """What the methods train: networks and batches.
+    """Networks and batches that the methods train.
 
     Attributes:
         pair: names of teacher and student.

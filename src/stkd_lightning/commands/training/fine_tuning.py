@@ -79,7 +79,7 @@ def plan_pretraining(settings: DictConfig, data: ArrayDataModule) -> Pretraining
 def start_student(
     pretraining: Pretraining, settings: DictConfig, student: nn.Module, earlier: EarlierRun | None
 ) -> str:
-    """Have a student start from its pretraining, which is trained if it is not in the cache.
+    """Copy the weights of a pretraining into a student; train it first if it is not in the cache.
 
     Args:
         pretraining: of the run.

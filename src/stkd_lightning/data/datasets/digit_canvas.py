@@ -87,7 +87,7 @@ class DigitCanvasDataModule(MaskDataModule):
 
 
 class _Source(NamedTuple):
-    """What the canvases of a split are drawn from.
+    """Sources from which the canvases of a split are drawn.
 
     Attributes:
         digits: their ink ``(N, 8, 8)`` float64 in [0, 1].
