@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from stkd_lightning.data import MaskDataModule, RawData, RawMasks
+from stkd_lightning.data import RawData, RawMasks
 from stkd_lightning.data.arrays import MaskedSplit, open_arrays
 from stkd_lightning.data.integrity import is_intact
 from stkd_lightning.data.mask_module import median_frequency_weights
@@ -119,6 +119,13 @@ def test_evaluation_sees_whole_images_of_all_sizes(tmp_path: Path) -> None:
     assert sum(len(batch.labels) for batch in loader) == 8
 
 
+def test_ranks_share_the_batches_of_an_evaluation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = data(tmp_path, batch_size=8)
+    assert module.test_dataloader().batch_size == 8
+    monkeypatch.setattr("stkd_lightning.data.mask_module.world", lambda: (0, 4))
+    assert module.test_dataloader().batch_size == 2
+
+
 def test_what_a_module_says_of_its_data(tmp_path: Path) -> None:
     module = data(tmp_path, window=[8, 8])
     assert module.task == Segmentation(tuple(CLASSES), None, (8, 8))
@@ -182,9 +189,6 @@ def test_options_that_do_not_fit_the_data_are_refused(tmp_path: Path) -> None:
 
 
 def test_odd_samples_are_refused(tmp_path: Path) -> None:
-    class Odd(MaskDataModule):
-        pass
-
     image, mask = np.zeros((3, 8, 8), np.uint8), np.zeros((8, 8), np.uint8)
     sizes = np.array([[8, 8]])
     for pairs, words in (

@@ -15,6 +15,7 @@ from stkd_lightning.data.mask_augment import MaskAugmentation
 from stkd_lightning.data.module import ArrayDataModule
 from stkd_lightning.tasks.segmentation import IGNORED, Segmentation
 from stkd_lightning.utilities import validation
+from stkd_lightning.utilities.distributed import world
 from stkd_lightning.utilities.errors import InputError
 from stkd_lightning.utilities.list_validation import class_weights as class_weights_of
 from stkd_lightning.utilities.list_validation import optional_sides, scale_range
@@ -26,7 +27,7 @@ class MaskDataModule(ArrayDataModule):
 
     Args:
         data_dir: as in ``ArrayDataModule``.
-        batch_size: samples of a training batch over all ranks, and of an evaluation's batch on each rank.
+        batch_size: samples of a batch over all ranks, in training and in evaluation.
         crop: height and width of training samples; ``None``: those of the images, which need equal sides then.
         scale: smallest and largest factor of an image's sides in training.
         colour: largest change of brightness, contrast and saturation in training, in [0, 1).
@@ -102,7 +103,7 @@ class MaskDataModule(ArrayDataModule):
 
     @property
     def _evaluation_batch_size(self) -> int:
-        return self.batch_size
+        return max(1, self.batch_size // world()[1])
 
     def _sample_classes(self) -> NDArray[np.int64]:
         return np.zeros(self.train_split.samples, dtype=np.int64)
