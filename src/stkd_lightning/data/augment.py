@@ -32,10 +32,6 @@ class Draws(NamedTuple):
     left: Tensor
     mirrored: Tensor
 
-    def to(self, device: torch.device) -> "Draws":
-        """Return the draws on a device."""
-        return Draws(*(part.to(device) for part in self))
-
 
 def draw(indices: NDArray[np.int64], *, padding: int, flip: bool, seed: int, epoch: int) -> Draws:
     """Draw a shift of up to ``padding`` pixels for each sample and, if ``flip``, mirror half of the samples.
