@@ -181,7 +181,7 @@ def test_normalization_of_pretrained_weights_comes_back_from_a_checkpoint(tmp_pa
         ({**OWN, "num_classes": 4}, r"DilatedResNet: gives \(4, 45, 70\) values for an image, the data has 3 classes"),
         (
             {"_target_": "stkd_lightning.models.create_model", "name": "resnet8", "num_classes": 3},
-            r"ResNet: gives \(3,\) values for an image, the data has 3 classes, which need \(3, 45, 70\)",
+            r"ResNet: gives \(3,\) values for an image, the data has 3 classes, which need \(3, 45, 70\); networks for",
         ),
         ({**SMP, "name": "PAN"}, "PAN: cannot take images of 45x70"),
     ],

@@ -151,7 +151,15 @@ def _adapted(network: nn.Module, spec: InputSpec, data: Images) -> nn.Module:
         shape = _logits_shape(network, data)
     if shape != needed:
         need = f"the data has {data.num_classes} classes" + (f", which need {needed}" if len(needed) > 1 else "")
-        raise InputError(f"network {type(network).__name__}: gives {shape} values for an image, {need}")
+        advice = ""
+        if len(shape) != len(needed):
+            advice = (
+                "; networks for them: dilated_resnet, smp and torchvision_segmentation (student=, teacher=)"
+                if dense
+                else "; this network gives a class for each pixel, others, such as resnet8x4, for the image"
+            )
+        name = type(network.network if isinstance(network, AdaptedInput) else network).__name__
+        raise InputError(f"network {name}: gives {shape} values for an image, {need}{advice}")
     return network
 
 

@@ -68,6 +68,8 @@ def test_unreadable_value_is_shown_quoted(value: str) -> None:
         (["optimizer.learning_rate=1"], "unknown; did you mean optimizer.lr? all of optimizer: "),
         (["trainer.profilr=simple"], "option 'trainer.profilr': unknown; did you mean"),
         (["seed=1", "loss.alpha.x=1", "loss=kd"], "loss.alpha.x"),
+        (["teacher.dataset.crop=[64,64]"], "is set as a whole; write \"teacher.dataset={crop:[64,64]}\""),
+        (["pretraining.dataset.flip=false"], "write \"pretraining={dataset:{flip:false}}\""),
     ],
 )  # fmt: skip
 def test_mistake_is_answered_with_what_to_write(overrides: list[str], words: str) -> None:

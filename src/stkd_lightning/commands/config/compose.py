@@ -30,6 +30,7 @@ UNREADABLE = (
 
 LAUNCHERS = {f"hydra/launcher/{name}" for name in ("joblib", "submitit_local", "submitit_slurm")}
 OPTUNA = "hydra/sweeper/optuna"
+WHOLE = ("teacher.dataset", "feature_distillation.dataset", "pretraining")  # null, or a mapping of any options
 
 
 @contextmanager
@@ -197,6 +198,11 @@ def _unknown_option(name: str, override: str, config: DictConfig) -> InputError:
         parent = parent.rpartition(".")[0]
     if name == "trainer.fast_dev_run":
         return InputError(f"{name}: writes no checkpoint; {SMOKE} runs one batch of everything")
+    if parent in WHOLE and OmegaConf.select(config, parent) is None:
+        value = override.partition("=")[2] or "VALUE"
+        for part in reversed(name.removeprefix(f"{parent}.").split(".")):
+            value = f"{{{part}:{value}}}"
+        return InputError(f"option {name!r}: {parent} is set as a whole; write {for_shell(f'{parent}={value}')}")
     siblings = [k for k in known if k.rpartition(".")[0] == parent]
     last = name.removeprefix(f"{parent}.")
     # A parameter that conf/ lacks, such as min_epochs, is less like an option, such as max_epochs, than a typo is.

@@ -59,7 +59,8 @@ def replay_folder(
     dtype = str(teacher.dtype or config.trainer.precision)
     ahead = [config.teacher.look_ahead] if config.teacher.look_ahead > 1 else []  # other batches round differently
     key = key_of([FORMAT, teacher.digest, data.arrays.digest, dataset, plain(config.mixup), dtype, ranks, *ahead])
-    missing = bytes_needed(config, data, batches, dtype) - _size(root / key)
+    needed = bytes_needed(config, data, batches, dtype)
+    missing = needed - _size(root / key)
     free = shutil.disk_usage(_existing(root)).free
     limit = config.teacher.replay_limit * 2**30 - _size(root)
     if missing > min(free, limit):
@@ -68,7 +69,8 @@ def replay_folder(
         )
         raise InputError(f"teacher.replay=true: needs {_gib(missing)}, but {root} {cause}; delete old folders there")
     exists = (root / key).is_dir()
-    print_rank_zero(f"teacher: {'logits are read from' if exists else 'logits are written to'} {root / key}")
+    way = f"read from {root / key}" if exists else f"written to {root / key}, {_gib(needed)} in all"
+    print_rank_zero(f"teacher: logits are {way}")
     try:
         (root / key).mkdir(parents=True, exist_ok=True)
     except OSError as error:
