@@ -200,3 +200,19 @@ def test_odd_samples_are_refused(tmp_path: Path) -> None:
         odd = RawData({"train": RawMasks(sizes, pairs)}, CLASSES)
         with pytest.raises(ValueError, match=words):
             prepare(tmp_path / "set", lambda odd=odd: odd)  # type: ignore[misc]
+
+
+def test_resized_images_are_half_as_large(tmp_path: Path) -> None:
+    """A mask takes the pixel in the middle of each field of 2x2, rounded down; an image its mean, nearly."""
+    whole, half = (data(tmp_path, resize=factor, batch_size=4) for factor in (1, 0.5))
+    assert half.input_shape == (3, 8, 12)
+    assert half.arrays.digest != whole.arrays.digest
+    for i in range(3):
+        image, mask = whole.train_split.image(i), whole.train_split.mask(i)
+        options = torch.stack([mask[row::2, column::2] for row in (0, 1) for column in (0, 1)])
+        assert (options == half.train_split.mask(i)).any(0).all()
+        means = torch.nn.functional.avg_pool2d(image[None].float(), 2)[0]
+        assert float((half.train_split.image(i) - means).abs().mean()) < 12
+    assert whole.options().keys() == {"unequal"}
+    with pytest.raises(InputError, match="dataset.resize=2: must be at most 1; the nearest is 1"):
+        data(tmp_path, resize=2)

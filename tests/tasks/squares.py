@@ -38,7 +38,7 @@ class SquaresDataModule(MaskDataModule):
         self.unequal = unequal
 
     def options(self) -> dict[str, object]:
-        return {"unequal": self.unequal}
+        return super().options() | {"unequal": self.unequal}
 
     def locate(self) -> Path:
         self.data_dir.mkdir(parents=True, exist_ok=True)

@@ -9,16 +9,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from stkd_lightning.data.arrays import MaskedSplit
+from stkd_lightning.data.arrays import MaskedSplit, RawData, RawMasks
 from stkd_lightning.data.augment import Augmentation
 from stkd_lightning.data.mask_augment import MaskAugmentation
+from stkd_lightning.data.mask_resize import resized
 from stkd_lightning.data.module import ArrayDataModule
 from stkd_lightning.tasks.segmentation import IGNORED, Segmentation
 from stkd_lightning.utilities import validation
 from stkd_lightning.utilities.distributed import world
 from stkd_lightning.utilities.errors import InputError
 from stkd_lightning.utilities.list_validation import class_weights as class_weights_of
-from stkd_lightning.utilities.list_validation import optional_sides, scale_range
+from stkd_lightning.utilities.list_validation import optional_sides, resize_factor, scale_range
 from stkd_lightning.utilities.random import generator
 
 
@@ -36,6 +37,7 @@ class MaskDataModule(ArrayDataModule):
             6.3.2); ``None``: all are equal.
         window: height and width of the windows in which larger images are evaluated; ``None``: images as a whole.
         train_images: number of training images, drawn by ``split_seed``; ``None``: all.
+        resize: factor in (0, 1] of the sides of all images, which are resized once, before training.
         options: those of ``ArrayDataModule``.
 
     Raises:
@@ -53,6 +55,7 @@ class MaskDataModule(ArrayDataModule):
         class_weights: Sequence[float] | Literal["balanced"] | None = None,
         window: Sequence[int] | None = None,
         train_images: int | None = None,
+        resize: float = 1.0,
         **options: Any,
     ) -> None:
         super().__init__(data_dir, batch_size=batch_size, **options)
@@ -63,6 +66,7 @@ class MaskDataModule(ArrayDataModule):
         if self.colour == 1:
             raise InputError("dataset.colour=1: must be below 1; 0.5 is strong")
         self.weights = class_weights_of("dataset.class_weights", class_weights)
+        self.resize = resize_factor("dataset.resize", resize)
         self.train_images = validation.optional_whole("dataset.train_images", train_images, minimum=1)
         if self.sampler != "shuffled":
             raise InputError(f"dataset.sampler={self.sampler}: images with masks have no single class; set shuffled")
@@ -71,6 +75,18 @@ class MaskDataModule(ArrayDataModule):
         """Return the windows, and the training images, which are evaluated where there are none for validation."""
         options = {"window": self.window, "train_images": self.train_images}
         return [[name, value] for name, value in options.items() if value is not None]
+
+    def options(self) -> dict[str, object]:
+        """Return the factor of the sides, where there is one."""
+        return {} if self.resize == 1 else {"resize": self.resize}
+
+    def read_resized(self, folder: Path) -> RawData:
+        """Read the official files, and resize images and masks."""
+        raw = self.read(folder)
+        if self.resize == 1:
+            return raw
+        splits = {name: resized(cast(RawMasks, split), self.resize) for name, split in raw.splits.items()}
+        return raw._replace(splits=splits)
 
     @property
     def task(self) -> Segmentation:

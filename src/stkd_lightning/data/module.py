@@ -109,6 +109,10 @@ class ArrayDataModule(L.LightningDataModule):
     def read(self, folder: Path) -> RawData:
         """Read the official files."""
 
+    def read_resized(self, folder: Path) -> RawData:
+        """Read the official files in the size in which they are prepared."""
+        return self.read(folder)
+
     def options(self) -> dict[str, object]:
         """Return the options that change the prepared arrays."""
         return {}
@@ -124,7 +128,7 @@ class ArrayDataModule(L.LightningDataModule):
         stats = [(str(p.relative_to(folder)), p.stat()) for p in self.stamps(folder)]
         stamp = [[p, s.st_size, s.st_mtime_ns] for p, s in stats]
         key = key_of([FORMAT, self.name, str(folder.resolve()), stamp, self.options()])
-        return prepare(self.cache / f"{self.name}-{key}", lambda: self.read(folder), on_error=self.on_error)
+        return prepare(self.cache / f"{self.name}-{key}", lambda: self.read_resized(folder), on_error=self.on_error)
 
     def prepare_data(self) -> None:
         """Download and prepare missing data; Lightning calls this on one process of each machine."""

@@ -39,6 +39,18 @@ def scale_range(name: str, value: Any) -> tuple[float, float]:
     return low, high
 
 
+def resize_factor(name: str, value: Any) -> float:
+    """Return a factor in (0, 1].
+
+    Raises:
+        InputError: another value.
+    """
+    factor = validation.positive(name, value)
+    if factor > 1:
+        raise InputError(f"{name}={value}: must be at most 1; the nearest is 1")
+    return factor
+
+
 def class_weights(name: str, value: Any) -> tuple[float, ...] | Literal["balanced"] | None:
     """Return ``None``, ``"balanced"`` or a weight for each class.
 

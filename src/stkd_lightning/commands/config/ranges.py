@@ -78,6 +78,7 @@ RANGES: dict[str, dict[str, Check]] = {
         "class_weights": list_validation.class_weights,
         "window": list_validation.optional_sides,
         "train_images": optional_at_least_one,
+        "resize": list_validation.resize_factor,
         "ignore_value": partial(validation.optional_whole, maximum=255),
         "canvases": partial(validation.whole, minimum=2),
         "test_canvases": at_least_one,
