@@ -37,7 +37,7 @@ from stkd_lightning.utilities.paths import conf_dir
 from stkd_lightning.utilities.random import seeded
 
 RESULTS = Path(__file__).parent / "results"
-SEGMENTATION = ("cwd", "dsd", "dsd_cirkd", "ifvd", "skd", "spirit")  # measured with a class for each pixel
+SEGMENTATION = ("cwd", "dsd", "dsd_cirkd", "ifvd", "pixel_kd", "skd", "spirit")  # measured with a class for each pixel
 REFERENCE = "kd"
 WARM_UP = 2  # rounds that allocate memory
 

@@ -10,7 +10,7 @@ from stkd_lightning.models import create_model
 from stkd_lightning.utilities.paths import conf_dir
 from tests.conftest import Command
 
-DENSE = ("cwd", "dsd", "dsd_cirkd", "ifvd", "skd")  # need a class for each pixel
+DENSE = ("cwd", "dsd", "dsd_cirkd", "ifvd", "pixel_kd", "skd")  # need a class for each pixel
 LOSSES = sorted(p.stem for p in (conf_dir() / "loss").glob("*.yaml") if p.stem not in DENSE)
 CLASSIFIERS = f"loss=glob(*,exclude=[{','.join(DENSE)}])"
 SHORT = ["trainer.max_epochs=1", "teacher.max_epochs=1", "teacher.min_accuracy=0", "logger=csv", "baseline=false"]
