@@ -31,6 +31,32 @@ def started(folder: Path, *arguments: str) -> "subprocess.Popen[str]":
     return run
 
 
+SWALLOWS = """
+import os, signal, sys
+from stkd_lightning.commands import train
+from stkd_lightning.commands.cli import command
+
+def job(config):
+    try:
+        os.kill(os.getpid(), signal.SIGTERM)
+    except BaseException:
+        pass
+    return config.student.nothing
+
+train.train = job
+sys.argv[1:] = ["dataset=digits", "logger=csv", "hydra.run.dir=run"]
+command("train", "stkd_lightning.commands.train:train")
+"""
+
+
+def test_error_after_a_swallowed_signal_is_the_interruption(tmp_path: Path) -> None:
+    """A signal may come in the middle of a library's code, which swallows its exception and fails afterwards."""
+    done = subprocess.run([sys.executable, "-c", SWALLOWS], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 143, done.stderr
+    assert done.stderr.startswith("interrupted by SIGTERM")
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
 @pytest.mark.slow
 def test_runs_killed_at_random_end_as_one_that_is_not(tmp_path: Path) -> None:
     """Each signal in each data path once; benchmarks/soak.py does the same for as long as one likes."""

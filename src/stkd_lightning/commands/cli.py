@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -81,16 +81,16 @@ def command(config_name: str, job: str) -> None:
         if errors:
             raise errors[0]
     except signals.Interrupted as interrupt:
-        if process_rank() == 0:
-            text = interruption(interrupt, folders) if can_resume else f"interrupted by {interrupt.received.name}"
-            print(printable(text), file=sys.stderr)
-        sys.exit(interrupt.exit_code)
+        _exit_interrupted(interrupt, folders, can_resume=can_resume)
     except Exception as error:
         failure = failure_of(error)
         if failure is not None:
             hint = resume_hint(folders) if can_resume and is_temporary(error) else ""
             print(printable(f"error: {redacted(failure)}{hint}"), file=sys.stderr)
             sys.exit(EXIT_FAILURE)
+        if (received := signals.requested()) is not None:
+            # A library swallowed the exception of the signal in the middle of its code, and failed because of it.
+            _exit_interrupted(signals.answer(received, ""), folders, can_resume=can_resume)
         mistake = mistake_of(error)
         if mistake is None:
             rank = f"[rank{process_rank()}]: " if "MASTER_ADDR" in os.environ else ""
@@ -105,6 +105,14 @@ def command(config_name: str, job: str) -> None:
             with suppress(signals.Interrupted):
                 time.sleep(FIRST_RANK_REPORTS_S)
         sys.exit(EXIT_MISTAKE)
+
+
+def _exit_interrupted(interrupt: signals.Interrupted, folders: list[Path], *, can_resume: bool) -> NoReturn:
+    """Say that a signal ended the command, and exit with its code."""
+    if process_rank() == 0:
+        text = interruption(interrupt, folders) if can_resume else f"interrupted by {interrupt.received.name}"
+        print(printable(text), file=sys.stderr)
+    sys.exit(interrupt.exit_code)
 
 
 def _show_plan() -> None:
