@@ -75,7 +75,7 @@ def test_methods(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_methods_of_segmentation(tmp_path: Path) -> None:
     _, result = benchmark("methods.py", tmp_path, "--task", "segmentation", "--batch-size", "2", "--rounds", "1")
-    assert result["step"].keys() == {"cwd", "dsd", "dsd_cirkd", "ifvd", "skd", "spirit"}
+    assert result["step"].keys() == {"cwd", "dsd", "dsd_cirkd", "ifvd", "pixel_kd", "skd", "spirit"}
     assert all(cost > 0 for cost in result["step"].values())
 
 
