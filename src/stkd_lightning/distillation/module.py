@@ -5,7 +5,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import lightning as L
 import torch
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.plugins.precision import MixedPrecision
@@ -14,6 +13,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from stkd_lightning.data.batches import ResidentBatch
+from stkd_lightning.distillation.evaluation import EvaluatedModule
 from stkd_lightning.distillation.mixup import Mixup, check_mixable
 from stkd_lightning.distillation.optimizers import OptimizerFactory, cifar_sgd, clip_gradients, with_rate_factors
 from stkd_lightning.distillation.step import TrainingStep
@@ -31,13 +31,12 @@ from stkd_lightning.teacher.frozen import FrozenTeacher
 from stkd_lightning.teacher.outputs import TeacherOutputs
 from stkd_lightning.teacher.replay import check_replay
 from stkd_lightning.utilities import validation
-from stkd_lightning.utilities.distributed import share_buffers
 from stkd_lightning.utilities.errors import RunError
 from stkd_lightning.utilities.float32 import exact_float32
 from stkd_lightning.utilities.memory import keep_freed_memory
 
 
-class DistillationModule(L.LightningModule):
+class DistillationModule(EvaluatedModule):
     """Train a student to satisfy a loss on the same (virtual) inputs as a frozen teacher.
 
     Batches are ``(inputs, labels)`` or ``(inputs, labels, indices)``: inputs ``(B, ...)`` float, normalized; labels
@@ -139,8 +138,6 @@ class DistillationModule(L.LightningModule):
         self._terms = TermTracker()
         self._logged_step = 0
         self._epochs, self._begun = 1, -1
-
-    teacher: FrozenTeacher | None
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Return the student's logits, ``(B, K)`` for classification, of inputs ``(B, ...)``."""
@@ -281,55 +278,6 @@ class DistillationModule(L.LightningModule):
         """Close the epoch's teacher outputs."""
         if self._asks:
             self._teacher_outputs.end_epoch()
-
-    def _begin_evaluation(self, stage: str, batches: list[int | float]) -> None:
-        # The checkpoint holds the first rank's BatchNorm statistics, so all ranks measure with them.
-        share_buffers(self.student)
-        if self.teacher is not None and not self.trainer.sanity_checking:
-            self._teacher_outputs.begin_evaluation(stage, batches)
-
-    @exact_float32()
-    def _evaluation_step(self, stage: str, batch: Any, batch_idx: int, dataloader_idx: int) -> None:
-        batch = Batch(*batch)
-        with torch.autocast(batch.inputs.device.type, enabled=False):
-            student = self.task.infer(self, batch.inputs)
-        teacher = None
-        if self.teacher is not None:
-            teacher = self._teacher_outputs.evaluation_logits(batch, stage, dataloader_idx, batch_idx)
-        self.metrics.update(student, batch.labels, teacher)
-
-    def _end_evaluation(self, stage: str) -> None:
-        if self.teacher is not None and not self.trainer.sanity_checking:
-            self._teacher_outputs.end_evaluation()
-        values = self.metrics.compute(with_teacher=self.teacher is not None)
-        with torch.inference_mode(False):  # later training continues with these tensors
-            self.metrics.reset()
-        # torchmetrics has reduced the values over the ranks already; the mean of equal values is the value.
-        self.log_dict({f"{stage}/{name}": value for name, value in values.items()}, sync_dist=True)
-
-    def on_validation_epoch_start(self) -> None:
-        """Give all ranks one student to measure."""
-        self._begin_evaluation("val", self.trainer.num_val_batches)
-
-    def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
-        """Measure a batch."""
-        self._evaluation_step("val", batch, batch_idx, dataloader_idx)
-
-    def on_validation_epoch_end(self) -> None:
-        """Log ``val/...``."""
-        self._end_evaluation("val")
-
-    def on_test_epoch_start(self) -> None:
-        """Give all ranks one student to measure."""
-        self._begin_evaluation("test", self.trainer.num_test_batches)
-
-    def test_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
-        """Measure a batch."""
-        self._evaluation_step("test", batch, batch_idx, dataloader_idx)
-
-    def on_test_epoch_end(self) -> None:
-        """Log ``test/...``."""
-        self._end_evaluation("test")
 
     def abandon(self) -> None:
         """Release the recording of a failed run, so that other runs can record."""
