@@ -170,7 +170,7 @@ def items(sizes: Sizes) -> list[Item]:
         for row in (GRAPH, OURS)
     ]
     several = [
-        Item("speed", f"{_slug(first)}_{small}_together_{n}", share * 45, partial(together, n, first, small, sizes))
+        Item("speed", f"{_slug(first)}_{small}_together_{n}", share * 60, partial(together, n, first, small, sizes))
         for n in sizes.together
     ]
     most = [rows(GRAPH, first, batch) for batch in sizes.batches]
