@@ -110,7 +110,7 @@ def test_what_fits(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_errors(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(InputError, match="dataset.batch_size=64: there are only 40 training images"):
+    with pytest.raises(InputError, match="dataset.batch_size=64: there are only 40 training samples"):
         train_loader(batch_size=64)
     monkeypatch.setattr(loader, "world", lambda: (0, 3))
     with pytest.raises(InputError, match="must be a multiple of the 3 ranks"):

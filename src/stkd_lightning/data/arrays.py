@@ -1,4 +1,4 @@
-"""Whole splits as memory-mapped uint8 arrays."""
+"""Whole splits as memory-mapped arrays: images uint8, clips int16."""
 
 import json
 import warnings
@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from stkd_lightning.data.clip_arrays import ClipSplit, RawClips
 from stkd_lightning.data.decode import UnreadableImageError
 from stkd_lightning.utilities.errors import InputError, RunError, reason
 
@@ -60,12 +61,14 @@ class RawData(NamedTuple):
         class_names: in the order of the labels.
         superclasses: index of each class's superclass; ``None`` if the data set has none.
         superclass_names: in the order of those indices.
+        sample_rate: Hz of clips; ``None`` for images.
     """
 
-    splits: Mapping[str, RawSplit | RawMasks]
+    splits: Mapping[str, RawSplit | RawMasks | RawClips]
     class_names: list[str]
     superclasses: list[int] | None = None
     superclass_names: list[str] | None = None
+    sample_rate: int | None = None
 
 
 class Split(NamedTuple):
@@ -77,6 +80,11 @@ class Split(NamedTuple):
     def to(self, device: torch.device | str) -> "Split":
         """Return the split on a device; the CPU reads no pixel before it is used."""
         return Split(self.images.to(device), self.labels.to(device))
+
+    @property
+    def inputs(self) -> Tensor:
+        """The images."""
+        return self.images
 
     @property
     def samples(self) -> int:
@@ -116,6 +124,11 @@ class MaskedSplit(NamedTuple):
         return MaskedSplit(images, labels, sizes, starts, self.size)
 
     @property
+    def inputs(self) -> Tensor:
+        """The bytes of all images."""
+        return self.images
+
+    @property
     def samples(self) -> int:
         """Number of images."""
         return len(self.sizes)
@@ -138,6 +151,9 @@ class MaskedSplit(NamedTuple):
         return self.labels[start : start + height * width].view(height, width)
 
 
+AnySplit = Split | MaskedSplit | ClipSplit
+
+
 @dataclass(frozen=True)
 class Arrays:
     """A prepared data set.
@@ -147,14 +163,15 @@ class Arrays:
         class_names: in the order of the labels.
         superclasses: index of each class's superclass; ``None`` if the data set has none.
         superclass_names: in the order of those indices.
-        mean: of each channel of the training images, in units of 1.
-        std: standard deviation of each channel, in units of 1.
-        digest: of all pixels and labels; it does not depend on the folder.
+        mean: of each channel of the training images, in units of 1; empty for clips.
+        std: standard deviation of each channel, likewise.
+        digest: of all pixels, or samples of clips, and labels; it does not depend on the folder.
         folder: folder of the files.
         stamps: size, time and inode of each file when it was opened.
+        sample_rate: Hz of clips; ``None`` for images.
     """
 
-    splits: Mapping[str, Split | MaskedSplit]
+    splits: Mapping[str, AnySplit]
     class_names: tuple[str, ...]
     superclasses: tuple[int, ...] | None
     superclass_names: tuple[str, ...] | None
@@ -163,6 +180,7 @@ class Arrays:
     digest: str
     folder: Path
     stamps: dict[str, Stamp]
+    sample_rate: int | None = None
 
     def check_unchanged(self) -> None:
         """Refuse files that changed after they were opened; their content is not read.
@@ -202,9 +220,13 @@ def open_arrays(folder: Path) -> Arrays:
         facts: dict[str, Any] = json.loads((folder / FACTS).read_text())
         stamps = {name: stamp_of(folder / name) for name in files_of(facts["splits"])}
         facts = {name: tuple(fact) if isinstance(fact, list) else fact for name, fact in facts.items()}
-        sizes = facts.pop("sizes", None)
+        sizes, lengths = facts.pop("sizes", None), facts.pop("lengths", None)
         facts["splits"] = {
-            name: _open_split(folder, name) if sizes is None else _open_masks(folder, name, sizes[name])
+            name: _open_clips(folder, name, lengths[name])
+            if lengths is not None
+            else _open_split(folder, name)
+            if sizes is None
+            else _open_masks(folder, name, sizes[name])
             for name in facts["splits"]
         }
         arrays = Arrays(**facts, folder=folder, stamps=stamps)
@@ -236,7 +258,16 @@ def _open_masks(folder: Path, name: str, sizes: list[list[int]]) -> MaskedSplit:
     return MaskedSplit.of(_tensor(images), _tensor(labels), pairs)
 
 
-def _tensor(array: NDArray[np.uint8]) -> Tensor:
+def _open_clips(folder: Path, name: str, lengths: list[int]) -> ClipSplit:
+    waveforms, labels = np.load(folder / f"{name}_images.npy", mmap_mode="r"), np.load(folder / f"{name}_labels.npy")
+    if waveforms.dtype != np.int16 or waveforms.shape != (sum(lengths),) or min(lengths) < 1:
+        raise ValueError(f"{name}_images.npy holds {waveforms.dtype} {waveforms.shape}, not the samples of {FACTS}")
+    if labels.dtype != np.uint8 or labels.ndim != 2 or len(labels) != len(lengths):
+        raise ValueError(f"{name}_labels.npy holds {labels.dtype} {labels.shape} for {len(lengths)} clips")
+    return ClipSplit.of(_tensor(waveforms), torch.from_numpy(labels).long(), torch.tensor(lengths))
+
+
+def _tensor(array: NDArray[Any]) -> Tensor:
     """Return a tensor on the memory of a mapped file."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*not writable.*")  # nothing writes to a split
@@ -249,17 +280,28 @@ def _check(arrays: Arrays) -> None:
     Raises:
         ValueError: names the part.
     """
-    train = arrays.splits["train"]
-    channels = train.channels if isinstance(train, MaskedSplit) else train.images.shape[1]
     for name, split in arrays.splits.items():
-        if split.images.shape[1:] != train.images.shape[1:]:
-            raise ValueError(f"{name}_images.npy holds images of {tuple(split.images.shape[1:])}")
-        if isinstance(split, MaskedSplit):  # whose labels are too many to be read here; the digest covers them
-            continue
-        if split.labels.min() < 0 or split.labels.max() >= len(arrays.class_names):
-            raise ValueError(f"{name}_labels.npy holds labels beyond the {len(arrays.class_names)} classes")
-    moments = (*arrays.mean, *arrays.std)
-    if len(moments) != 2 * channels or not np.isfinite(moments).all() or min(arrays.std) <= 0:
+        _check_split(name, split, arrays)
+    channels, moments = _channels(arrays.splits["train"]), (*arrays.mean, *arrays.std)
+    if len(moments) != 2 * channels or not np.isfinite(moments).all() or min(arrays.std, default=1) <= 0:
         raise ValueError(f"{FACTS}: mean and std must have one value for each of {channels} channels")
     if not all(isinstance(name, str) for name in (*arrays.class_names, arrays.digest)):
         raise ValueError(f"{FACTS}: class names and digest must be strings")
+
+
+def _channels(split: AnySplit) -> int:
+    if isinstance(split, ClipSplit):
+        return 0
+    return split.channels if isinstance(split, MaskedSplit) else split.images.shape[1]
+
+
+def _check_split(name: str, split: AnySplit, arrays: Arrays) -> None:
+    train, count = arrays.splits["train"], len(arrays.class_names)
+    if split.inputs.shape[1:] != train.inputs.shape[1:]:
+        raise ValueError(f"{name}_images.npy holds images of {tuple(split.inputs.shape[1:])}")
+    if isinstance(split, ClipSplit) or (isinstance(split, Split) and split.labels.ndim == 2):
+        if split.labels.shape[1] != count or not set(split.labels.unique().tolist()) <= {0, 1, 255}:
+            raise ValueError(f"{name}_labels.npy holds no tags 0, 1 and 255 of {count} classes")
+    elif isinstance(split, Split) and (split.labels.min() < 0 or split.labels.max() >= count):
+        # Those of masks are too many to be read here; the digest covers them.
+        raise ValueError(f"{name}_labels.npy holds labels beyond the {count} classes")

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from stkd_lightning.data.arrays import MaskedSplit, Split
+from stkd_lightning.data.arrays import AnySplit, MaskedSplit, Split
 from stkd_lightning.data.augment import Augmentation
+from stkd_lightning.data.clip_arrays import ClipSplit
 from stkd_lightning.tasks.types import Batch
 
 
@@ -23,6 +24,13 @@ class Normalize:
     def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
         mean_, std_ = torch.tensor(mean).double().view(-1, 1, 1), torch.tensor(std).double().view(-1, 1, 1)
         self.scale, self.shift = (1 / (255 * std_)).float(), (-mean_ / std_).float()
+
+    @classmethod
+    def by(cls, factor: float) -> "Normalize":
+        """Multiply inputs of any shape by a number instead."""
+        normalize = cls((0.0,), (1.0,))
+        normalize.scale, normalize.shift = torch.tensor(factor), torch.tensor(0.0)
+        return normalize
 
     def to(self, device: torch.device) -> "Normalize":
         """Move the constants to the images' device."""
@@ -93,10 +101,38 @@ class MaskBatchDataset(Dataset[Batch]):
         return Batch(images, masks, torch.tensor(indices, device=self.order.device))
 
 
-def samples_of(
-    split: Split | MaskedSplit, order: Tensor, batch_size: int, normalize: Normalize
-) -> BatchDataset | MaskBatchDataset:
+@dataclass(frozen=True)
+class ClipBatchDataset(Dataset[Batch]):
+    """Some whole clips with their tags, without augmentation; item i is the i-th batch.
+
+    Attributes:
+        split: the clips and tags; all clips are padded to the longest.
+        order: ``(N,)`` positions in the split, on its device.
+        batch_size: samples of a batch; the last batch may be smaller.
+        normalize: from 16-bit samples to numbers in [-1, 1).
+    """
+
+    split: ClipSplit
+    order: Tensor
+    batch_size: int
+    normalize: Normalize
+
+    def __len__(self) -> int:
+        return -(-len(self.order) // self.batch_size)
+
+    def __getitem__(self, i: int) -> Batch:
+        indices = self.order[i * self.batch_size : (i + 1) * self.batch_size]
+        clips = self.normalize(self.split.cut(indices, self.split.longest))
+        return Batch(clips, self.split.labels.index_select(0, indices), indices)
+
+
+Batches = BatchDataset | MaskBatchDataset | ClipBatchDataset
+
+
+def samples_of(split: AnySplit, order: Tensor, batch_size: int, normalize: Normalize) -> Batches:
     """Return samples of a split without augmentation, in batches."""
+    if isinstance(split, ClipSplit):
+        return ClipBatchDataset(split, order, batch_size, normalize)
     if isinstance(split, MaskedSplit):
         return MaskBatchDataset(split, order, batch_size, normalize)
     return BatchDataset(split, order, batch_size, normalize)
@@ -123,7 +159,7 @@ class TrainEpoch(Dataset[Batch]):
         size: number of the rank's samples in a batch.
     """
 
-    split: Split | MaskedSplit
+    split: AnySplit
     order: Tensor
     draws: tuple[Tensor, ...]
     normalize: Normalize

@@ -19,12 +19,12 @@ CHUNK = 512  # images; fewer if they are large
 CHUNK_BYTES = 1 << 28
 
 
-def image_split(paths: Sequence[Path], labels: list[int], size: int, description: str) -> RawSplit:
+def image_split(paths: Sequence[Path], labels: list[int] | NDArray[np.int64], size: int, description: str) -> RawSplit:
     """Return a split of image files, which are decoded when its images are iterated over.
 
     Args:
         paths: of the images.
-        labels: their labels.
+        labels: their labels ``(N,)``, or tags ``(N, C)``.
         size: side in pixels to which images are resized and cropped.
         description: shown beside the progress bar.
     """

@@ -21,6 +21,7 @@ class DataDescription:
         std: likewise.
         image_size: side in pixels, or height and width where they differ.
         task: name of the task.
+        sample_rate: Hz of clips; ``None`` of images.
     """
 
     name: str
@@ -31,6 +32,7 @@ class DataDescription:
     std: tuple[float, ...]
     image_size: Count | tuple[Count, Count]
     task: str = "classification"
+    sample_rate: Count | None = None
 
     @classmethod
     def of(cls, data: ArrayDataModule) -> "DataDescription":
@@ -44,6 +46,7 @@ class DataDescription:
             data.std,
             data.image_size,
             data.task.name,
+            data.arrays.sample_rate,
         )
 
     @classmethod

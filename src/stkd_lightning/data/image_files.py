@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -50,8 +50,8 @@ def walk(folder: Path) -> Iterator[tuple[Path, list[str]]]:
         yield Path(parent), [*names, *hidden]
 
 
-def images_below(folder: Path) -> Found:
-    """Find the image files below a folder, by their endings.
+def images_below(folder: Path, endings: Collection[str] = ENDINGS) -> Found:
+    """Find the image files, or other files, below a folder, by their endings.
 
     Raises:
         InputError: a folder that cannot be read.
@@ -62,7 +62,7 @@ def images_below(folder: Path) -> Found:
             path = parent / name
             if name.startswith("."):
                 found.left_out["hidden"] += 1
-            elif path.suffix.lower() not in ENDINGS:
+            elif path.suffix.lower() not in endings:
                 found.left_out[path.suffix.lower() or "without ending"] += 1
             elif not path.is_file():
                 found.left_out["no regular file"] += 1

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from stkd_lightning.data.arrays import FACTS, Arrays, MaskedSplit, Stamp, files_of, stamp_of
+from stkd_lightning.data.arrays import FACTS, Arrays, ClipSplit, MaskedSplit, Stamp, files_of, stamp_of
 from stkd_lightning.utilities.files import write_json
 from stkd_lightning.utilities.paths import cache_root, key_of
 
@@ -89,14 +89,18 @@ def _facts_digest(folder: Path) -> str:
 def _digest(arrays: Arrays) -> str:
     """Return the digest of all pixels and labels, as ``prepare`` computes it."""
     digest = hashlib.sha256()
-    size = sum(split.images.nbytes for split in arrays.splits.values())
+    size = sum(split.inputs.nbytes for split in arrays.splits.values())
     with tqdm(total=size, desc="prepared data", unit="B", unit_scale=True, leave=False, disable=None) as bar:
         for split in arrays.splits.values():
-            pixels: NDArray[np.uint8] = split.images.numpy()
+            pixels: NDArray[Any] = split.inputs.numpy()
             count = max(1, CHUNK_BYTES // pixels[0].nbytes)
             for first in range(0, len(pixels), count):
                 digest.update(pixels[first : first + count].data)
                 bar.update(pixels[first : first + count].nbytes)
+            if isinstance(split, ClipSplit):  # labels are stored as bytes
+                digest.update(split.labels.numpy().astype(np.uint8).data)
+                digest.update(split.lengths.numpy().data)
+                continue
             digest.update(split.labels.numpy().data)
             if isinstance(split, MaskedSplit):
                 digest.update(split.sizes.numpy().data)

@@ -12,11 +12,10 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 
-from stkd_lightning.data.arrays import MaskedSplit, Split
+from stkd_lightning.data.arrays import AnySplit
 from stkd_lightning.data.augment import Augmentation
 from stkd_lightning.data.batches import (
-    BatchDataset,
-    MaskBatchDataset,
+    Batches,
     Normalize,
     ResidentBatch,
     TrainEpoch,
@@ -48,7 +47,7 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _batches(dataset: BatchDataset | MaskBatchDataset | TrainEpoch, workers: int, first: int = 0) -> Iterator[Batch]:
+def _batches(dataset: Batches | TrainEpoch, workers: int, first: int = 0) -> Iterator[Batch]:
     """Yield the batches from position ``first`` on, made in this process or by worker processes."""
     positions = range(first, len(dataset))
     if not workers:
@@ -91,7 +90,7 @@ class TrainLoader:
 
     def __init__(
         self,
-        split: Split | MaskedSplit,
+        split: AnySplit,
         indices: NDArray[np.int64],
         *,
         order: Order,
@@ -103,9 +102,9 @@ class TrainLoader:
         check: Callable[[], None] | None = None,
     ) -> None:
         if batch_size > len(indices):
-            raise InputError(f"dataset.batch_size={batch_size}: there are only {len(indices)} training images")
+            raise InputError(f"dataset.batch_size={batch_size}: there are only {len(indices)} training samples")
         self.split, self.indices, self.order, self.batch_size = split, indices, order, batch_size
-        self.normalize = normalize.to(split.images.device)
+        self.normalize = normalize.to(split.inputs.device)
         self.augmentation, self.seed, self.epoch, self.workers = augmentation, seed, 0, workers
         self._first = self._done = 0
         self._check = check
@@ -141,7 +140,7 @@ class TrainLoader:
             raise InputError(f"dataset.batch_size={self.batch_size}: must be a multiple of the {ranks} ranks")
         order = self.indices[self.order(generator(self.seed, "order", self.epoch))]
         draws = self.augmentation.draw(order.ravel(), seed=self.seed, epoch=self.epoch)
-        device, size = self.split.images.device, self.batch_size // ranks
+        device, size = self.split.inputs.device, self.batch_size // ranks
         return TrainEpoch(
             self.split,
             torch.from_numpy(order).to(device),
@@ -178,7 +177,7 @@ class EvalLoader:
 
     def __init__(
         self,
-        split: Split | MaskedSplit,
+        split: AnySplit,
         indices: NDArray[np.int64],
         *,
         batch_size: int,
@@ -186,11 +185,11 @@ class EvalLoader:
         workers: int = 0,
     ) -> None:
         self.split, self.indices, self.batch_size, self.workers = split, indices, batch_size, workers
-        self.normalize = normalize.to(split.images.device)
+        self.normalize = normalize.to(split.inputs.device)
 
-    def _dataset(self) -> BatchDataset | MaskBatchDataset:
+    def _dataset(self) -> Batches:
         rank, ranks = world()
-        samples = torch.from_numpy(self.indices[rank::ranks]).to(self.split.images.device)
+        samples = torch.from_numpy(self.indices[rank::ranks]).to(self.split.inputs.device)
         return samples_of(self.split, samples, self.batch_size, self.normalize)
 
     def __len__(self) -> int:

@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from stkd_lightning.data.arrays import FORMAT, Arrays, MaskedSplit, RawData, Split
+from stkd_lightning.data.arrays import FORMAT, AnySplit, Arrays, RawData
 from stkd_lightning.data.augment import Augmentation, CropAndFlip
-from stkd_lightning.data.batches import BatchDataset, MaskBatchDataset, Normalize, samples_of
+from stkd_lightning.data.batches import Batches, Normalize, samples_of
 from stkd_lightning.data.holdout import hold_out
 from stkd_lightning.data.loader import EvalLoader, TrainLoader
 from stkd_lightning.data.prepare import prepare
@@ -86,7 +86,7 @@ class ArrayDataModule(L.LightningDataModule):
         self.resident = validation.automatic("dataset.resident", resident)
         self.workers = validation.optional_whole("dataset.workers", workers, minimum=1)
         self.sampler, self.sampler_groups = checked(sampler, sampler_groups)
-        self._placed: dict[str, tuple[torch.device, Split | MaskedSplit, int]] = {}
+        self._placed: dict[str, tuple[torch.device, AnySplit, int]] = {}
         self.cache = cache_root(cache_dir) / "data"
 
     name: str  # short name for folders in the cache
@@ -125,7 +125,7 @@ class ArrayDataModule(L.LightningDataModule):
     def arrays(self) -> Arrays:
         """The prepared data; the first access prepares them if they are not in the cache."""
         folder = self.locate()
-        stats = [(str(p.relative_to(folder)), p.stat()) for p in self.stamps(folder)]
+        stats = [(os.path.relpath(p, folder), p.stat()) for p in self.stamps(folder)]  # a table may name any file
         stamp = [[p, s.st_size, s.st_mtime_ns] for p, s in stats]
         key = key_of([FORMAT, self.name, str(folder.resolve()), stamp, self.options()])
         return prepare(self.cache / f"{self.name}-{key}", lambda: self.read_resized(folder), on_error=self.on_error)
@@ -165,15 +165,15 @@ class ArrayDataModule(L.LightningDataModule):
         return self.arrays.std
 
     @property
-    def input_shape(self) -> tuple[int, int, int]:
-        """Shape ``(C, H, W)`` of an image."""
-        channels, height, width = self.arrays.splits["train"].images.shape[1:]
-        return channels, height, width
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of a training sample: ``(C, H, W)`` of an image."""
+        return tuple(self.arrays.splits["train"].inputs.shape[1:])
 
     @property
     def image_size(self) -> Size:
         """Side of square images in pixels; height and width of others."""
-        return size_of(*self.input_shape[1:])
+        height, width = self.input_shape[1:]
+        return size_of(height, width)
 
     @property
     def image_counts(self) -> dict[str, int]:
@@ -203,20 +203,25 @@ class ArrayDataModule(L.LightningDataModule):
         return self.arrays.splits["train"].labels.numpy()
 
     @property
+    def normalize(self) -> Normalize:
+        """From the values of prepared samples to those that networks see."""
+        return Normalize(self.mean, self.std)
+
+    @property
     def augmentation(self) -> Augmentation:
         """The augmentation of training images."""
         return CropAndFlip(min(self.input_shape[1:]) // 8 if self.padding is None else self.padding, self.flip)
 
-    def _placed_split(self, name: str) -> tuple[Split | MaskedSplit, int]:
+    def _placed_split(self, name: str) -> tuple[AnySplit, int]:
         """Return a split on the training device if it fits, and the number of processes that make its batches."""
         device = torch.device("cpu") if self.trainer is None else self.trainer.strategy.root_device
         if name not in self._placed or self._placed[name][0] != device:
             split = self.arrays.splits[name]
             resident = fits(split, device) if self.resident == "auto" else self.resident
             if not resident and self.resident == "auto":
-                size = split.images.nbytes / 2**30
+                size = split.inputs.nbytes / 2**30
                 print_rank_zero(
-                    f"dataset: the {name} images, {size:.1f} GiB, do not fit on {device}; worker processes read them"
+                    f"dataset: the {name} samples, {size:.1f} GiB, do not fit on {device}; worker processes read them"
                 )
             target = device if resident and device.type == "cuda" else torch.device("cpu")
             self._placed[name] = device, split.to(target), 0 if resident else self._workers()
@@ -237,7 +242,7 @@ class ArrayDataModule(L.LightningDataModule):
             indices,
             order=order,
             batch_size=self.batch_size,
-            normalize=Normalize(self.mean, self.std),
+            normalize=self.normalize,
             augmentation=self.augmentation,
             seed=self.seed,
             workers=workers,
@@ -250,7 +255,7 @@ class ArrayDataModule(L.LightningDataModule):
             split,
             np.arange(split.samples) if indices is None else indices,
             batch_size=self._evaluation_batch_size,
-            normalize=Normalize(self.mean, self.std),
+            normalize=self.normalize,
             workers=workers,
         )
 
@@ -270,15 +275,15 @@ class ArrayDataModule(L.LightningDataModule):
         """Return the test images, without augmentation."""
         return self._evaluate("test")
 
-    def sample(self, size: int) -> BatchDataset | MaskBatchDataset:
+    def sample(self, size: int) -> Batches:
         """Return up to ``size`` random validation images, or test images if there are none; always the same images."""
         name = "val" if "val" in self.arrays.splits else "train" if self.has_validation else "test"
         split, _ = self._placed_split(name)
-        device = split.images.device
+        device = split.inputs.device
         held_out = self._train_and_held_out[1] if name == "train" else np.arange(split.samples)
         drawn = torch.from_numpy(generator(self.split_seed, "sample").permutation(held_out)[:size])
         batch_size = min(64, self._evaluation_batch_size)
-        return samples_of(split, drawn.to(device), batch_size, Normalize(self.mean, self.std).to(device))
+        return samples_of(split, drawn.to(device), batch_size, self.normalize.to(device))
 
     def plain_train_dataloader(self) -> EvalLoader:
         """Return the training images without augmentation."""

@@ -15,7 +15,9 @@ S = TypeVar("S")
 T = TypeVar("T")
 
 
-def read_in_order(read: Callable[[S], T], items: Sequence[S], *, chunk: int, description: str) -> Iterator[T]:
+def read_in_order(
+    read: Callable[[S], T], items: Sequence[S], *, chunk: int, description: str, unit: str = "image"
+) -> Iterator[T]:
     """Yield what is read from each item, in order, on several threads.
 
     Args:
@@ -23,6 +25,7 @@ def read_in_order(read: Callable[[S], T], items: Sequence[S], *, chunk: int, des
         items: to read.
         chunk: results that are in memory at once.
         description: for messages and beside the progress bar.
+        unit: word for an item, beside the progress bar.
 
     Raises:
         InputError: some items are refused; names the first of them. Items before the first were yielded.
@@ -37,7 +40,7 @@ def read_in_order(read: Callable[[S], T], items: Sequence[S], *, chunk: int, des
     errors: list[InputError] = []
     with (
         ThreadPoolExecutor() as pool,
-        tqdm(total=len(items), desc=description, unit="image", leave=False, disable=None) as bar,
+        tqdm(total=len(items), desc=description, unit=unit, leave=False, disable=None) as bar,
     ):
         for first in range(0, len(items), chunk):
             with warnings.catch_warnings():  # a damaged image is named with its error

@@ -2,13 +2,16 @@
 
 import hashlib
 import json
-from io import BytesIO
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from stkd_lightning.data.array_header import array_header
 from stkd_lightning.data.arrays import FACTS, RawData, RawMasks, RawSplit, files_of
+from stkd_lightning.data.clip_arrays import RawClips
+from stkd_lightning.data.clip_writer import write_clips
 from stkd_lightning.data.decode import listed
 from stkd_lightning.data.integrity import record
 from stkd_lightning.utilities.choices import OnError
@@ -37,20 +40,10 @@ def write(folder: Path, raw: RawData, on_error: OnError | None = None) -> None:
     try:
         with atomic_folder(folder, locked=True) as partial:
             digest = hashlib.sha256()
-            counts = {name: _write(partial, name, split, digest) for name, split in raw.splits.items()}
-            _check_readable(folder.name, raw, on_error)
-            mean, std = _moments(counts["train"])
-            if max(std) < LEAST_STD:
-                raise InputError(
-                    f"dataset {folder.name}: all pixels of its train split have almost the same value (standard "
-                    f"deviation {255 * max(std):.2f} of 255 levels); look at the image files"
-                )
-            digits = digest.hexdigest()
-            facts = {**raw._asdict(), "splits": list(raw.splits), "mean": mean, "std": std, "digest": digits}
-            if sizes := {
-                name: split.sizes.tolist() for name, split in raw.splits.items() if isinstance(split, RawMasks)
-            }:
-                facts["sizes"] = sizes
+            write_splits = _write_images if raw.sample_rate is None else _write_clips
+            own = write_splits(partial, raw, digest, on_error)
+            known = {name: fact for name, fact in raw._asdict().items() if name != "sample_rate"}
+            facts = {**known, "splits": list(raw.splits), **own, "digest": digest.hexdigest()}
             (partial / FACTS).write_text(json.dumps(facts, indent=1))
     except OSError as error:
         if error.errno and not error.filename:  # a full disk names no file
@@ -59,6 +52,27 @@ def write(folder: Path, raw: RawData, on_error: OnError | None = None) -> None:
     for name in files_of(raw.splits):
         (folder / name).chmod(0o444)  # no process can shorten it while a run maps it
     record(folder, raw.splits)
+
+
+def _write_images(folder: Path, raw: RawData, digest: "hashlib._Hash", on_error: OnError | None) -> dict[str, Any]:
+    """Write the splits, and return what is known of them only now: mean, std, and the sizes of images with masks."""
+    counts = {name: _write(folder, name, split, digest) for name, split in raw.splits.items()}
+    _check_readable(folder.name, raw, on_error)
+    mean, std = _moments(counts["train"])
+    if max(std) < LEAST_STD:
+        raise InputError(
+            f"dataset {folder.name}: all pixels of its train split have almost the same value (standard deviation "
+            f"{255 * max(std):.2f} of 255 levels); look at the image files"
+        )
+    sizes = {name: split.sizes.tolist() for name, split in raw.splits.items() if isinstance(split, RawMasks)}
+    return {"mean": mean, "std": std} | ({"sizes": sizes} if sizes else {})
+
+
+def _write_clips(folder: Path, raw: RawData, digest: "hashlib._Hash", on_error: OnError | None) -> dict[str, Any]:
+    """Write the splits, and return what is known of them only now: the length of each clip."""
+    splits = {name: cast(RawClips, split) for name, split in raw.splits.items()}
+    lengths = {name: write_clips(folder, name, split, digest) for name, split in splits.items()}
+    return {"mean": [], "std": [], "sample_rate": raw.sample_rate, "lengths": lengths}
 
 
 def _check_readable(name: str, raw: RawData, on_error: OnError | None) -> None:
@@ -77,6 +91,8 @@ def _check_readable(name: str, raw: RawData, on_error: OnError | None) -> None:
             raise InputError(f"{errors[0]}{advice}")
         raise InputError(f"{len(errors):,} images cannot be read: {listed(errors)}; replace or delete them{advice}")
     for part, split in splits.items():
+        if np.ndim(split.labels) > 1:  # tags
+            continue
         for label in sorted({*np.unique(split.labels)} - {*np.unique(_kept_labels(split))}):
             raise InputError(
                 f"dataset {name}: no image of class {raw.class_names[label]} in its {part} split can be read: "
@@ -93,19 +109,14 @@ def _kept_labels(split: RawSplit) -> NDArray[np.int64]:
     return np.delete(np.asarray(split.labels, dtype=np.int64), list(split.unreadable), axis=0)
 
 
-def _header(shape: tuple[int, ...]) -> bytes:
-    """Return the head of an array file; its length does not depend on the number of images."""
-    file = BytesIO()
-    np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
-    return file.getvalue()
-
-
-def _write(folder: Path, name: str, split: RawSplit | RawMasks, digest: "hashlib._Hash") -> NDArray[np.int64]:
+def _write(
+    folder: Path, name: str, split: RawSplit | RawMasks | RawClips, digest: "hashlib._Hash"
+) -> NDArray[np.int64]:
     """Write a split, update the digest, and return the number of pixels ``(C, 256)`` by channel and value."""
     return (
         _write_masks(folder, name, split, digest)
         if isinstance(split, RawMasks)
-        else _write_split(folder, name, split, digest)
+        else _write_split(folder, name, cast(RawSplit, split), digest)
     )
 
 
@@ -115,7 +126,7 @@ def _write_split(folder: Path, name: str, split: RawSplit, digest: "hashlib._Has
     written = 0
     # Written to the file, not to a memory map: on a full disk a write to the map would kill the process.
     with (folder / f"{name}_images.npy").open("wb") as file:
-        file.write(_header((len(split.labels), *split.shape)))
+        file.write(array_header((len(split.labels), *split.shape)))
         for chunk in split.images:
             if chunk.dtype != np.uint8 or chunk.shape[1:] != split.shape:
                 raise ValueError(f"{name}: images {chunk.dtype} {chunk.shape}, not uint8 (n, *{split.shape})")
@@ -126,7 +137,7 @@ def _write_split(folder: Path, name: str, split: RawSplit, digest: "hashlib._Has
             counts += _histogram(chunk.swapaxes(0, 1))
         labels = _kept_labels(split)
         file.seek(0)
-        file.write(_header((len(labels), *split.shape)))
+        file.write(array_header((len(labels), *split.shape)))
     if written != len(labels):
         raise ValueError(f"{name}: {written} images for {len(labels)} labels")
     digest.update(labels.tobytes())
@@ -140,8 +151,8 @@ def _write_masks(folder: Path, name: str, split: RawMasks, digest: "hashlib._Has
     pixels, written = int(split.sizes.prod(1).sum()), 0
     masks = folder / f"{name}_labels.npy"
     with (folder / f"{name}_images.npy").open("wb") as images_file, masks.open("wb") as masks_file:
-        images_file.write(_header((split.channels * pixels,)))
-        masks_file.write(_header((pixels,)))
+        images_file.write(array_header((split.channels * pixels,)))
+        masks_file.write(array_header((pixels,)))
         for image, mask in split.samples:
             if written == len(split.sizes) or (split.channels, *mask.shape) != image.shape:
                 raise ValueError(f"{name}: image {image.shape} with mask {mask.shape}, {written} written")
