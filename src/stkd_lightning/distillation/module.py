@@ -149,7 +149,8 @@ class DistillationModule(EvaluatedModule):
             virtual = VirtualBatch(batch.inputs, self.task.unmixed(batch.labels))
         else:
             virtual = self.mixup(batch, context, self.task.target)
-        return virtual._replace(inputs=images_channels_last(virtual.inputs))
+        target = self.task.seen(virtual.target, virtual.inputs)
+        return VirtualBatch(images_channels_last(virtual.inputs), target)
 
     def terms(self, batch: Batch | ResidentBatch, context: StepContext | None = None) -> Terms:
         """Return the weighted terms of the loss on a training batch."""

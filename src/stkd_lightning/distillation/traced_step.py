@@ -84,6 +84,7 @@ class TracedStep:
             draws = MixDraws(*(table.index_select(0, self.position.view(1))[0] for table in self.mixing))
             images = combine(samples.inputs, draws, partial(samples.inputs.index_select, 0))
             target = self.parts.task.target(samples.labels[draws.partners], draws.weights)
+        target = self.parts.task.seen(target, images)
         images, teacher = images_channels_last(images), None
         if self.parts.teacher is not None:
             with torch.no_grad():

@@ -5,6 +5,8 @@ from stkd_lightning.tasks.classification import Classification, ClassificationMe
 from stkd_lightning.tasks.representation import Representation, RepresentationMetrics
 from stkd_lightning.tasks.segmentation import Segmentation
 from stkd_lightning.tasks.segmentation_metrics import SegmentationMetrics
+from stkd_lightning.tasks.tagging import Tagging
+from stkd_lightning.tasks.tagging_metrics import TaggingMetrics
 
 __all__ = [
     "Classification",
@@ -16,5 +18,7 @@ __all__ = [
     "Score",
     "Segmentation",
     "SegmentationMetrics",
+    "Tagging",
+    "TaggingMetrics",
     "Task",
 ]

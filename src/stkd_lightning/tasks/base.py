@@ -27,7 +27,7 @@ class Score:
     @property
     def label(self) -> str:
         """The name as people write it."""
-        return "mIoU" if self.name == "miou" else self.name
+        return {"miou": "mIoU", "micro_auprc": "micro-AUPRC"}.get(self.name, self.name)
 
     @property
     def title(self) -> str:
@@ -77,6 +77,19 @@ class Column:
         return "" if value is None else f"{100 * value if self.percent else value:.{self.digits}f}"
 
 
+@dataclass(frozen=True)
+class ClassMetric:
+    """A metric of single classes, as a share in [0, 1].
+
+    Attributes:
+        prefix: start of the names of the metrics, before the class.
+        label: for people.
+    """
+
+    prefix: str
+    label: str
+
+
 class Metrics(nn.Module, ABC):
     """Figures of a student over an evaluation, exact over ranks."""
 
@@ -112,15 +125,19 @@ class Task(ABC):
         name: of the task, in checkpoints.
         score: the metric that selects; its value with a teacher is the metric's name after ``teacher_``.
         columns: of the table that a run ends with.
+        of_classes: the metric of single classes; ``None`` if there is none.
         has_pictures: whether reports draw more of it than scores.
         dense: whether there is a prediction for each position; the teacher's logits of evaluations are not kept then.
+        exclusive: whether exactly one class is right.
     """
 
     name: str = ""
     score: Score = Score()
     columns: tuple[Column, ...] = ()
+    of_classes: ClassMetric | None = None
     has_pictures: bool = False
     dense: bool = False
+    exclusive: bool = True
 
     @abstractmethod
     def metrics(self) -> Metrics:
@@ -147,6 +164,10 @@ class Task(ABC):
             weights: ``(B, k)``, each row non-negative with sum 1.
         """
         return MixedTarget(labels, weights)
+
+    def seen(self, target: MixedTarget, inputs: Tensor) -> MixedTarget:
+        """Return the target with what the (virtual) inputs ``(B, ...)`` say of it, such as the padding of clips."""
+        return target
 
     def unmixed(self, labels: Tensor) -> MixedTarget:
         """Return the target of samples that are not mixed, with labels ``(B, ...)``."""

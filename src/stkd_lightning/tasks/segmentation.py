@@ -7,8 +7,8 @@ from itertools import product
 import torch
 from torch import Tensor
 
-from stkd_lightning.tasks.base import Column, Score, Task
-from stkd_lightning.tasks.segmentation_metrics import IGNORED, SegmentationMetrics
+from stkd_lightning.tasks.base import ClassMetric, Column, Score, Task
+from stkd_lightning.tasks.segmentation_metrics import CLASS_IOU, IGNORED, SegmentationMetrics
 from stkd_lightning.tasks.types import MixedTarget
 from stkd_lightning.utilities.errors import InputError
 
@@ -41,6 +41,7 @@ class Segmentation(Task):
         Column("image IoU", "image_quality"),
         Column("agree", "agreement"),
     )
+    of_classes = ClassMetric(CLASS_IOU, "IoU")
     has_pictures = True
     dense = True
 

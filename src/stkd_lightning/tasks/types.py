@@ -65,6 +65,7 @@ class MixedTarget:
             An unmixed batch has k = 1 and weight 1.
         ignored: label of positions that have no class; ``None`` where every position has one.
         class_weights: ``(K,)`` weights of the classes in the cross-entropy with the label; ``None``: all are equal.
+        mask: ``(B, L)`` bool: positions of the input that are no padding; the first of each sample. ``None``: all.
 
     Example:
         >>> import torch
@@ -78,6 +79,7 @@ class MixedTarget:
     weights: Tensor
     ignored: int | None = None
     class_weights: Tensor | None = None
+    mask: Tensor | None = None
 
     @classmethod
     def unmixed(cls, labels: Tensor) -> "MixedTarget":
