@@ -13,6 +13,7 @@ from stkd_lightning.losses.dkd import DKDLoss, decoupled
 from stkd_lightning.losses.feature_loss import FeatureLoss, PairwiseLoss
 from stkd_lightning.losses.fitnet import FitNetLoss, hint
 from stkd_lightning.losses.ifvd import IFVDLoss, intra_class_variation
+from stkd_lightning.losses.iusp import IUSPLoss, intra_utterance_similarity
 from stkd_lightning.losses.kd import KDLoss, softened_kl
 from stkd_lightning.losses.logit_standardization import LogitStandardizationLoss, standardized_kl
 from stkd_lightning.losses.nst import NSTLoss, neuron_selectivity
@@ -44,6 +45,7 @@ __all__ = [
     "Features",
     "FitNetLoss",
     "IFVDLoss",
+    "IUSPLoss",
     "KDLoss",
     "LogitStandardizationLoss",
     "Loss",
@@ -77,6 +79,7 @@ __all__ = [
     "inter_class",
     "intra_class",
     "intra_class_variation",
+    "intra_utterance_similarity",
     "mixed_cross_entropy",
     "neuron_selectivity",
     "pair_wise",

@@ -36,6 +36,7 @@ class Loss(nn.Module):
         traceable: whether ``forward`` can be compiled into one trace with the networks: it reads no context, keeps no
             state, and takes no decision by values of tensors.
         dense: whether the loss needs a label for each position; false: for each sample; ``None``: it takes both.
+        exclusive: whether the loss needs exactly one class for each label.
         smallest_batch: smallest number of samples over all ranks.
         smallest_classes: smallest number of classes in a row of logits.
     """
@@ -46,6 +47,7 @@ class Loss(nn.Module):
     mixable: bool = True
     traceable: bool = False
     dense: bool | None = None
+    exclusive: bool = False
     smallest_batch: int = 1
     smallest_classes: int = 1
 

@@ -93,6 +93,7 @@ class CRDLoss(FeatureLoss):
 
     mixable = False
     dense = False
+    exclusive = True
     reads_one = learns = True
     student_memory: Tensor
     teacher_memory: Tensor

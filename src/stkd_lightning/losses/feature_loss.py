@@ -34,6 +34,7 @@ class FeatureLoss(Loss):
     dimensions: tuple[int, ...] | None = None  # allowed: 4 for maps (B, C, H, W), 2 for vectors (B, C)
     reads_one: bool = False  # exactly one layer of each network
     learns: bool = False  # has trainable parameters, whose shapes depend on the networks
+    reads: str = "stages"  # for people: the kind of layers that are read by default
 
     def __init__(
         self, *, student_layers: str | Sequence[str] | None = None, teacher_layers: str | Sequence[str] | None = None
@@ -67,7 +68,9 @@ class FeatureLoss(Loss):
     def _default_paths(self, inspector: NetworkInspector, option: str) -> tuple[str, ...]:
         paths = self.default_layers(inspector.layers)
         if not paths:
-            raise InputError(f"{type(self).__name__}: {inspector.name} has no visible stages; set {option} of the loss")
+            raise InputError(
+                f"{type(self).__name__}: {inspector.name} has no visible {self.reads}; set {option} of the loss"
+            )
         return paths
 
     def build(self, student: Shapes, teacher: Shapes) -> None:

@@ -1,4 +1,4 @@
-"""Networks: the CIFAR zoo by name, a segmentation network, and adapters for networks of other libraries."""
+"""Networks: the CIFAR zoo by name, networks for segmentation and sound, and adapters for other libraries."""
 
 import warnings
 from pathlib import Path
@@ -10,6 +10,10 @@ from stkd_lightning.models.adapters.smp import smp_model
 from stkd_lightning.models.adapters.timm import timm_model
 from stkd_lightning.models.adapters.torchvision import torchvision_model
 from stkd_lightning.models.adapters.torchvision_segmentation import torchvision_segmentation_model
+from stkd_lightning.models.audio.cnn import cnn
+from stkd_lightning.models.audio.crnn import crnn
+from stkd_lightning.models.audio.log_mel import LogMel
+from stkd_lightning.models.audio.tagger import SpectrogramTagger, Tagger
 from stkd_lightning.models.cifar import zoo
 from stkd_lightning.models.classifier_reuse import reuse_classifier
 from stkd_lightning.models.feature_hooks import FeatureTap
@@ -27,9 +31,14 @@ __all__ = [
     "FeatureTap",
     "InputSpec",
     "Layers",
+    "LogMel",
     "NetworkInspector",
+    "SpectrogramTagger",
     "SpiritStudent",
+    "Tagger",
+    "cnn",
     "create_model",
+    "crnn",
     "for_data",
     "list_models",
     "reuse_classifier",

@@ -8,13 +8,14 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
+from stkd_lightning.models.audio.tagger import Tagger
 from stkd_lightning.models.checkpoint_file import KEY
 from stkd_lightning.models.input_adapter import AdaptedInput, InputSpec, declared, for_data, is_input
 from stkd_lightning.models.logits import logits_of
 from stkd_lightning.models.weights import fitting_state, load_content, read_checkpoint
 from stkd_lightning.tasks.base import Task
 from stkd_lightning.utilities.errors import InputError, reason
-from stkd_lightning.utilities.image_size import Size, sides
+from stkd_lightning.utilities.image_size import Size, shape_of
 from stkd_lightning.utilities.random import seeded
 
 LARGEST_PART = 10**9  # parameters of a network inside a checkpoint's network
@@ -131,8 +132,8 @@ def _without_memory(node: DictConfig) -> nn.Module | None:
 
 
 def example_of(data: Images) -> Tensor:
-    """Return an image of the data's shape, all zeros, ``(1, C, H, W)``."""
-    return torch.zeros(1, len(data.mean), *sides(data.image_size))
+    """Return an input of the data's shape, all zeros: an image ``(1, C, H, W)`` or a clip ``(1, T)``."""
+    return torch.zeros(1, *shape_of(len(data.mean), data.image_size))
 
 
 def _adapted(network: nn.Module, spec: InputSpec, data: Images) -> nn.Module:
@@ -142,9 +143,10 @@ def _adapted(network: nn.Module, spec: InputSpec, data: Images) -> nn.Module:
         InputError: the network fails on the image, or does not return one logit for each class.
     """
     dense, size, mean, std = data.task.dense, data.image_size, data.mean, data.std
+    _check_rate(network, data)
     network = for_data(network, spec, image_size=size, mean=mean, std=std, dense=dense)
     shape = _logits_shape(network, data)
-    needed = data.task.logits_shape(data.num_classes, (len(mean), *sides(size)))
+    needed = data.task.logits_shape(data.num_classes, shape_of(len(mean), size))
     if dense and len(shape) == 3 and shape[1:] != needed[1:]:
         # Some networks, as those of transformers, leave it to their user to resize their scores.
         network = AdaptedInput(network, spec, mean, std, dense=True)
@@ -163,21 +165,40 @@ def _adapted(network: nn.Module, spec: InputSpec, data: Images) -> nn.Module:
     return network
 
 
+def _check_rate(network: nn.Module, data: Images) -> None:
+    """Refuse a front end for another sample rate than that of the clips.
+
+    Raises:
+        InputError: names both rates.
+    """
+    rate = getattr(data, "sample_rate", None)
+    own = network.front_end.sample_rate if isinstance(network, Tagger) else rate
+    if rate is not None and own != rate:
+        raise InputError(f"front_end.sample_rate={own}: the clips have {rate} samples a second")
+
+
 def _logits_shape(network: nn.Module, data: Images) -> tuple[int, ...]:
     """Return the shape of a network's logits of one image; it is run before other networks are trained for it.
 
     Raises:
         InputError: the network fails on the image.
     """
-    name, (height, width) = type(network).__name__, sides(data.image_size)
+    name, inputs = type(network).__name__, example_of(data)
     try:
         with torch.no_grad():
-            return tuple(logits_of(network.eval()(example_of(data))).shape[1:])
+            shape = tuple(logits_of(network.eval()(inputs)).shape[1:])
+            if getattr(data, "padded", False):  # clips of unequal lengths
+                inputs = torch.stack([inputs, torch.ones_like(inputs)], dim=1)
+                shape = tuple(logits_of(network(inputs)).shape[1:])
+            return shape
     except Exception as error:  # the network's code may raise any type
-        raise InputError(
-            f"network {name}: cannot take images of {height}x{width} ({reason(error)}); "
+        kind = f"images of {inputs.shape[2]}x{inputs.shape[3]}" if inputs.ndim == 4 else f"clips {tuple(inputs.shape)}"
+        advice = (
             "input_size=224 beside its name has them resized (timm, torchvision)"
-        ) from error
+            if inputs.ndim == 4
+            else "networks for clips: cnn and crnn (student=, teacher=); unequal clips are (batch, 2, samples)"
+        )
+        raise InputError(f"network {name}: cannot take {kind} ({reason(error)}); {advice}") from error
     finally:
         network.train()
 
@@ -192,8 +213,10 @@ def without_start(network: DictConfig) -> DictConfig:
 def input_facts(network: nn.Module, data: Images) -> dict[str, Any]:
     """Return the input size and normalization of a network built for some data, as a checkpoint stores them.
 
-    A network of a dense task that does not resize images takes any size, ``None``.
+    A network of a dense task that does not resize images takes any size, ``None``; so does one of clips.
     """
+    if not data.mean:
+        return {"size": None, "mean": None, "std": None}
     size = None if data.task.dense else data.image_size
     if isinstance(network, AdaptedInput):
         mean, std = network.normalization

@@ -15,7 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
-from stkd_lightning.utilities.image_size import Size, sides
+from stkd_lightning.utilities.image_size import Size, shape_of
 
 Shape = Sequence[int]
 
@@ -32,21 +32,22 @@ def parameters(network: nn.Module) -> int:
     return sum(p.numel() for p in network.parameters())
 
 
-def flops(network: nn.Module, image_size: Size) -> int:
-    """Return the floating-point operations for one image: two for each multiply-add of convolutions and products.
+def flops(network: nn.Module, image_size: Size, channels: int = 3) -> int:
+    """Return the floating-point operations for one input: two for each multiply-add of convolutions and products.
 
     A warning names the operators whose work is not counted.
 
     Args:
-        network: images ``(1, 3, H, W)`` to logits; it does not change.
-        image_size: side in pixels, or height and width.
+        network: images ``(1, C, H, W)``, or clips ``(1, T)``, to logits; it does not change.
+        image_size: side in pixels, or height and width; the samples of a clip.
+        channels: C; 0 for clips.
     """
     name = type(network).__name__
     network = copy.deepcopy(network).cpu().float().eval()
     counter = FlopCounterMode(display=False, custom_mapping=PRODUCTS)
     uncounted = _Uncounted(counter.flop_registry)
     with _attention_as_products(), torch.no_grad(), uncounted, counter:
-        network(torch.zeros(1, 3, *sides(image_size)))
+        network(torch.zeros(1, *shape_of(channels, image_size)))
     if uncounted.names:
         message = f"{name}: its FLOPs leave out the work of {', '.join(sorted(uncounted.names))}"
         warnings.warn(message, stacklevel=1)  # one place, so that it is shown once in a run

@@ -1,6 +1,6 @@
 """The module paths of the features that losses read."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -16,6 +16,8 @@ class Layers:
         head: the linear classifier; in a segmentation network the module that gives the class scores ``(B, K, h, w)``
             before they are resized to the image.
         auxiliary: the head that gives class scores from an earlier stage in training; empty if there is none.
+        frames: the module that gives the frames ``(B, T, d)`` of a clip, or a map ``(B, C, T, F)``; empty if there is
+            none.
     """
 
     stages: tuple[str, ...]
@@ -23,3 +25,9 @@ class Layers:
     embedding: str
     head: str
     auxiliary: str = ""
+    frames: str = ""
+
+    def after(self, prefix: str) -> "Layers":
+        """Return the layers of a network that is a part of another one, at this path."""
+        named = {name: f"{prefix}.{path}" for name, path in vars(self).items() if isinstance(path, str) and path}
+        return replace(self, stages=tuple(f"{prefix}.{path}" for path in self.stages), **named)

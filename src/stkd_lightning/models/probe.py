@@ -25,7 +25,7 @@ class NetworkInspector:
 
     Args:
         network: any classifier or segmentation network.
-        image: example input ``(1, C, H, W)``.
+        image: example input: an image ``(1, C, H, W)``, or a clip ``(1, T)``.
     """
 
     def __init__(self, network: nn.Module, image: Tensor) -> None:
@@ -98,6 +98,8 @@ def _found_layers(inspector: NetworkInspector) -> Layers:
     Raises:
         InputError: the network cannot be run, or its layers are not found.
     """
+    if inspector.image.ndim != 4:  # a clip
+        return classifier_layers(inspector.record(), inspector.name)
     small = None
     with suppress(InputError):  # a network may take images of one size only
         small = _on_noise(inspector.inner, inspector.image, SMALL)

@@ -57,7 +57,9 @@ class Recording:
         return scores if dense else None
 
     def is_map(self, shape: torch.Size) -> bool:
-        """Return whether an output's shape is that of a feature map of several positions, in the input's proportion."""
+        """Return whether an output's shape is that of a map of several positions, of an image in its proportion."""
+        if len(self.input_shape) != 4:  # a map of a clip over time and frequency
+            return len(shape) == 4 and shape[2] * shape[3] > 1
         height, width = self.input_shape[2:]
         return len(shape) == 4 and shape[2] * shape[3] > 1 and shape[2] * width == shape[3] * height
 

@@ -1,0 +1,1 @@
+"""Audio networks of this project: log-mel front end, convolutional and recurrent taggers."""
