@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
+from tests import segmentation as segmentation_runs
+from tests import tagging as tagging_runs
 from tests.fork_server import ForkServer
-from tests.segmentation import train
 
 # One thread for each test worker: several busy OpenMP pools on few cores slow each other down.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -35,7 +36,18 @@ def segmentation(cache: Path) -> Path:
     folder = cache.parent / "segmentation"
     with FileLock(f"{folder}.lock"):
         if not (folder / "run" / "summary.json").is_file():
-            train(folder)
+            segmentation_runs.train(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tagging(cache: Path) -> Path:
+    """A folder with a run of a tagging student, ``run``, and its data, ``data``; all workers share it."""
+    folder = cache.parent / "tagging"
+    with FileLock(f"{folder}.lock"):
+        if not (folder / "run" / "summary.json").is_file():
+            folder.mkdir(exist_ok=True)
+            tagging_runs.train(folder)
     return folder
 
 

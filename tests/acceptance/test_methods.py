@@ -11,8 +11,10 @@ from stkd_lightning.utilities.paths import conf_dir
 from tests.conftest import Command
 
 DENSE = ("cwd", "dsd", "dsd_cirkd", "ifvd", "pixel_kd", "skd")  # need a class for each pixel
-LOSSES = sorted(p.stem for p in (conf_dir() / "loss").glob("*.yaml") if p.stem not in DENSE)
-CLASSIFIERS = f"loss=glob(*,exclude=[{','.join(DENSE)}])"
+HEARING = ("iusp", "kd_iusp")  # need networks that hear clips
+OTHERS = (*DENSE, *HEARING)
+LOSSES = sorted(p.stem for p in (conf_dir() / "loss").glob("*.yaml") if p.stem not in OTHERS)
+CLASSIFIERS = f"loss=glob(*,exclude=[{','.join(OTHERS)}])"
 SHORT = ["trainer.max_epochs=1", "teacher.max_epochs=1", "teacher.min_accuracy=0", "logger=csv", "baseline=false"]
 
 

@@ -57,7 +57,7 @@ def test_help_of_an_option_shows_its_comment() -> None:
     assert text_of("train", "loss.alpha").startswith("loss.alpha=0.9  in [0, 1]; alpha and temperature are KD's")
     assert text_of("train", "loss=kd", "loss.alpha").endswith("RepDistiller's for CIFAR")
     assert text_of("train", "teacher.seed").endswith("Its seed does not follow the student's.")
-    assert text_of("predict", "top") == "top=5  number of classes to report per image"
+    assert text_of("predict", "top") == "top=5  number of classes or tags to report per file"
     assert text_of("train", "quickstart").startswith("experiment=quickstart\nA first run on real handwritten digits")
 
 

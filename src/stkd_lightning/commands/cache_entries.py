@@ -113,6 +113,8 @@ def _is_held(lock: Path) -> bool:
 def _describe_data(folder: Path) -> str:
     try:
         facts = json.loads((folder / "facts.json").read_bytes())
+        if "lengths" in facts:
+            return _describe_clips(facts)
         sizes = {name: _image_sizes(folder, name, facts) for name in facts["splits"]}
         counts = " + ".join(f"{len(values):,} {name}" for name, values in sizes.items())
         least, most = sizes["train"].min(0), sizes["train"].max(0)
@@ -120,6 +122,14 @@ def _describe_data(folder: Path) -> str:
         return f"{counts} images {size}, {len(facts['class_names'])} classes"
     except Exception:  # a damaged file raises many types
         return "damaged"
+
+
+def _describe_clips(facts: dict[str, Any]) -> str:
+    lengths = {name: np.array(values) / facts["sample_rate"] for name, values in facts["lengths"].items()}
+    counts = " + ".join(f"{len(values):,} {name}" for name, values in lengths.items())
+    least, most = (f"{bound(lengths['train']):.3g}" for bound in (np.min, np.max))
+    seconds = least if least == most else f"{least} to {most}"
+    return f"{counts} clips of {seconds} s, {len(facts['class_names'])} tags"
 
 
 def _image_sizes(folder: Path, split: str, facts: dict[str, Any]) -> NDArray[np.int64]:

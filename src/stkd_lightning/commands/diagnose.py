@@ -1,7 +1,7 @@
 """Write ``diagnostics.npz`` into a run's folder: the data for figures of its selected student."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -12,18 +12,21 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from stkd_lightning.commands.local_data import load_local_data
-from stkd_lightning.data.batches import BatchDataset, MaskBatchDataset
+from stkd_lightning.data.batches import Batches, MaskBatchDataset
 from stkd_lightning.data.module import ArrayDataModule
 from stkd_lightning.distillation.module import DistillationModule
 from stkd_lightning.inference.load import checkpoint_file, load_student
 from stkd_lightning.inference.trust import check_trusted
+from stkd_lightning.models.audio.tagger import Tagger
 from stkd_lightning.models.build import build_network
 from stkd_lightning.models.feature_hooks import logits_of
 from stkd_lightning.models.weights import read_checkpoint
 from stkd_lightning.reporting.diagnose import diagnose
 from stkd_lightning.reporting.diagnose_segmentation import diagnose_segmentation
+from stkd_lightning.reporting.diagnose_tagging import HeardNetwork, diagnose_tagging
 from stkd_lightning.reporting.diagnostics_file import FILE, DiagnosticsFile
 from stkd_lightning.reporting.run import Run
+from stkd_lightning.tasks.tagging import Tagging
 from stkd_lightning.tasks.types import Batch
 from stkd_lightning.teacher.frozen import FrozenTeacher
 from stkd_lightning.utilities.console import warn
@@ -133,7 +136,7 @@ def measure(
     student: nn.Module,
     teacher: FrozenTeacher | None,
     data: ArrayDataModule,
-    sample: BatchDataset | MaskBatchDataset,
+    sample: Batches,
     device: torch.device,
     extent: Extent,
 ) -> DiagnosticsFile:
@@ -149,21 +152,39 @@ def measure(
         return data.task.infer(lambda inputs: frozen(inputs, eager=True).logits, images)
 
     networks = student_logits, teacher_logits if teacher else None
-    options: dict[str, Any] = {
-        "num_classes": data.num_classes,
-        "device": device,
-        "mean": data.mean,
-        "std": data.std,
-        "available": len(sample.order),
-    }
     batches = _batches(sample, extent)
+    shared: dict[str, Any] = {"device": device, "available": len(sample.order)}
+    options: dict[str, Any] = {**shared, "num_classes": data.num_classes, "mean": data.mean, "std": data.std}
     diagnostics: DiagnosticsFile
-    if isinstance(sample, MaskBatchDataset):
+    if isinstance(data.task, Tagging):
+        heard = HeardNetwork(student_logits, _frames_of(student, dtype))
+        other = HeardNetwork(teacher_logits, _frames_of(frozen.network, torch.float32)) if teacher else None
+        diagnostics = diagnose_tagging(
+            heard, other, batches, lambda i: _at(sample, i), sample_rate=data.arrays.sample_rate, **shared
+        )
+    elif isinstance(sample, MaskBatchDataset):
         diagnostics = diagnose_segmentation(*networks, batches, lambda indices: _single(sample, indices), **options)
     else:
         diagnostics = diagnose(*networks, batches, **options)
     student.train(training)
     return diagnostics
+
+
+def _frames_of(network: nn.Module, dtype: torch.dtype) -> Callable[[Tensor], tuple[Tensor, Tensor]] | None:
+    """Return a function from clips ``(1, T)`` to frames and their logits; ``None`` if the network has none."""
+    if not isinstance(network, Tagger):
+        return None
+
+    def frames(clips: Tensor) -> tuple[Tensor, Tensor]:
+        spectrogram = network.front_end(clips.to(dtype))
+        return network.network.frames(spectrogram), network.network.frame_logits(spectrogram)
+
+    return frames
+
+
+def _at(sample: Batches, position: int) -> Tensor:
+    """Return the input ``(1, ...)`` at a position of a sample."""
+    return replace(sample, order=sample.order[position : position + 1])[0].inputs
 
 
 def _single(sample: MaskBatchDataset, indices: list[int]) -> Iterator[Batch]:
@@ -172,7 +193,7 @@ def _single(sample: MaskBatchDataset, indices: list[int]) -> Iterator[Batch]:
         yield replace(sample, order=torch.tensor([index], device=sample.order.device))[0]
 
 
-def _batches(sample: BatchDataset | MaskBatchDataset, extent: Extent) -> Iterator[Batch]:
+def _batches(sample: Batches, extent: Extent) -> Iterator[Batch]:
     """Yield the batches of a sample, at least one, until the time is over."""
     start = time.monotonic()
     disable = None if extent.bar else True  # None: shown on a terminal only

@@ -22,8 +22,9 @@ from stkd_lightning.inference.student import building
 from stkd_lightning.inference.trust import check_trusted
 from stkd_lightning.losses.cross_entropy import CrossEntropyLoss
 from stkd_lightning.models.build import build_network
+from stkd_lightning.tasks.base import ClassMetric
 from stkd_lightning.tasks.segmentation import Segmentation
-from stkd_lightning.tasks.segmentation_metrics import CLASS_IOU, loggable
+from stkd_lightning.tasks.segmentation_metrics import loggable
 from stkd_lightning.utilities.console import print_rank_zero
 from stkd_lightning.utilities.errors import InputError, unknown
 from stkd_lightning.utilities.files import write_json
@@ -62,13 +63,14 @@ def evaluate(config: DictConfig) -> float:
     )
     loader = data.test_dataloader() if config.split == "test" else data.val_dataloader()
     if isinstance(loader, list):
-        raise InputError(f"split=val: {data.name} has no validation images (dataset.validation_fraction=0)")
+        raise InputError(f"split=val: {data.name} has no validation samples (dataset.validation_fraction=0)")
+    single = data.task.of_classes
     metrics = {k.removeprefix("test/"): v for k, v in trainer.test(module, loader, verbose=False)[0].items()}
     for name, value in metrics.items():
-        if not name.startswith(CLASS_IOU):
+        if single is None or not name.startswith(single.prefix):
             print_rank_zero(f"{config.split}/{name}: {value:.4f}")
-    if data.task.dense:
-        print_rank_zero(_class_table(data.class_names, metrics))
+    if single is not None:
+        print_rank_zero(_class_table(data.class_names, metrics, single))
     if config.figures is not None:
         folder, device = Path(config.figures), trainer.strategy.root_device
         files = write_figures(folder, student, data, loader, metrics, SPLITS[config.split], device)
@@ -101,13 +103,13 @@ def _data(origin: StudentProvenance, path: Path, config: DictConfig) -> ArrayDat
         )
 
 
-def _class_table(names: Sequence[str], metrics: Mapping[str, float]) -> Table:
-    """Return the table of the IoU of each class; empty for a class that occurs in no image and in no prediction."""
+def _class_table(names: Sequence[str], metrics: Mapping[str, float], single: ClassMetric) -> Table:
+    """Return the table of the metric of each class; empty for a class that occurs in no image and in no prediction."""
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("class", overflow="fold")
-    table.add_column("IoU, %", justify="right")
+    table.add_column(f"{single.label}, %", justify="right")
     for name in names:
-        value = metrics[f"{CLASS_IOU}{loggable(name)}"]
+        value = metrics[f"{single.prefix}{loggable(name)}"]
         table.add_row(name, f"{100 * value:.2f}" if math.isfinite(value) else "")
     return table
 

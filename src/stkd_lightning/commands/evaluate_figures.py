@@ -45,7 +45,7 @@ def write_figures(
 
     extent = Extent()
     drawn = generator(data.split_seed, "sample").permutation(loader.indices)[: extent.images]
-    order = torch.from_numpy(drawn).to(loader.split.images.device)
+    order = torch.from_numpy(drawn).to(loader.split.inputs.device)
     sample = samples_of(loader.split, order, min(BATCH, loader.batch_size), loader.normalize)
     diagnostics = measure(student, None, data, sample, device, extent)
     folder.mkdir(parents=True, exist_ok=True)

@@ -15,7 +15,7 @@ from stkd_lightning.reporting.latency import latencies
 from stkd_lightning.reporting.run import Latency, Network, Run, network_key
 from stkd_lightning.utilities.console import warn
 from stkd_lightning.utilities.errors import InputError, reason
-from stkd_lightning.utilities.image_size import Size, sides
+from stkd_lightning.utilities.image_size import shape_of, sides
 from stkd_lightning.utilities.text import first_and_more
 
 LARGEST = 1024  # pixels of a side; with larger images the rounds take minutes
@@ -33,7 +33,7 @@ def measure(runs: Sequence[Run], *, trust: bool) -> Latency:
         Milliseconds by network, without networks that cannot be built or run here, of which it warns.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    by_size: dict[Size, dict[str, nn.Module]] = {}
+    by_shape: dict[tuple[int, ...], dict[str, nn.Module]] = {}
     milliseconds: dict[Network, float] = {}
     names: dict[str, Network] = {}
     missing: dict[str, list[str]] = {}  # names of networks by the reason
@@ -43,20 +43,20 @@ def measure(runs: Sequence[Run], *, trust: bool) -> Latency:
             continue
         names[name] = network
         try:
-            size, module = _build(node, options, run, trust=trust)
-            by_size.setdefault(size, {})[name] = module.to(device)
+            shape, module = _build(node, options, run, trust=trust)
+            by_shape.setdefault(shape, {})[name] = module.to(device)
         except Exception as error:  # a configuration can raise anything
             missing.setdefault(reason(error).removeprefix(f"{run.folder}: "), []).append(network[0])
     for cause, untimed in missing.items():
         warn(f"{first_and_more(untimed)}: time not measured ({cause})")
-    for size, networks in by_size.items():
-        seconds = _latencies(networks, torch.zeros(1, 3, *sides(size), device=device))
+    for shape, networks in by_shape.items():
+        seconds = _latencies(networks, torch.zeros(1, *shape, device=device))
         milliseconds |= {names[name]: 1000 * value for name, value in seconds.items()}
     return milliseconds
 
 
 def _latencies(networks: dict[str, nn.Module], image: Tensor) -> dict[str, float]:
-    rounds = ROUNDS if image.shape[2:].numel() <= FEW_PIXELS else FEW_ROUNDS
+    rounds = ROUNDS if image[0, 0].numel() <= FEW_PIXELS else FEW_ROUNDS
     try:
         return latencies(networks, image, rounds=rounds)
     except Exception as error:  # a device or a network can raise anything
@@ -74,15 +74,15 @@ def _networks(runs: Sequence[Run]) -> Iterator[tuple[Network, Any, dict[str, Any
             yield network_key(run.summary.teacher), node.get("network"), options, run
 
 
-def _build(node: Any, options: dict[str, Any], run: Run, *, trust: bool) -> tuple[Size, nn.Module]:
-    """Build a network without its weights, which do not affect its time; return its image size and the network."""
+def _build(node: Any, options: dict[str, Any], run: Run, *, trust: bool) -> tuple[tuple[int, ...], nn.Module]:
+    """Build a network without its weights, which do not affect its time; return the shape of its input, too."""
     data = run.summary.data
     description = {"class_names": data.class_names, "mean": data.mean, "std": data.std, "image_size": data.image_size,
-                   "task_name": data.task}  # fmt: skip
+                   "task_name": data.task, "sample_rate": data.sample_rate}  # fmt: skip
     facts = checked({"network": node, "input": {}, "about": {}, **description}, str(run.folder))
-    if max(sides(facts.image_size)) > LARGEST:
+    if facts.sample_rate is None and max(sides(facts.image_size)) > LARGEST:
         raise InputError(f"images of {max(sides(facts.image_size))} pixels are too large")
     if not trust:
         check_trusted({"network": node}, (run.folder or Path()) / "config.yaml")
     network = build_network(without_start(OmegaConf.create(facts.network)), facts, seed=None, **options)
-    return facts.image_size, network.eval()
+    return shape_of(len(facts.mean), facts.image_size), network.eval()

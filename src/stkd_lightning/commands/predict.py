@@ -1,4 +1,4 @@
-"""Predict the classes of images, or of their pixels, with a student."""
+"""Predict the classes of images or of their pixels, or the tags of sound files, with a student."""
 
 import warnings
 from collections import Counter
@@ -14,11 +14,15 @@ from stkd_lightning.commands.chosen_run import student_path
 from stkd_lightning.commands.config.command_checks import SUFFIXES
 from stkd_lightning.commands.image_list import find_images
 from stkd_lightning.commands.predict_masks import predict_masks, unpredicted
+from stkd_lightning.commands.predict_tags import predict_tags
 from stkd_lightning.commands.training.fit import quiet
+from stkd_lightning.data.audio_files import ENDINGS
 from stkd_lightning.inference.load import load_student
 from stkd_lightning.inference.predict import Prediction, predictions
 from stkd_lightning.inference.prediction_file import prediction_file
 from stkd_lightning.inference.student import Student
+from stkd_lightning.inference.tagging_student import TaggingStudent
+from stkd_lightning.models.audio.tagger import Tagger
 from stkd_lightning.utilities.console import print_rank_zero
 from stkd_lightning.utilities.errors import InputError, RunError
 from stkd_lightning.utilities.list_validation import optional_sides
@@ -38,23 +42,29 @@ def predict(config: DictConfig) -> None:
     """
     quiet()
     warnings.filterwarnings("ignore", module="PIL")  # a damaged image is named with its error
-    images = find_images([config.images] if isinstance(config.images, str) else list(config.images))
     student = load_student(student_path(Path(config.checkpoint)), trust=config.trust)
+    hears = student.facts.sample_rate is not None
+    named = [config.images] if isinstance(config.images, str) else list(config.images)
+    images = find_images(named, ENDINGS, "sound file") if hears else find_images(named)
     output = None if config.output is None else Path(config.output)
     window = optional_sides("window", config.window)
-    _check_task(student, output, window)
+    _check_task(student, output, window, frames=config.frames)
     student.to(_device(config.device))
     if student.facts.task.dense:
         images = unpredicted(images, output)
         broken = predict_masks(student, images, output, window=window, overlays=config.overlays)
+    elif isinstance(student, TaggingStudent):
+        paths = [image.path for image in images]
+        broken = predict_tags(student, paths, output, top=config.top, frames=config.frames)
     else:
         broken = _predict_classes(student, [image.path for image in images], output, config)
     if broken:
         rest = f"; the others are in {output}" if output else ""
-        raise RunError(f"{len(broken):,} of {len(images):,} images: {_shortened(broken)}{rest}", passes=False)
+        kind = "clips" if hears else "images"
+        raise RunError(f"{len(broken):,} of {len(images):,} {kind}: {_shortened(broken)}{rest}", passes=False)
 
 
-def _check_task(student: Student, output: Path | None, window: tuple[int, int] | None) -> None:
+def _check_task(student: Student, output: Path | None, window: tuple[int, int] | None, *, frames: bool) -> None:
     """Refuse options that do not fit the student's task.
 
     Raises:
@@ -68,6 +78,12 @@ def _check_task(student: Student, output: Path | None, window: tuple[int, int] |
         raise InputError("window: is for masks, but this student classifies whole images; leave it out")
     elif output is not None and not is_file:
         raise InputError(f"output={output}: must be a file that ends in .csv or .json")
+    if frames and (student.facts.sample_rate is None or not isinstance(student.network, Tagger)):
+        raise InputError("frames=true: needs a checkpoint of a cnn or crnn; others give no frames; leave it out")
+    if frames and output is None:
+        raise InputError("frames=true: frames are not printed; name a file, such as output=tags.json")
+    if frames and output is not None and output.suffix != ".json":
+        raise InputError(f"frames=true: frames do not fit into {output}; name a .json file")
 
 
 def _predict_classes(student: Student, paths: list[Path], output: Path | None, config: DictConfig) -> list[str]:
@@ -110,7 +126,7 @@ def _device(name: str) -> torch.device:
 
 def _shortened(broken: list[str]) -> str:
     more = f"; and {len(broken) - SHOWN:,} more" if len(broken) > SHOWN else ""
-    return "; ".join(message.removeprefix("image ") for message in broken[:SHOWN]) + more
+    return "; ".join(message.removeprefix("image ").removeprefix("clip ") for message in broken[:SHOWN]) + more
 
 
 def _first_table(first: list[Prediction], total: int) -> Table:

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 from stkd_lightning.inference.student_info import StudentFacts
 from stkd_lightning.tasks.base import Column
-from stkd_lightning.utilities.image_size import sides
+from stkd_lightning.tasks.tagging import Tagging
+from stkd_lightning.utilities.image_size import shape_of, sides
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,8 @@ class Wording:
 
 def wording(facts: StudentFacts) -> Wording:
     """Return the wording of a student's task."""
+    if isinstance(facts.task, Tagging):
+        return _tagging(facts)
     height, width = sides(facts.image_size)
     return _segmentation(height, width) if facts.task.dense else _classification(height, width)
 
@@ -69,4 +72,25 @@ def _segmentation(height: int, width: int) -> Wording:
         after="mask = logits.argmax(1)  # (B, H, W): positions in the classes below",
         images="RGB at full size",
         limits="its quality is unknown, and it gives one of its classes to any pixel",
+    )
+
+
+def _tagging(facts: StudentFacts) -> Wording:
+    hears, size = facts.sample_rate is not None, "x".join(map(str, shape_of(len(facts.mean), facts.image_size)[-2:]))
+    seconds = facts.image_size / facts.sample_rate if facts.sample_rate and isinstance(facts.image_size, int) else 0
+    return Wording(
+        tag="audio-classification" if hears else "image-classification",
+        metrics={"micro_auprc": "micro-AUPRC", "macro_auprc": "macro-AUPRC", "f1": "F1 at 0.5"},
+        columns=(
+            Column("micro-AUPRC, %", "micro_auprc"),
+            Column("macro-AUPRC, %", "macro_auprc"),
+            Column("F1, %", "f1"),
+        ),
+        network="A tagger of {classes} independent tags for "
+        + (f"sound clips of any length, trained at {seconds:g} s" if hears else f"images of {size}"),
+        predict=f'(tags,) = student.predict("{"clip.wav" if hears else "image.png"}")\n'
+        "print(dict(zip(student.class_names, tags.probabilities.round(3))))",
+        after="probabilities = 1 / (1 + exp(-logits))  # (B, C)",
+        images=f"Mono, {facts.sample_rate} Hz" if hears else f"RGB, resized to cover {size} and cropped centrally",
+        limits="its scores are unknown, and it gives a probability to each of its tags",
     )

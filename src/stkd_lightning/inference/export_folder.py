@@ -8,9 +8,10 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from stkd_lightning.inference.formats.base import INSIDE, Format
-from stkd_lightning.inference.segmentation_student import student_for
+from stkd_lightning.inference.front_end import complete
 from stkd_lightning.inference.student import Student
 from stkd_lightning.inference.student_info import StudentFacts, checked
+from stkd_lightning.inference.student_kinds import student_for
 from stkd_lightning.inference.trust import check_image_size
 from stkd_lightning.utilities.errors import InputError, reason, unknown
 from stkd_lightning.utilities.files import write_json
@@ -61,9 +62,9 @@ def load_export(folder: Path, *, trust: bool) -> Student:
     if not path.is_file():
         raise InputError(f"export {folder}: {export_format.file} is missing")
     if not trust:
-        check_image_size(facts.image_size, folder)
+        check_image_size(facts, folder)
         export_format.check_trusted(path, facts)
-    return student_for(export_format.read(path, facts), facts)
+    return student_for(complete(export_format.read(path, facts), facts), facts)
 
 
 def write_facts(folder: Path, export_format: Format, facts: StudentFacts, comparison: dict[str, Any]) -> None:

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from stkd_lightning.inference.segmentation_student import student_for
 from stkd_lightning.inference.student import Student, build
 from stkd_lightning.inference.student_info import of_checkpoint
+from stkd_lightning.inference.student_kinds import student_for
 from stkd_lightning.inference.trust import check_image_size, check_trusted
 from stkd_lightning.utilities.errors import InputError
 from stkd_lightning.utilities.files import BEST, LAST
@@ -31,7 +31,7 @@ def load_student(path: str | Path, *, trust: bool = False) -> Student:
     checkpoint = checkpoint_file(path)
     facts = of_checkpoint(checkpoint)
     if not trust:
-        check_image_size(facts.image_size, checkpoint)
+        check_image_size(facts, checkpoint)
         check_trusted({"student": facts.network}, checkpoint)
     return student_for(build(facts, checkpoint), facts)
 

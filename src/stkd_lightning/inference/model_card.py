@@ -8,10 +8,10 @@ from typing import Any
 import yaml
 
 from stkd_lightning.inference.card_wording import wording
-from stkd_lightning.inference.formats.base import Format
+from stkd_lightning.inference.formats.base import Format, input_words
 from stkd_lightning.inference.student_info import StudentFacts
-from stkd_lightning.tasks.segmentation_metrics import CLASS_IOU
-from stkd_lightning.utilities.image_size import sides
+from stkd_lightning.tasks.base import ClassMetric
+from stkd_lightning.utilities.image_size import shape_of
 from stkd_lightning.utilities.text import markdown
 
 SHOWN_CLASSES = 20
@@ -33,7 +33,7 @@ def card(facts: StudentFacts, export_format: Format, comparison: dict[str, Any],
         f"{_origin(facts)}\n",
         f"## Figures\n\n{_figures(facts)}\n",
         f"## Use\n\n{_use(facts, export_format, repository or _example(facts))}\n",
-        f"## Images\n\n{_images(facts)}\n",
+        f"## {'Clips' if facts.sample_rate else 'Images'}\n\n{_images(facts)}\n",
         f"## Training\n\n{_training(facts)}\n",
         f"## Limits\n\n{_limits(facts, export_format, comparison)}",
     ]
@@ -104,8 +104,9 @@ def _figures(facts: StudentFacts) -> str:
     which = selected.get(str(facts.about.get("selection")), "a student")
     seed = f", seed {facts.about['seed']}" if "seed" in facts.about else ""
     shown = f"{markdown(_data(facts))}{f' (n = {count:,})' if count else ''}"
+    kind = "clip" if facts.sample_rate else "image"
     lines = [
-        f"Test images of {shown}, one run{seed}; {which}. They were not used for training or selection.\n",
+        f"Test {kind}s of {shown}, one run{seed}; {which}. They were not used for training or selection.\n",
         f"| | parameters | MFLOPs | {' | '.join(column.title for column in columns)} |",
         f"|---|---:|---:|{'---:|' * len(columns)}",
     ]
@@ -118,21 +119,27 @@ def _figures(facts: StudentFacts) -> str:
                 *(column.text({"last": test}) for column in columns),
             ]
             lines.append(f"| {label} | " + " | ".join(cells) + " |")
-    size = "x".join(map(str, sides(facts.image_size)))
-    lines.append(f"\n(MFLOPs of one image of {size}, two for each multiply-add.)")
-    return "\n".join(lines + _classes(rows))
+    size = "x".join(map(str, shape_of(len(facts.mean), facts.image_size)[-2:]))
+    unit = " samples" if facts.sample_rate else ""
+    lines.append(f"\n(MFLOPs of one {kind} of {size}{unit}, two for each multiply-add.)")
+    return "\n".join(lines + _classes(facts, rows))
 
 
-def _classes(rows: Sequence[tuple[str, Any]]) -> list[str]:
-    """Return the lines of a table of the IoU of each class, for networks that have these figures."""
+def _classes(facts: StudentFacts, rows: Sequence[tuple[str, Any]]) -> list[str]:
+    """Return the lines of a table of the metric of each class, for networks that have these figures."""
     tests = {label: row.get("test", {}) for label, row in rows if row}
-    names = list(dict.fromkeys(name for test in tests.values() for name in test if name.startswith(CLASS_IOU)))
+    single = facts.task.of_classes
+    return _class_table(tests, single) if single else []
+
+
+def _class_table(tests: dict[str, Any], single: ClassMetric) -> list[str]:
+    names = list(dict.fromkeys(name for test in tests.values() for name in test if name.startswith(single.prefix)))
     tests = {label: test for label, test in tests.items() if not test.keys().isdisjoint(names)}
-    lines = [f"\n| IoU, % | {' | '.join(tests)} |", f"|---|{'---:|' * len(tests)}"] if names else []
+    lines = [f"\n| {single.label}, % | {' | '.join(tests)} |", f"|---|{'---:|' * len(tests)}"] if names else []
     for name in names:
-        values = [test.get(name, math.nan) for test in tests.values()]  # NaN: the class occurs in no image
+        values = [test.get(name, math.nan) for test in tests.values()]  # NaN: the class occurs nowhere
         cells = (f"{100 * value:.2f}" if math.isfinite(value) else "" for value in values)
-        lines.append(f"| {markdown(name.removeprefix(CLASS_IOU)[:SHOWN_CHARACTERS])} | {' | '.join(cells)} |")
+        lines.append(f"| {markdown(name.removeprefix(single.prefix)[:SHOWN_CHARACTERS])} | {' | '.join(cells)} |")
     return lines
 
 
@@ -144,7 +151,7 @@ def _use(facts: StudentFacts, export_format: Format, repository: str) -> str:
         f'student = load_student(snapshot_download("{repository}"){trust})\n'
         f"{words.predict}"
     )
-    usage = f"{export_format.usage}\n{words.after}".rstrip()
+    usage = f"{export_format.usage}\n{words.after}".rstrip().replace("{input}", input_words(facts))
     more = f"\n\nWithout this project:\n\n```python\n{usage}\n```" if export_format.usage else ""
     return f"```python\n{code}\n```{more}"
 
@@ -155,9 +162,14 @@ def _images(facts: StudentFacts) -> str:
 
     names = markdown(", ".join(name[:SHOWN_CHARACTERS] for name in facts.class_names[:SHOWN_CLASSES]))
     rest = f" and {facts.num_classes - SHOWN_CLASSES} more" if facts.num_classes > SHOWN_CLASSES else ""
+    scaled = (
+        "samples in [-1, 1)"
+        if facts.sample_rate
+        else f"in [0, 1], then (x - mean) / std of each channel: mean {rounded(facts.mean)}, std {rounded(facts.std)}"
+    )
+    after = f", then the front end {_settings(facts.network.get('front_end'))}" if facts.outside else ""
     return (
-        f"{wording(facts).images}, in [0, 1], then (x - mean) / std of each channel: mean {rounded(facts.mean)}, std "
-        f"{rounded(facts.std)}.\n\n"
+        f"{wording(facts).images}, {scaled}{after}.\n\n"
         f"Classes, in the order of the logits: {names}{rest}. `student.json` has all names."
     )
 

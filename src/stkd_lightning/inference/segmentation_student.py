@@ -3,13 +3,12 @@
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from stkd_lightning.data.batches import Normalize
 from stkd_lightning.data.masks import read_image
 from stkd_lightning.inference.masks import predicted_masks
 from stkd_lightning.inference.student import Paths, Student, listed
-from stkd_lightning.inference.student_info import StudentFacts
 from stkd_lightning.utilities.errors import InputError
 
 
@@ -60,8 +59,3 @@ class SegmentationStudent(Student):
                 raise mask
             masks.append(mask.classes)
         return masks
-
-
-def student_for(network: nn.Module, facts: StudentFacts) -> Student:
-    """Return the student of a network, of the kind of its task."""
-    return SegmentationStudent(network, facts) if facts.task.dense else Student(network, facts)

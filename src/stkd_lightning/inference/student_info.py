@@ -5,12 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from stkd_lightning.data.audio_files import LONGEST, RATES
 from stkd_lightning.inference.about import about_checkpoint, check_about
 from stkd_lightning.inference.provenance import StudentProvenance
 from stkd_lightning.models.input_adapter import is_channels, is_input, is_side
 from stkd_lightning.tasks.base import Task
 from stkd_lightning.tasks.classification import Classification
 from stkd_lightning.tasks.segmentation import Segmentation
+from stkd_lightning.tasks.tagging import Tagging
 from stkd_lightning.utilities.errors import InputError
 from stkd_lightning.utilities.image_size import Size
 
@@ -27,10 +29,13 @@ class StudentFacts:
         class_names: in the order of the logits.
         mean: mean of each channel of the training images, in units of 1.
         std: standard deviation, likewise.
-        image_size: side in pixels; of segmentation, whose images may have any sides, height and width in training.
+        image_size: side in pixels; of segmentation, whose images may have any sides, height and width in training; of
+            clips, of any length, the samples in training.
         about: origin of the student, as far as it is known: ``name``, ``data``, ``method``, ``objective``, ``mixup``,
             ``seed``, ``epochs``, ``selection``, and, of ``student``, ``teacher`` and ``alone``, the figures.
         task_name: name of its task; files of older versions do not have it.
+        sample_rate: Hz of clips; ``None`` of images. Clips have no mean and std.
+        outside: whether an exported file begins behind the front end, with log-mel spectrograms of the clips.
     """
 
     network: dict[str, Any]
@@ -41,10 +46,14 @@ class StudentFacts:
     image_size: Size
     about: dict[str, Any]
     task_name: str = Classification.name
+    sample_rate: int | None = None
+    outside: bool = False
 
     @property
     def task(self) -> Task:
         """The task of the network."""
+        if self.task_name == Tagging.name:
+            return Tagging(self.class_names)
         return Segmentation(self.class_names) if self.task_name == Segmentation.name else Classification()
 
     @property
@@ -68,6 +77,7 @@ def of_checkpoint(path: Path) -> StudentFacts:
         "about": about_checkpoint(origin, path),
         "task_name": data.task,
         **{"mean": data.mean, "std": data.std, "image_size": data.image_size},
+        "sample_rate": data.sample_rate,
     }
     return checked(facts, f"checkpoint {path}")
 
@@ -86,15 +96,19 @@ def checked(facts: Mapping[str, Any], place: str) -> StudentFacts:
     size: Any = facts.get("image_size")
     size = tuple(size) if isinstance(size, list) else size
     names: Any = facts.get("class_names")
+    rate: Any = facts.get("sample_rate")
+    hears = isinstance(rate, int) and not isinstance(rate, bool) and RATES[0] <= rate <= RATES[1]
+    hears = hears and task == Tagging.name and not facts.get("mean") and not facts.get("std")
     network, about = facts.get("network") or {}, facts.get("about") or {}
     tests = {
         "network": isinstance(network, Mapping),
         "class_names": _listed(names) and len(names) > 0 and all(isinstance(n, str) for n in names),
-        "mean": is_channels(facts.get("mean")),
-        "std": is_channels(facts.get("std")) and min(facts["std"]) > 0,
-        "task_name": task in (Classification.name, Segmentation.name),
-        "image_size": _is_size(size, task),
-        "input": _is_size(size, task) and is_input(input_, size),
+        "sample_rate": rate is None or hears,
+        "mean": is_channels(facts.get("mean")) or hears,
+        "std": (is_channels(facts.get("std")) and min(facts["std"]) > 0) or hears,
+        "task_name": task in (Classification.name, Segmentation.name, Tagging.name),
+        "image_size": is_side(size, LONGEST * rate) if hears else _is_size(size, task),
+        "input": is_input(input_, size) if isinstance(size, int) or _is_size(size, task) else False,
         "about": isinstance(about, Mapping),
     }
     for name, valid in tests.items():
@@ -104,11 +118,13 @@ def checked(facts: Mapping[str, Any], place: str) -> StudentFacts:
         network=dict(network),
         input=dict(input_),
         class_names=tuple(names),
-        mean=tuple(map(float, facts["mean"])),
-        std=tuple(map(float, facts["std"])),
+        mean=tuple(map(float, facts["mean"] or ())),
+        std=tuple(map(float, facts["std"] or ())),
         image_size=size,
         about=check_about(about, place),
         task_name=task,
+        sample_rate=rate,
+        outside=bool(facts.get("outside")),
     )
 
 

@@ -3,15 +3,21 @@
 from pathlib import Path
 from typing import Any
 
+from stkd_lightning.inference.student_info import StudentFacts
 from stkd_lightning.utilities.errors import InputError
-from stkd_lightning.utilities.image_size import Size, sides
+from stkd_lightning.utilities.image_size import sides
 
 LARGEST_IMAGE = 1024  # pixels of a side; larger images take gigabytes in a network
-# The networks that contain other networks.
+# The networks that contain other networks or a front end.
 REUSING = ("stkd_lightning.models.reuse_classifier", "stkd_lightning.models.spirit_student")
+HEARING = ("stkd_lightning.models.cnn", "stkd_lightning.models.crnn")
+PARTS = dict.fromkeys(REUSING, ("student", "teacher")) | dict.fromkeys(HEARING, ("front_end",))
 TRUSTED = (
     "stkd_lightning.models.create_model",
     "stkd_lightning.models.DilatedResNet",
+    "stkd_lightning.models.cnn",
+    "stkd_lightning.models.crnn",
+    "stkd_lightning.models.LogMel",
     *REUSING,
     "stkd_lightning.models.smp_model",
     "stkd_lightning.models.timm_model",
@@ -27,27 +33,32 @@ TRUSTED = (
     "stkd_lightning.data.CityscapesDataModule",
     "stkd_lightning.data.DigitCanvasDataModule",
     "stkd_lightning.data.ImageMaskFolderDataModule",
+    "stkd_lightning.data.AudioFolderDataModule",
+    "stkd_lightning.data.DigitsTaggingDataModule",
+    "stkd_lightning.data.SONYCDataModule",
+    "stkd_lightning.data.SyntheticSoundsDataModule",
 )
 WORDS = {"_target_", "name", "encoder", "resident", "weights", "weights_key", "data_dir", "cache_dir", "url", "md5",
          "train_folder", "val_folder", "test_folder", "sampler", "on_error", "class_weights", "class_names",
          "classes_file", "images_folder", "masks_folder", "sequences", "test_sequences", "proximity", "student_cut",
-         "teacher_cut", "head"}  # fmt: skip
+         "teacher_cut", "head", "kind", "pooling", "labels", "classes", "level"}  # fmt: skip
 LISTS = {"crop", "scale", "window", "class_weights", "class_names", "sequences", "test_sequences", "proximity"}
 
 
-def check_image_size(size: Size, path: Path) -> None:
+def check_image_size(facts: StudentFacts, path: Path) -> None:
     """Refuse a student that asks for very large images, which would fill the memory.
 
     Args:
-        size: side in pixels, or height and width.
-        path: of the file of the student.
+        facts: of the student.
+        path: of its file.
 
     Raises:
         InputError: names the size.
     """
-    if max(sides(size)) > LARGEST_IMAGE:
+    if facts.sample_rate is None and max(sides(facts.image_size)) > LARGEST_IMAGE:
+        side = max(sides(facts.image_size))
         raise InputError(
-            f"{path}: asks for images of {max(sides(size))} pixels a side, above {LARGEST_IMAGE}; trust=true allows it"
+            f"{path}: asks for images of {side} pixels a side, above {LARGEST_IMAGE}; trust=true allows it"
         )
 
 
@@ -73,7 +84,7 @@ def check_trusted(parts: dict[str, Any], path: Path) -> None:
         for option, value in part.items():
             if not isinstance(option, str) or (option.startswith("_") and option != "_target_"):
                 raise InputError(f"checkpoint {path}: its option {option!r} is not plain; trust=true allows it")
-            if isinstance(value, dict) and part["_target_"] in REUSING and option in ("student", "teacher"):
+            if isinstance(value, dict) and option in PARTS.get(part["_target_"], ()):
                 nodes.append(value)
                 continue
             # A colon in a name of timm, also of an encoder, names a network on a hub.

@@ -25,7 +25,7 @@ def largest_difference(student: Student, export_format: Format, path: Path, imag
         student: the exported student.
         export_format: format of the file.
         path: of the file.
-        images: normalized images ``(B, 3, H, W)``, B > 1.
+        images: normalized inputs ``(B, ...)``, B > 1.
 
     Raises:
         RunError: a file that cannot be run, or a difference above ``TOLERANCE``.
@@ -60,6 +60,9 @@ def largest_difference(student: Student, export_format: Format, path: Path, imag
 
 def compared(student: Student, images: Tensor) -> list[Tensor]:
     """Return the batches on which a file is compared with its student."""
+    if student.facts.sample_rate is not None:  # clips or spectrograms of another length, too
+        time = 2 if student.facts.outside else 1
+        return [images[:1], images, images[:1].narrow(time, 0, 2 * images.shape[time] // 3)]
     if not student.facts.task.dense:
         return [images[:1], images]
     several = images if len(images) > 1 else torch.cat([images, images.flip(3)])

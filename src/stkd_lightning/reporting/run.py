@@ -16,6 +16,7 @@ from stkd_lightning.reporting.diagnostics_file import FILE, D, DiagnosticsFile
 from stkd_lightning.reporting.run_options import ROUNDING, SEEDS, result_options
 from stkd_lightning.reporting.segmentation_diagnostics import SegmentationDiagnostics
 from stkd_lightning.reporting.summary import Figures, NetworkSummary, RunSummary
+from stkd_lightning.reporting.tagging_diagnostics import TaggingDiagnostics
 from stkd_lightning.utilities.console import warn
 from stkd_lightning.utilities.errors import InputError, reason
 from stkd_lightning.utilities.text import printable
@@ -106,7 +107,8 @@ class Run:
     @property
     def diagnostics(self) -> DiagnosticsFile | None:
         """The diagnostics of the student, of any kind; ``None`` if they cannot be read."""
-        return self.diagnostics_of(Diagnostics) or self.diagnostics_of(SegmentationDiagnostics)
+        kinds = Diagnostics, SegmentationDiagnostics, TaggingDiagnostics
+        return next((found for kind in kinds if (found := self.diagnostics_of(kind))), None)
 
     def diagnostics_of(self, kind: type[D]) -> D | None:
         """Return the diagnostics of the student if they are of a kind and can be read, else ``None``.

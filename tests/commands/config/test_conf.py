@@ -70,7 +70,7 @@ def test_networks(group: str, name: str) -> None:
 
 
 def test_the_zoo_is_the_choice() -> None:
-    others = {"timm", "torchvision", "custom", "dilated_resnet", "smp", "torchvision_segmentation"}
+    others = {"timm", "torchvision", "custom", "dilated_resnet", "smp", "torchvision_segmentation", "cnn", "crnn"}
     assert set(choices("student")) == set(choices("teacher")) == set(list_models()) | others
 
 

@@ -179,7 +179,7 @@ RUNTIME = [
     ([*DIGITS, "teacher.checkpoint=weights/untrained.pth"], "is below teacher.min_accuracy=0.2"),
     ([*DIGITS, "teacher.checkpoint=pretrained"], "teacher.checkpoint=pretrained: needs a network with"),
     ([*DIGITS, "student.weights=weights/deeper.pth"], "checkpoint weights/deeper.pth: does not fit"),
-    ([*DIGITS, "dataset.batch_size=5000"], "dataset.batch_size=5000: there are only 1211 training images"),
+    ([*DIGITS, "dataset.batch_size=5000"], "dataset.batch_size=5000: there are only 1211 training samples"),
     ([*DIGITS, "teacher.replay=true", "teacher.replay_limit=1e-6"], "more than teacher.replay_limit=1e-06; raise it"),
     ([*DIGITS, "loss=sp", "loss.losses.sp.student_layers=layer9"], "feature of ResNet 'layer9': unknown; did you mean"),
     ([*DIGITS, "loss=at", "loss.losses.at.teacher_layers=[fc]"], "but 'fc' of ResNet gives (B, 10); its maps: layer1"),

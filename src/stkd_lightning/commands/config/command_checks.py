@@ -13,6 +13,7 @@ from stkd_lightning.utilities.files import check_writable
 
 REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
 SUFFIXES = (".csv", ".json")
+FRONT_END = ("inside", "outside")  # of an exported file
 
 
 def check_export(config: DictConfig) -> None:
@@ -24,6 +25,8 @@ def check_export(config: DictConfig) -> None:
     if config.output is not None:
         check_output(Path(validation.path("output", config.output)))
     validation.switch("private", config.private)
+    if config.front_end not in FRONT_END:
+        raise unknown("front_end", str(config.front_end), FRONT_END)
     if config.data_dir is not None:
         validation.path("data_dir", config.data_dir)
     name = config.push_to_hub
@@ -68,7 +71,8 @@ def check_predict(config: DictConfig) -> None:
     for path in images if isinstance(images, ListConfig) else [images]:
         if not Path(validation.path("images", path)).exists():
             raise InputError(f"images={path}: no such file or folder")
-    validation.switch("overlays", config.overlays)
+    for name in ("overlays", "frames"):
+        validation.switch(name, config[name])
     if config.output is not None:
         _check_predicted(Path(validation.path("output", config.output)))
 

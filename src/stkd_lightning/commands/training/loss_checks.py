@@ -50,6 +50,8 @@ def check_labels(loss: nn.Module, task: Task) -> None:
         InputError: names the loss, or the part of a sum.
     """
     for part in loss.modules():
+        if isinstance(part, Loss) and part.exclusive and not task.exclusive:
+            raise InputError(f"{type(part).__name__}: needs one class for each sample, but {task.name} has several")
         if isinstance(part, Loss) and part.dense not in (None, task.dense):
             needed, given = ("position", "sample") if part.dense else ("sample", "position")
             raise InputError(

@@ -203,7 +203,7 @@ def _train(recipe: Recipe, folder: Path) -> Fitted:
     precision = resolve_precision(recipe.trainer.precision, network, device)
     steps = count_steps(recipe.trainer, len(data.train_dataloader()))
     images = steps * data.batch_size
-    work = 3 * flops(network, data.image_size) * images
+    work = 3 * flops(network, data.image_size, len(data.mean)) * images
     compile = resolve_compile(recipe.compile, device=device, flops=work, steps=steps)
     loss, teacher = recipe.objective()
     if teacher is not None:

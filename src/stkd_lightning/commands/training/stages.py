@@ -138,9 +138,9 @@ def _resolve_auto(
     """Return settings in which ``auto`` is replaced for precision and compilation."""
     device = device_type(settings.trainer)
     precision = resolve_precision(settings.trainer.precision, student, device)
-    work = 3 * flops(student, data.image_size)
+    work = 3 * flops(student, data.image_size, len(data.mean))
     if teacher is not None:
-        work += flops(teacher.network.network, data.image_size)
+        work += flops(teacher.network.network, data.image_size, len(data.mean))
     work *= steps * settings.dataset.batch_size
     compile = resolve_compile(settings.compile, device=device, flops=work, steps=steps)
     return with_values(settings, {"precision": precision, "trainer.precision": precision, "compile": compile})
@@ -246,7 +246,11 @@ def summarize(plan: RunPlan, baseline: PretrainedNetwork | None, fitted: Fitted)
 
 
 def _cost(node: DictConfig, network: nn.Module, data: ArrayDataModule) -> dict[str, Any]:
-    return {"network": name_of(node), "parameters": parameters(network), "flops": flops(network, data.image_size)}
+    return {
+        "network": name_of(node),
+        "parameters": parameters(network),
+        "flops": flops(network, data.image_size, len(data.mean)),
+    }
 
 
 def _teacher_summary(plan: RunPlan, teacher: teachers.Teacher, fitted: Fitted) -> NetworkSummary:

@@ -10,10 +10,12 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from stkd_lightning.inference.front_end import front_end_of
 from stkd_lightning.inference.student import Student
 from stkd_lightning.inference.student_info import StudentFacts
+from stkd_lightning.tasks.tagging import Tagging
 from stkd_lightning.utilities.errors import InputError, reason
-from stkd_lightning.utilities.image_size import sides
+from stkd_lightning.utilities.image_size import shape_of, sides
 
 EXAMPLE = (104, 136)  # height and width of images of a dense task that are traced
 INSIDE = "student.json"  # of an export folder; also the metadata file in archive formats
@@ -27,7 +29,7 @@ class Format(ABC):
         file: name of its file.
         packages: packages that it needs, in addition to those of this project.
         holds_programs: whether a file of this format can contain any program.
-        usage: Python code that runs a file without this project; empty: not possible.
+        usage: Python code that runs a file without this project, with a place for ``{input}``; empty: not possible.
     """
 
     name: ClassVar[str]
@@ -69,30 +71,53 @@ def need(name: str, packages: Iterable[str]) -> None:
 
 
 def example(facts: StudentFacts) -> Tensor:
-    """Return images ``(2, 3, H, W)`` for tracing; with a single image a tracer could make the batch size constant.
+    """Return inputs ``(2, ...)`` for tracing; with a single input a tracer could make the batch size constant.
 
-    Those of a dense task have the sides of ``EXAMPLE``, which are unequal for the same reason.
+    Images of a dense task have the sides of ``EXAMPLE``, which are unequal for the same reason.
     """
-    return torch.zeros(2, 3, *(EXAMPLE if facts.task.dense else sides(facts.image_size)))
+    if facts.task.dense:
+        return torch.zeros(2, 3, *EXAMPLE)
+    inputs = torch.zeros(2, *shape_of(len(facts.mean), facts.image_size))
+    return front_end_of(facts)(inputs) if facts.outside else inputs
 
 
 def dynamic_dimensions(facts: StudentFacts) -> dict[int, str]:
     """Return the dimensions of the images that may differ from those of the example, with their names."""
+    if facts.sample_rate is not None:
+        return {0: "batch", 2: "frames"} if facts.outside else {0: "batch", 1: "samples"}
     return {0: "batch", 2: "height", 3: "width"} if facts.task.dense else {0: "batch"}
 
 
 def metadata(facts: StudentFacts) -> dict[str, str]:
     """Return the metadata in an exported file: input, output, normalization and class names."""
-    height, width = ("height", "width") if facts.task.dense else sides(facts.image_size)
-    positions = ", height, width" if facts.task.dense else ""
     return {
         "made_by": "stkd-lightning",
-        "input": f"images (batch, 3, {height}, {width}), float32; RGB in [0, 1], minus mean, "
-        "divided by std, channel by channel",
-        "output": f"logits (batch, classes{positions}), before softmax",
+        **_words(facts),
         "image_size": str(facts.image_size),
         "mean": json.dumps(facts.mean),
         "std": json.dumps(facts.std),
         "class_names": json.dumps(facts.class_names),
         "about": json.dumps(facts.about),
+    }
+
+
+def input_words(facts: StudentFacts) -> str:
+    """Return the input of an exported file in words."""
+    return _words(facts)["input"]
+
+
+def _words(facts: StudentFacts) -> dict[str, str]:
+    """Return input and output in words."""
+    activation = "sigmoid" if isinstance(facts.task, Tagging) else "softmax"
+    if facts.sample_rate is not None:
+        clips = f"(batch, samples), float32 in [-1, 1), {facts.sample_rate} Hz"
+        spectrograms = f"(batch, 1, frames, bands), float32; log-mel spectrograms of clips {clips}"
+        inputs = f"spectrograms {spectrograms}" if facts.outside else f"clips {clips}"
+        return {"input": inputs, "output": f"logits (batch, classes), before {activation}"}
+    height, width = ("height", "width") if facts.task.dense else sides(facts.image_size)
+    positions = ", height, width" if facts.task.dense else ""
+    return {
+        "input": f"images (batch, 3, {height}, {width}), float32; RGB in [0, 1], minus mean, "
+        "divided by std, channel by channel",
+        "output": f"logits (batch, classes{positions}), before {activation}",
     }

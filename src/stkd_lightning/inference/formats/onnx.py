@@ -21,7 +21,7 @@ class ONNX(Format):
     packages = ("onnx", "onnxscript", "onnxruntime")
     usage = (
         'session = onnxruntime.InferenceSession("model.onnx")\n'
-        '(logits,) = session.run(["logits"], {"images": images})  # (B, 3, H, W) float32, normalized as below'
+        '(logits,) = session.run(["logits"], {"images": images})  # {input}'
     )
 
     def write(self, student: Student, path: Path) -> None:

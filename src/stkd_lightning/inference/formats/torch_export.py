@@ -18,10 +18,7 @@ class TorchExport(Format):
     name = "torch_export"
     file = "model.pt2"
     holds_programs = True
-    usage = (
-        'network = torch.export.load("model.pt2").module()\n'
-        "logits = network(images)  # (B, 3, H, W) float32, normalized as below"
-    )
+    usage = 'network = torch.export.load("model.pt2").module()\nlogits = network(images)  # {input}'
 
     def write(self, student: Student, path: Path) -> None:
         """Write the student as a ``torch.export`` archive."""

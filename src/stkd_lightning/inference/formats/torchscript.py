@@ -19,9 +19,7 @@ class TorchScript(Format):
     name = "torchscript"
     file = "model.pt"
     holds_programs = True
-    usage = (
-        'network = torch.jit.load("model.pt")\nlogits = network(images)  # (B, 3, H, W) float32, normalized as below'
-    )
+    usage = 'network = torch.jit.load("model.pt")\nlogits = network(images)  # {input}'
 
     def write(self, student: Student, path: Path) -> None:
         """Trace the student, compare the trace with the network, and write it."""

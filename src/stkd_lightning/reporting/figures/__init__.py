@@ -5,14 +5,17 @@ from statistics import fmean
 
 from stkd_lightning.reporting.figures.calibration import calibration
 from stkd_lightning.reporting.figures.category_similarity import category_similarity
-from stkd_lightning.reporting.figures.class_iou import class_iou
+from stkd_lightning.reporting.figures.class_scores import AVERAGE_PRECISION, IOU, class_scores
+from stkd_lightning.reporting.figures.clip_gallery import clip_gallery
 from stkd_lightning.reporting.figures.curves import curves
 from stkd_lightning.reporting.figures.divergence import divergence
 from stkd_lightning.reporting.figures.fonts import escape_missing
+from stkd_lightning.reporting.figures.frame_similarity import frame_similarity
 from stkd_lightning.reporting.figures.gallery import gallery
 from stkd_lightning.reporting.figures.mask_gallery import mask_gallery
 from stkd_lightning.reporting.figures.pareto import pareto
 from stkd_lightning.reporting.figures.picture import Picture
+from stkd_lightning.reporting.figures.precision_recall import precision_recall
 from stkd_lightning.reporting.figures.similarity import similarity
 from stkd_lightning.reporting.figures.style import figure_style, png, svg
 from stkd_lightning.reporting.figures.sweep import sweep
@@ -39,12 +42,16 @@ def pictures(settings: Sequence[Setting]) -> list[Picture]:
             curves(shown),
             *(sweep([s for s in settings if s.method == method]) for method in methods),
             divergence(shown),
-            class_iou(shown),
+            class_scores(shown, IOU),
+            class_scores(shown, AVERAGE_PRECISION),
+            precision_recall(shown),
             similarity(ranked),
             category_similarity(ranked),
+            frame_similarity(ranked),
             calibration(shown),
             gallery(ranked[0]),
             mask_gallery(ranked[0]),
+            clip_gallery(ranked[0]),
         ]
     return [picture for picture in drawn if picture]
 

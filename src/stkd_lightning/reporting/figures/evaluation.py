@@ -8,16 +8,20 @@ from matplotlib.figure import Figure
 from stkd_lightning.reporting.diagnostics import Diagnostics
 from stkd_lightning.reporting.diagnostics_file import DiagnosticsFile
 from stkd_lightning.reporting.figures.calibration import draw_calibration
-from stkd_lightning.reporting.figures.class_iou import draw_class_iou
+from stkd_lightning.reporting.figures.class_scores import AVERAGE_PRECISION, IOU, ClassScore, draw_class_scores
+from stkd_lightning.reporting.figures.clip_gallery import draw_clips
+from stkd_lightning.reporting.figures.frame_similarity import draw_frame_similarity
 from stkd_lightning.reporting.figures.mask_gallery import draw_masks
+from stkd_lightning.reporting.figures.precision_recall import draw_precision_recall
 from stkd_lightning.reporting.segmentation_diagnostics import SegmentationDiagnostics
-from stkd_lightning.tasks.segmentation_metrics import CLASS_IOU, loggable
+from stkd_lightning.reporting.tagging_diagnostics import TaggingDiagnostics
+from stkd_lightning.tasks.segmentation_metrics import loggable
 
 
 def evaluation_figures(
     diagnostics: DiagnosticsFile, metrics: Mapping[str, float], class_names: Sequence[str], split: str
 ) -> dict[str, Figure]:
-    """Draw the figures of an evaluation: calibration, or masks and the IoU of each class.
+    """Draw the figures of an evaluation: calibration; masks and the IoU of each class; or those of tags.
 
     Args:
         diagnostics: of the student.
@@ -32,8 +36,19 @@ def evaluation_figures(
         return {"calibration": draw_calibration([("student", [diagnostics])])}
     figures = {}
     if isinstance(diagnostics, SegmentationDiagnostics):
-        iou = np.array([100 * metrics.get(f"{CLASS_IOU}{loggable(name)}", np.nan) for name in class_names])
-        figures["class_iou"] = draw_class_iou([("student", iou)], class_names, split)
+        figures["class_iou"] = _of_classes(metrics, class_names, split, IOU)
         if len(diagnostics.shown):
             figures["masks"] = draw_masks(diagnostics, class_names)
+    if isinstance(diagnostics, TaggingDiagnostics):
+        figures["class_ap"] = _of_classes(metrics, class_names, split, AVERAGE_PRECISION)
+        figures["precision_recall"] = draw_precision_recall([("student", diagnostics.student_curve)])
+        if diagnostics.student_similarity.size:
+            figures["frame_similarity"] = draw_frame_similarity([("student", diagnostics.student_similarity)])
+        if len(diagnostics.shown):
+            figures["clips"] = draw_clips(diagnostics, class_names)
     return figures
+
+
+def _of_classes(metrics: Mapping[str, float], class_names: Sequence[str], split: str, score: ClassScore) -> Figure:
+    values = np.array([100 * metrics.get(f"{score.prefix}{loggable(name)}", np.nan) for name in class_names])
+    return draw_class_scores([("student", values)], class_names, split, score)

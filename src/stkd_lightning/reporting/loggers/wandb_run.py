@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from stkd_lightning.reporting.loggers.timeouts import call_with_timeout
 from stkd_lightning.reporting.summary import RunSummary
 from stkd_lightning.tasks.segmentation_metrics import CLASS_IOU
+from stkd_lightning.tasks.tagging_metrics import CLASS_AP
 from stkd_lightning.utilities.files import BEST, LAST
 from stkd_lightning.utilities.redaction import redacted
 
@@ -15,16 +16,19 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 HIGHER_IS_BETTER = (
-    "accuracy", "top5", "agreement", "miou", "pixel_accuracy", "image_quality", "high_precision",
+    "accuracy", "top5", "agreement", "miou", "pixel_accuracy", "image_quality", "high_precision", "micro_auprc",
+    "macro_auprc", "f1",
 )  # fmt: skip
 LOWER_IS_BETTER = ("loss", "cross_entropy", "calibration_error", "teacher_kl", "quality_variance")
 COLUMNS = ("", "network", "parameters", "FLOPs")
 # Columns for metrics beside the score, in tables of runs that have the metric.
 MEASURES = {
     "top5": "top-5", "calibration_error": "ECE", "pixel_accuracy": "pixels", "image_quality": "image IoU",
-    "high_precision": "> 90 %", "quality_variance": "variance", "agreement": "agreement",
+    "high_precision": "> 90 %", "quality_variance": "variance", "macro_auprc": "macro-AUPRC", "f1": "F1",
+    "agreement": "agreement",
 }  # fmt: skip
 STEP = "trainer/global_step"
+OF_CLASSES = (CLASS_IOU, CLASS_AP)  # starts of the names of the metrics of single classes
 
 Rows = tuple[list[str | int], list[list[Any]]]  # columns and rows of a table
 
@@ -88,10 +92,10 @@ def _networks(summary: RunSummary) -> Rows:
 
 
 def _classes(summary: RunSummary) -> dict[str, Rows]:
-    """Return the table of the IoU of each class on test images; nothing for another task."""
+    """Return the table of the metric of each class on test images; nothing for a task without one."""
     tests = {label: network.selected_test for label, network in summary.networks.items()}
-    names = dict.fromkeys(name for test in tests.values() for name in test if name.startswith(CLASS_IOU))
-    rows = [[name.removeprefix(CLASS_IOU), *(test.get(name) for test in tests.values())] for name in names]
+    names = dict.fromkeys(name for test in tests.values() for name in test if name.startswith(OF_CLASSES))
+    rows = [[name.partition("/")[2], *(test.get(name) for test in tests.values())] for name in names]
     return {"classes": (["class", *tests], rows)} if rows else {}
 
 
