@@ -96,7 +96,7 @@ def dataset() -> Images:
     """Return the training images."""
     module = data_module()
     split = module.arrays.splits["train"]
-    return Images(split.images.numpy(), split.labels.numpy(), module.mean, module.std)
+    return Images(split.inputs.numpy(), split.labels.numpy(), module.mean, module.std)
 
 
 def loader(batch_size: int, images: Images | None = None) -> DataLoader:

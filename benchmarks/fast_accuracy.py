@@ -55,7 +55,7 @@ def by_loop(teacher_weights: Path, epochs: int, seed: int, cache: Path) -> float
     torch.manual_seed(seed)
     student = create_model("resnet8", 100).to(here)
     optimizer = torch.optim.SGD(student.parameters(), lr=0.05, momentum=0.9, weight_decay=5e-4)
-    shown = loader(64, Images(split.images.numpy()[chosen], split.labels.numpy()[chosen], batches.mean, batches.std))
+    shown = loader(64, Images(split.inputs.numpy()[chosen], split.labels.numpy()[chosen], batches.mean, batches.std))
     schedule, step = MultiStep(), 0
     for _ in range(epochs):
         for images, labels in shown:

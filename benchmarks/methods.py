@@ -2,12 +2,13 @@
 
     python benchmarks/methods.py
     python benchmarks/methods.py --task segmentation
+    python benchmarks/methods.py --task tagging
 
 Each objective of conf/loss, with its mixing and settings, trains one pair of networks in its best precision, without
 compilation. The methods take turns, one step each, for many rounds. In each round the time of a step is divided by the
 mean of the KD steps before and after it; the result is the median. The methods that need a class for each pixel train
-DilatedResNet of width 24 -> 8 on noise of CamVid's shape. About 5 minutes on 2 cores.
-Writes benchmarks/results/methods_<device>.json, or methods_segmentation_<device>.json.
+DilatedResNet of width 24 -> 8 on noise of CamVid's shape; those of sound train CNN6 of width 16 -> CRNN on noise of
+2.5 s. About 5 minutes on 2 cores. Writes benchmarks/results/methods_<device>.json, or methods_<task>_<device>.json.
 """
 
 import argparse
@@ -24,13 +25,14 @@ import machine
 import torch
 from data import data_module
 from hydra.utils import instantiate
+from torch import Tensor
 
 from stkd_lightning import DistillationModule, StepContext
 from stkd_lightning.commands.config.compose import composed, composing
 from stkd_lightning.commands.training.precision import best_dtype
 from stkd_lightning.data.batches import ResidentBatch
 from stkd_lightning.distillation.optimizers import cifar_sgd
-from stkd_lightning.tasks import Classification, Segmentation, Task
+from stkd_lightning.tasks import Classification, Segmentation, Tagging, Task
 from stkd_lightning.tasks.types import Batch
 from stkd_lightning.teacher import FrozenTeacher
 from stkd_lightning.utilities.paths import conf_dir
@@ -38,6 +40,8 @@ from stkd_lightning.utilities.random import seeded
 
 RESULTS = Path(__file__).parent / "results"
 SEGMENTATION = ("cwd", "dsd", "dsd_cirkd", "ifvd", "pixel_kd", "skd", "spirit")  # measured with a class for each pixel
+TAGGING = ("iusp", "kd_iusp")  # measured with clips of sound
+FRONT_END = "{window:200,hop:80,f_max:3800.0,mels:%d}"
 REFERENCE = "kd"
 WARM_UP = 2  # rounds that allocate memory
 
@@ -51,7 +55,9 @@ class Workload:
         task: of the networks.
         classes: number of classes.
         samples: number of training images.
+        batch_size: samples of a batch.
         batches: at least as many as there are rounds.
+        example: an input of the networks, if it is not an image of CIFAR-100.
         overrides: options of the networks.
     """
 
@@ -59,7 +65,9 @@ class Workload:
     task: Task
     classes: int
     samples: int
+    batch_size: int
     batches: Iterable[Batch | ResidentBatch]
+    example: Tensor | None = None
     overrides: tuple[str, ...] = ()
 
 
@@ -67,7 +75,9 @@ def classification(pair: tuple[str, str] | None, batch_size: int) -> Workload:
     """Return CIFAR-100 with a pair of the zoo."""
     data = data_module(batch_size=batch_size)
     count = len(data.arrays.splits["train"].labels)
-    return Workload(pair or ("resnet32x4", "resnet8x4"), Classification(), 100, count, data.train_dataloader())
+    return Workload(
+        pair or ("resnet32x4", "resnet8x4"), Classification(), 100, count, batch_size, data.train_dataloader()
+    )
 
 
 def segmentation(pair: tuple[str, str] | None, batch_size: int) -> Workload:
@@ -79,7 +89,26 @@ def segmentation(pair: tuple[str, str] | None, batch_size: int) -> Workload:
     batches = [Batch(images, labels, torch.arange(batch_size))] * 1000
     task = Segmentation(tuple(f"class {i}" for i in range(classes)))
     networks = pair or ("dilated_resnet", "dilated_resnet")
-    return Workload(networks, task, classes, 367, batches, () if pair else ("student.width=8",))
+    example = torch.zeros(1, 3, *shape[1:])
+    return Workload(networks, task, classes, 367, batch_size, batches, example, () if pair else ("student.width=8",))
+
+
+def tagging(pair: tuple[str, str] | None, batch_size: int) -> Workload:
+    """Return noise of the shape of clips of spoken digits, for the networks of table K."""
+    generator, classes, samples = torch.Generator().manual_seed(0), 10, 20_000
+    clips = 0.1 * torch.randn(batch_size, samples, generator=generator)
+    labels = torch.randint(0, 2, (batch_size, classes), generator=generator)
+    batches = [Batch(clips, labels, torch.arange(batch_size))] * 1000
+    front_ends = [f"{node}.front_end={FRONT_END % mels}" for node, mels in (("student", 20), ("teacher.network", 64))]
+    overrides = ("dataset=digits_tagging", *front_ends, *(() if pair else ("teacher.network.width=16",)))
+    task = Tagging(tuple("0123456789"))
+    example = torch.zeros(1, samples)
+    return Workload(pair or ("cnn", "crnn"), task, classes, 2000, batch_size, batches, example, overrides)
+
+
+def task_of(method: str) -> str:
+    """Return the task in which a method is measured."""
+    return "segmentation" if method in SEGMENTATION else "tagging" if method in TAGGING else "classification"
 
 
 class Training:
@@ -99,10 +128,8 @@ class Training:
         seeded(0)
         student = instantiate(config.distilled or config.student)
         teacher = FrozenTeacher(instantiate(config.teacher.network))
-        example = torch.zeros(1, 3, 180, 240) if workload.task.dense else None
-        self.module = DistillationModule(
-            student, instantiate(config.loss), teacher, instantiate(config.mixup), task=workload.task, example=example
-        )
+        loss, mixup = instantiate(config.loss), instantiate(config.mixup)
+        self.module = DistillationModule(student, loss, teacher, mixup, task=workload.task, example=workload.example)
         self.module.to(device)
         self.optimizer = cifar_sgd([p for p in self.module.parameters() if p.requires_grad])
         self.half = best_dtype(student, device.type) == torch.bfloat16
@@ -143,23 +170,26 @@ def measure(methods: list[str], workload: Workload, rounds: int) -> dict[str, fl
 def main() -> None:
     names = sorted(p.stem for p in (conf_dir() / "loss").glob("*.yaml"))
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--task", default="classification", choices=("classification", "segmentation"))
+    parser.add_argument("--task", default="classification", choices=("classification", "segmentation", "tagging"))
     parser.add_argument("--pair", nargs=2, metavar=("TEACHER", "STUDENT"), help="default: resnet32x4 resnet8x4")
     parser.add_argument("--methods", nargs="+", choices=names, help="default: all of the task")
-    parser.add_argument("--batch-size", type=int, help="default: 64, or 8 images for segmentation")
+    parser.add_argument("--batch-size", type=int, help="default: 64, 8 for segmentation, 32 for tagging")
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--output", type=Path)
     options = parser.parse_args()
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", len(os.sched_getaffinity(0)))))
     busy = machine.alone()
-    dense = options.task == "segmentation"
-    batch_size = options.batch_size or (8 if dense else 64)
-    workload = (segmentation if dense else classification)(options.pair, batch_size)
-    methods = options.methods or [name for name in names if (name in SEGMENTATION) == dense]
+    if options.task == "segmentation":
+        workload = segmentation(options.pair, options.batch_size or 8)
+    elif options.task == "tagging":
+        workload = tagging(options.pair, options.batch_size or 32)
+    else:
+        workload = classification(options.pair, options.batch_size or 64)
+    methods = options.methods or [name for name in names if task_of(name) == options.task]
     costs = measure(methods, workload, options.rounds)
     costs = dict(sorted(costs.items(), key=lambda item: item[1]))
-    result = {"pair": workload.pair, "batch_size": batch_size, "rounds": options.rounds, "step": costs}
-    kind = "methods_segmentation" if dense else "methods"
+    result = {"pair": workload.pair, "batch_size": workload.batch_size, "rounds": options.rounds, "step": costs}
+    kind = "methods" if options.task == "classification" else f"methods_{options.task}"
     output = options.output or RESULTS / f"{kind}_{machine.device().type}.json"
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_text(json.dumps({**result, "busy_percent": busy, **machine.facts()}, indent=1) + "\n")

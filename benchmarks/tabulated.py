@@ -1,6 +1,7 @@
 """Tables of accuracies as Markdown, generated from the result files of runs."""
 
 import json
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from stkd_lightning.utilities.errors import unknown
 
 FOLDER = Path(__file__).parent
 RESULTS = FOLDER / "results" / "accuracy"
-SCORES = {"miou": "mIoU"}  # words of metrics
+SCORES = {"miou": "mIoU", "micro_auprc": "micro-AUPRC"}  # words of metrics
 ROUNDING = 0.002  # largest difference of one teacher's accuracy on two devices
 Record = dict[str, Any]
 
@@ -39,6 +40,8 @@ class Table:
         grid: two options with their values; every combination is a row.
         validation_only: test accuracies are not kept.
         metrics: metrics on test images by their words, in place of the score on validation and test images.
+        relative: three rows, for example IUSP, SP and CE: how far the first one's gain over the last exceeds the
+            second one's, as a share of the latter.
         results: folder of the results of all tables.
     """
 
@@ -52,6 +55,7 @@ class Table:
     grid: dict[str, list[float]]
     validation_only: bool
     metrics: dict[str, str]
+    relative: list[str]
     results: Path = RESULTS
 
 
@@ -85,6 +89,7 @@ def read_table_file(path: Path, results: Path = RESULTS) -> Table:
         references=[references] if isinstance(references, str) else references,
         validation_only=content.pop("validation_only", False),
         metrics=content.pop("metrics", {}),
+        relative=content.pop("relative", []),
         results=results,
         **content,
     )
@@ -197,7 +202,24 @@ def _part(table: Table, part: str) -> str:
         differences = [_difference(own, found, reference) for reference in table.references]
         beside = [f"{published[name]:.2f}" if name in published else ""] * bool(published)
         lines.append([name, done, *figures, *differences, _minutes_a_run(own), *beside])
-    return f"{heading}\n\n{_lines(lines)}"
+    return "\n\n".join(filter(None, [heading, _lines(lines), relative_gain(table, found)]))
+
+
+def relative_gain(table: Table, found: Sequence[Record]) -> str:
+    """Return ``(gain of one - gain of other) / gain of other`` in words; it needs a gain of the other.
+
+    Gains are paired by seed. Where the 95 % interval of the other's gain holds 0, the share is not defined.
+    """
+    if not table.relative:
+        return ""
+    one, other, base = table.relative
+    first, second = (Spread.of(_differences(found, row, base) or [math.nan]) for row in (one, other))
+    words = f"({one}'s gain - {other}'s gain) / {other}'s gain over {base}"
+    if second.half_interval is None:
+        return f"{words}: not run"
+    if not abs(second.mean) > second.half_interval:
+        return f"{words}: not defined, since {other}'s gain is {second.points()} points"
+    return f"{words}: {(first.mean - second.mean) / second.mean:+.1%}"
 
 
 def _scores(row: Row) -> list[str]:
@@ -216,15 +238,20 @@ def _metrics(table: Table, own: Sequence[Record]) -> list[str]:
 
 def _difference(own: Sequence[Record], found: Sequence[Record], reference: str) -> str:
     """Return a row's test score after the last epoch less that of the reference, seed by seed, in points."""
-    if own[0]["row"] == reference:
-        return ""
-
-    def score(record: Record) -> float:
-        return float(record["student"]["test"]["last"][score_name(record)])
-
-    by_seed = {r["seed"]: score(r) for r in found if r["row"] == reference}
-    differences = [score(r) - by_seed[r["seed"]] for r in own if r["seed"] in by_seed]
+    row = own[0]["row"]
+    differences = [] if row == reference else _differences(found, row, reference)
     return Spread.of(differences).points() if differences else ""
+
+
+def _differences(found: Sequence[Record], row: str, reference: str) -> list[float]:
+    """Return a row's test scores after the last epoch less those of the reference, of the seeds that both have."""
+    scores = {
+        (r["row"], r["seed"]): float(r["student"]["test"]["last"][score_name(r)])
+        for r in found
+        if r["row"] in (row, reference)
+    }
+    seeds = [seed for name, seed in scores if name == row and (reference, seed) in scores]
+    return [scores[row, seed] - scores[reference, seed] for seed in seeds]
 
 
 def _as_run(record: Record) -> Run:

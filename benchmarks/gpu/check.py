@@ -11,6 +11,7 @@ from typing import Any
 import machine
 import torch
 
+from gpu import short_tagging
 from gpu.check_runs import replay, resume
 from gpu.item import Item, Result
 from gpu.places import Places
@@ -25,11 +26,13 @@ FIRST, MEAN = 1e-5, 0.02  # largest relative difference of the first loss and of
 HALF_FIRST, HALF_MEAN = 0.01, 0.03  # in half precision, where fused operations round less often
 SCALED_MEAN = 0.06  # in float16, whose scaler may leave out the first steps
 ELSEWHERE = "not on this device"
+TAGGERS = ("cnn6", "crnn")
 
 
 def write_reference() -> None:
     """Write the reference: the digests of the virtual images and the losses of 50 steps in float32 on a CPU."""
-    content = {"digests": digests(), "losses": losses(Way()), **environment(), **machine.commit()}
+    heard = {name: short_tagging.losses(Way(), recurrent=name == "crnn") for name in TAGGERS}
+    content = {"digests": digests(), "losses": losses(Way()), "tagging": heard, **environment(), **machine.commit()}
     REFERENCE.parent.mkdir(parents=True, exist_ok=True)
     write_json(REFERENCE, content)
 
@@ -115,6 +118,29 @@ def ranks() -> Result:
     return checked(parts)
 
 
+def tagging(sizes: Sizes) -> Result:
+    """Compare tagging in float32 with the reference; bfloat16 eager with compiled, and with one graph.
+
+    A recurrent network is compiled in parts, so it has no graph of the whole step.
+    """
+    expected = json.loads(REFERENCE.read_text())["tagging"]
+    parts: dict[str, Any] = {}
+    for name in TAGGERS:
+        run = partial(short_tagging.losses, recurrent=name == "crnn")
+        parts[f"{name}, float32"] = compared(run(Way()), expected[name], FIRST, MEAN)
+        eager = run(Way("bf16-mixed")) if sizes.compiles else []
+        for kind, options, here in (
+            ("compiled", {"compile": True}, sizes.compiles),
+            ("one graph", {"compile": True, "cuda_graph": True}, _cuda() and name != "crnn"),
+        ):
+            parts[f"{name}, {kind}"] = (
+                compared(run(Way("bf16-mixed", tuple(options.items()))), eager, HALF_FIRST, HALF_MEAN)
+                if here
+                else ELSEWHERE
+            )
+    return checked(parts)
+
+
 def _cuda() -> bool:
     return machine.device().type == "cuda"
 
@@ -135,6 +161,7 @@ def items(sizes: Sizes, places: Places) -> list[Item]:
         "accumulation": (60, partial(accumulation, sizes)),
         "half": (60, partial(half, sizes)),
         "ranks": (45, ranks),
+        "tagging": (90, partial(tagging, sizes)),
     }
     return [Item("check", name, sizes.seconds * seconds, run) for name, (seconds, run) in checks.items()]
 

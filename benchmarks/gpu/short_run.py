@@ -11,6 +11,7 @@ from contestants import distillation
 from machine import device
 from torch import Tensor
 
+from stkd_lightning import DistillationModule
 from stkd_lightning.commands.training.determinism import set_determinism
 from stkd_lightning.commands.training.fit import quiet
 from stkd_lightning.data import DigitsDataModule
@@ -90,9 +91,18 @@ def losses(way: Way, steps: int = STEPS) -> list[float]:
     Raises:
         RuntimeError: one graph was wanted, and the step was not recorded in it.
     """
+    return trained(distillation(PAIR, classes=10, **dict(way.options)), digits(), way, steps)
+
+
+def trained(module: DistillationModule, data: L.LightningDataModule, way: Way, steps: int) -> list[float]:
+    """Train a module for some batches, deterministically, and return the loss of each.
+
+    Raises:
+        RuntimeError: one graph was wanted, and the step was not recorded in it.
+    """
     quiet()
     warnings.filterwarnings("ignore")
-    module, kept, options = distillation(PAIR, classes=10, **dict(way.options)), Losses(), dict(way.trainer)
+    kept, options = Losses(), dict(way.trainer)
     set_determinism("auto")
     trainer = L.Trainer(
         accelerator=device().type,
@@ -109,7 +119,7 @@ def losses(way: Way, steps: int = STEPS) -> list[float]:
         use_distributed_sampler=False,
         **options,
     )
-    trainer.fit(module, digits())
+    trainer.fit(module, data)
     if dict(way.options).get("cuda_graph") and not kept.recorded:
         raise RuntimeError("the step was not recorded in one graph")
     return [float(value) for value in kept.values]

@@ -75,6 +75,30 @@ def test_stkd_is_called_so_with_the_settings_it_has_by_default(name: str, monkey
         assert settings(tabulated.read_table(name).rows["STKD"]) == settings(["loss=stkd"])
 
 
+@pytest.mark.parametrize(
+    ("sp", "end"),
+    [
+        ([0.52, 0.53, 0.54], ": +100.0%"),
+        ([0.40, 0.50, 0.61], ": not defined, since SP's gain is +0.33 ± 26.09 points"),
+        ([0.52, 0.53], ": not run"),
+        ([], ": not run"),
+    ],
+)
+def test_a_gain_relative_to_another(sp: list[float], end: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The student alone has 0.5, and IUSP 0.06 more; SP gains 0.03, or no one knows what."""
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    import tabulated
+
+    scores = {"CE": [0.5] * 3, "IUSP": [0.55, 0.56, 0.57], "SP": sp}
+    found = [
+        {"row": row, "seed": seed, "student": {"test": {"last": {"accuracy": value}}}}
+        for row, values in scores.items()
+        for seed, value in enumerate(values)
+    ]
+    text = tabulated.relative_gain(tabulated.read_table("K"), found)
+    assert text == f"(IUSP's gain - SP's gain) / SP's gain over CE{end}"
+
+
 @pytest.mark.slow
 def test_a_table_is_taken_up_where_it_was_killed(tmp_path: Path) -> None:
     """In a copy of the benchmarks with another table, README and page."""

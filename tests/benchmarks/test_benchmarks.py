@@ -79,12 +79,19 @@ def test_methods_of_segmentation(tmp_path: Path) -> None:
     assert all(cost > 0 for cost in result["step"].values())
 
 
+@pytest.mark.slow
+def test_methods_of_tagging(tmp_path: Path) -> None:
+    _, result = benchmark("methods.py", tmp_path, "--task", "tagging", "--batch-size", "2", "--rounds", "1")
+    assert result["step"].keys() == {"iusp", "kd_iusp"}
+    assert all(cost > 0 for cost in result["step"].values())
+
+
 def test_methods_page_shows_their_costs() -> None:
     page = (FOLDER.parent / "docs" / "methods.md").read_text()
     shown = dict(re.findall(r"^\| `(\w+)` \|.*\| (\d\.\d\d) \|$", page, re.MULTILINE))
-    files = "methods_cpu.json", "methods_segmentation_cpu.json"
-    classifiers, segmentation = (json.loads((FOLDER / "results" / file).read_text())["step"] for file in files)
-    costs = classifiers | segmentation
+    files = "methods_cpu.json", "methods_segmentation_cpu.json", "methods_tagging_cpu.json"
+    classifiers, segmentation, tagging = (json.loads((FOLDER / "results" / file).read_text())["step"] for file in files)
+    costs = classifiers | segmentation | tagging
     assert segmentation["dsd"] <= 1.15
     assert shown == {name: f"{cost:.2f}" for name, cost in costs.items()}
     assert set(costs) == {p.stem for p in (FOLDER.parent / "conf" / "loss").glob("*.yaml")}
