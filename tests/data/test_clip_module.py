@@ -206,7 +206,7 @@ def test_long_recordings_are_evaluated_in_small_batches(tmp_path: Path, monkeypa
     monkeypatch.setattr(clip_module, "LARGEST_EVALUATED", 10_000)
     assert len(next(iter(made(tmp_path).test_dataloader())).labels) == 2
     monkeypatch.setattr(clip_module, "LARGEST_BATCH", 15_999)
-    with pytest.raises(InputError, match=r"dataset.length=None: a batch of 4 clips of 0 s does not fit"):
+    with pytest.raises(InputError, match=r"dataset.length=null: a batch of 4 clips of 0 s does not fit"):
         made(tmp_path).train_dataloader()
     assert made(tmp_path, length=0.25).input_shape == (2000,)
 

@@ -92,8 +92,9 @@ class ClipDataModule(ArrayDataModule):
         if length * self.batch_size > LARGEST_BATCH:
             nearest = max(1, LARGEST_BATCH // self.batch_size // self.sample_rate)
             raise InputError(
-                f"dataset.length={self.length}: a batch of {self.batch_size} clips of {length / self.sample_rate:.0f} "
-                f"s does not fit into the memory; set dataset.length={nearest} or less, or a smaller dataset.batch_size"
+                f"dataset.length={self.length or 'null'}: a batch of {self.batch_size} clips of "
+                f"{length / self.sample_rate:.0f} s does not fit into the memory; set dataset.length={nearest} or "
+                "less, or a smaller dataset.batch_size"
             )
         return (length,)
 
