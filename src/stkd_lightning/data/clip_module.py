@@ -100,7 +100,7 @@ class ClipDataModule(ArrayDataModule):
 
     @property
     def padded(self) -> bool:
-        """Whether a network gets ``(B, 2, T)`` in training or evaluation, since some clips are shorter than others."""
+        """True if some clips are shorter than others, so that a network gets ``(B, 2, T)``."""
         (length,) = self.input_shape
         splits = cast(dict[str, ClipSplit], self.arrays.splits)
         return self.train_split.shortest < length or any(s.shortest < s.longest for s in splits.values())

@@ -3,38 +3,28 @@
 import csv
 import json
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TextIO
 
 from stkd_lightning.inference.predict import Prediction
+from stkd_lightning.inference.row_file import row_file
 from stkd_lightning.utilities.errors import InputError
-from stkd_lightning.utilities.files import atomic_file
 from stkd_lightning.utilities.text import csv_cell
 
 Write = Callable[[Path, Prediction | InputError], None]
 
 
-@contextmanager
-def prediction_file(path: Path | None, top: int) -> Iterator[Write]:
-    """Yield a function that writes a row: an image, and its prediction or the error that it could not be read.
+def prediction_file(path: Path | None, top: int) -> AbstractContextManager[Write]:
+    """Return a context whose function writes a row: an image, and its prediction or the error of reading it.
 
     Args:
         path: ``.json``: a list of objects; otherwise CSV with a header, in which a name that a spreadsheet would
             compute begins with an apostrophe; ``None``: nothing is written.
         top: number of classes of a prediction.
     """
-    if path is None:
-        yield lambda image, result: None
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    rows = _json if path.suffix == ".json" else _csv
-    with (
-        atomic_file(path) as partial,
-        partial.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file,
-        rows(file, top) as write,
-    ):
-        yield write
+    return row_file(path, partial(_csv, top=top), partial(_json, top=top))
 
 
 @contextmanager

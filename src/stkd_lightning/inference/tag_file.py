@@ -3,38 +3,28 @@
 import csv
 import json
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TextIO
 
+from stkd_lightning.inference.row_file import row_file
 from stkd_lightning.inference.tags import TagPrediction
 from stkd_lightning.utilities.errors import InputError
-from stkd_lightning.utilities.files import atomic_file
 from stkd_lightning.utilities.text import csv_cell
 
 Write = Callable[[Path, TagPrediction | InputError], None]
 
 
-@contextmanager
-def tag_file(path: Path | None, class_names: Sequence[str]) -> Iterator[Write]:
-    """Yield a function that writes a row: a file, and its tags or the error that it could not be read.
+def tag_file(path: Path | None, class_names: Sequence[str]) -> AbstractContextManager[Write]:
+    """Return a context whose function writes a row: a file, and its tags or the error of reading it.
 
     Args:
         path: ``.json``: a list of objects, which also hold the frames that were asked for; otherwise CSV with a column
             for each tag; ``None``: nothing is written.
         class_names: of the tags.
     """
-    if path is None:
-        yield lambda file, result: None
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    rows = _json if path.suffix == ".json" else _csv
-    with (
-        atomic_file(path) as partial,
-        partial.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file,
-        rows(file, class_names) as write,
-    ):
-        yield write
+    return row_file(path, partial(_csv, class_names=class_names), partial(_json, class_names=class_names))
 
 
 @contextmanager
