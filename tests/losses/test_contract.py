@@ -36,7 +36,7 @@ from tests.losses.test_dist import relation_by_loops
 from tests.losses.test_dkd import decoupled_by_loops, one_of, two_of
 from tests.losses.test_ifvd import ifvd
 from tests.losses.test_kd import kl_by_loops
-from tests.losses.test_logit_standardization import standardized_kl_by_loops
+from tests.losses.test_logit_standardization import standardized_kl, standardized_kl_by_loops
 from tests.losses.test_nst import nst_by_loops
 from tests.losses.test_pixel_kd import pixel_kd_by_loops
 from tests.losses.test_pkt import pkt_by_loops
@@ -215,7 +215,7 @@ def dist(name: str, relation: Callable[..., Tensor], over_classes: bool) -> dict
 def standardized(temperature: float) -> Case:
     shapes = ((2, 2), (1, 3), (5, 7), (8, 100))
     return Case(
-        function=partial(losses.standardized_kl, temperature=temperature),
+        function=partial(standardized_kl, temperature=temperature),
         loops=partial(standardized_kl_by_loops, temperature=temperature),
         definition=tuple((waves(*shape), 5 * waves(*shape, phase=1.0) + 3) for shape in shapes),
     )
@@ -325,7 +325,7 @@ CASES: dict[str, Case] = {
     **dist("inter", losses.inter_class, True),
     **dist("intra", losses.intra_class, False),
     "logit standardization": Case(
-        function=losses.standardized_kl,
+        function=standardized_kl,
         gradient=(pair((2, 3)), pair((3, 6))),
         order=(pair((6, 4)),),
         half=(pair((8, 10), scale=4),),
@@ -525,8 +525,6 @@ RANGES: list[tuple[Callable[..., Loss], dict[str, Any], str]] = [
     (losses.DISTLoss, {"inter_weight": -1}, "loss.inter_weight=-1: must be at least 0"),
     (losses.DISTLoss, {"intra_weight": "2"}, "loss.intra_weight='2': must be a number of at least 0"),
     (losses.DISTLoss, {"temperature": 0}, "loss.temperature=0: must be above 0"),
-    (losses.LogitStandardizationLoss, {"temperature": 0}, "loss.temperature=0: must be above 0"),
-    (losses.LogitStandardizationLoss, {"temperature": "2"}, "loss.temperature='2': must be a number above 0"),
     (losses.CSDLoss, {"temperature": 0}, "loss.temperature=0: must be above 0"),
     (losses.CWDLoss, {"temperature": 0}, "loss.temperature=0: must be above 0"),
     (losses.CWDFeatureLoss, {"temperature": "4"}, "loss.temperature='4': must be a number above 0"),
@@ -553,9 +551,7 @@ def test_settings_out_of_range_are_named(loss: Callable[..., Loss], arguments: d
         loss(**arguments)
 
 
-@pytest.mark.parametrize(
-    "loss", [losses.KDLoss, losses.DKDLoss, losses.DISTLoss, losses.LogitStandardizationLoss, losses.STKDLoss]
-)
+@pytest.mark.parametrize("loss", [losses.KDLoss, losses.DKDLoss, losses.DISTLoss, losses.STKDLoss])
 def test_missing_teacher_is_named(loss: Callable[[], Loss]) -> None:
     with pytest.raises(ValueError, match=f"{loss.__name__} needs a teacher"):
         loss()(ModelOutput(waves(2, 3)), None, MixedTarget.unmixed(torch.tensor([0, 1])))

@@ -5,18 +5,10 @@ import torch
 from torch import Tensor
 
 from stkd_lightning import MixedTarget, ModelOutput
-from stkd_lightning.losses import (
-    CrossEntropyLoss,
-    DISTLoss,
-    DKDLoss,
-    KDLoss,
-    LogitStandardizationLoss,
-    Loss,
-    STKDLoss,
-)  # fmt: skip
+from stkd_lightning.losses import CrossEntropyLoss, DISTLoss, DKDLoss, KDLoss, Loss, STKDLoss
 
 LOSSES = [CrossEntropyLoss(), KDLoss(), STKDLoss(), STKDLoss(incorrect_weight=0.5), DKDLoss(warmup=0), DISTLoss(),
-          LogitStandardizationLoss()]  # fmt: skip
+          KDLoss(standardize=True)]  # fmt: skip
 
 
 def draws(*shape: int, seed: int = 0) -> Tensor:

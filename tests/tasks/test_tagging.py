@@ -71,6 +71,7 @@ def test_losses_that_need_three_classes_are_known() -> None:
     assert TASK.row_classes(3) == 2
     assert DKDLoss().smallest_classes == 3
     assert STKDLoss(incorrect_weight=1.0).smallest_classes == 3
+    assert KDLoss().smallest_classes < KDLoss(standardize=True).smallest_classes == 3
 
 
 def test_logits_of_other_tags_are_refused() -> None:

@@ -12,10 +12,10 @@ from stkd_lightning.losses.dist import DISTLoss, inter_class, intra_class
 from stkd_lightning.losses.dkd import DKDLoss, decoupled
 from stkd_lightning.losses.feature_loss import FeatureLoss, PairwiseLoss
 from stkd_lightning.losses.fitnet import FitNetLoss, hint
+from stkd_lightning.losses.functional import standardized
 from stkd_lightning.losses.ifvd import IFVDLoss, intra_class_variation
 from stkd_lightning.losses.iusp import IUSPLoss, intra_utterance_similarity
 from stkd_lightning.losses.kd import KDLoss, softened_kl
-from stkd_lightning.losses.logit_standardization import LogitStandardizationLoss, standardized_kl
 from stkd_lightning.losses.nst import NSTLoss, neuron_selectivity
 from stkd_lightning.losses.pixel_kd import PixelKDLoss, pixel_wise
 from stkd_lightning.losses.pkt import PKTLoss, probabilistic_transfer
@@ -47,7 +47,6 @@ __all__ = [
     "IFVDLoss",
     "IUSPLoss",
     "KDLoss",
-    "LogitStandardizationLoss",
     "Loss",
     "NSTLoss",
     "PKTLoss",
@@ -92,6 +91,6 @@ __all__ = [
     "similarity_preserving",
     "similarity_transfer",
     "softened_kl",
-    "standardized_kl",
+    "standardized",
     "variational_information",
 ]

@@ -18,6 +18,7 @@ def decoupled(
     temperature: float = 4.0,
     target_weight: float = 1.0,
     incorrect_weight: float = 8.0,
+    standardize: bool = False,
     mean: Mean = torch.mean,
 ) -> Tensor:
     """``T**2 (target_weight * TCKD + incorrect_weight * NCKD)`` (Eq. 7).
@@ -33,6 +34,7 @@ def decoupled(
         temperature: T > 0.
         target_weight: alpha >= 0.
         incorrect_weight: beta >= 0.
+        standardize: whether the logits of each sample are standardized first (``functional.standardized``).
         mean: mean over the samples ``(B,)``; a task that ignores some rows passes a mean over its valid rows.
 
     Returns:
@@ -44,7 +46,7 @@ def decoupled(
     check_logits(student, teacher)
     if correct.shape != student.shape:
         raise ValueError(f"correct classes need the logits' shape {tuple(student.shape)}: {tuple(correct.shape)}")
-    target, within, _ = divergence_parts(student, teacher, correct, temperature=temperature)
+    target, within, _ = divergence_parts(student, teacher, correct, temperature=temperature, standardize=standardize)
     return temperature**2 * mean(target_weight * target + incorrect_weight * within)
 
 
@@ -60,6 +62,7 @@ class DKDLoss(Loss):
         target_weight: >= 0.
         incorrect_weight: >= 0.
         warmup: share in [0, 1] of the run over which the term grows linearly; 20 of 240 epochs in the literature.
+        standardize: whether the term compares standardized logits (arXiv:2403.01427).
 
     Raises:
         InputError: an argument is outside its range.
@@ -76,12 +79,14 @@ class DKDLoss(Loss):
         target_weight: float = 1.0,
         incorrect_weight: float = 8.0,
         warmup: float = 20 / 240,
+        standardize: bool = False,
     ) -> None:
         super().__init__()
         self.temperature = validation.positive("loss.temperature", temperature)
         self.target_weight = validation.non_negative("loss.target_weight", target_weight)
         self.incorrect_weight = validation.non_negative("loss.incorrect_weight", incorrect_weight)
         self.warmup = validation.unit_interval("loss.warmup", warmup)
+        self.standardize = validation.switch("loss.standardize", standardize)
         self.traceable = self.traceable and self.warmup == 0  # the warm-up reads the epoch
 
     def forward(
@@ -100,6 +105,7 @@ class DKDLoss(Loss):
             temperature=self.temperature,
             target_weight=self.target_weight,
             incorrect_weight=self.incorrect_weight,
+            standardize=self.standardize,
             mean=rows.mean,
         )
         return {"dkd": warmup_factor(context, self.warmup) * value}

@@ -5,6 +5,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from stkd_lightning.tasks.types import StepContext
+from stkd_lightning.utilities.dtypes import at_least_float32
 
 
 def unit(vectors: Tensor) -> Tensor:
@@ -25,6 +26,32 @@ def unit_deviations(vectors: Tensor) -> Tensor:
 def log_softmax(rows: Tensor) -> Tensor:
     """Return the logarithms of softmaxes over the classes of rows ``(N, K)``, in the order in which they are stored."""
     return F.log_softmax(rows, dim=1) if rows.is_contiguous() else F.log_softmax(rows.T, dim=0).T
+
+
+def standardized(logits: Tensor) -> Tensor:
+    """Standardize logits: subtract their mean over the classes, and divide by their standard deviation.
+
+    Sun et al. 2024, Sec. 3.3 and Alg. 1 (arXiv:2403.01427). The deviation is the sample's, over K - 1, as in the
+    authors' code; the paper's is over K. The authors also add 1e-7 to the deviation: a factor of 1 + 1e-7 at a
+    deviation of 1. Here nothing is added, and equal logits give 0.
+
+    Args:
+        logits: ``(..., K)``, float32 or float64.
+    """
+    # (z - mean) / deviation is the direction of z - mean, times sqrt(K - 1).
+    return (logits.shape[-1] - 1) ** 0.5 * unit_deviations(logits)
+
+
+def softened(logits: Tensor, temperature: float | Tensor, *, standardize: bool = False) -> Tensor:
+    """Return the logarithms of softmaxes at a temperature, in float32 or better.
+
+    Args:
+        logits: rows ``(N, K)``.
+        temperature: T > 0; of standardized logits in units of the standard deviation.
+        standardize: whether each row is standardized first.
+    """
+    logits = at_least_float32(logits)
+    return log_softmax((standardized(logits) if standardize else logits) / temperature)
 
 
 def warmup_factor(context: StepContext | None, share: float) -> float:

@@ -6,19 +6,26 @@ from torch.nn import functional as F
 
 from stkd_lightning.losses.base import Loss, Terms, check_logits, paired_rows
 from stkd_lightning.losses.cross_entropy import mixed_cross_entropy
-from stkd_lightning.losses.functional import log_softmax
+from stkd_lightning.losses.functional import softened
 from stkd_lightning.tasks.types import Mean, MixedTarget, ModelOutput, StepContext
 from stkd_lightning.utilities import validation
-from stkd_lightning.utilities.dtypes import at_least_float32
 
 
-def softened_kl(student: Tensor, teacher: Tensor, *, temperature: float = 4.0, mean: Mean = torch.mean) -> Tensor:
+def softened_kl(
+    student: Tensor,
+    teacher: Tensor,
+    *,
+    temperature: float = 4.0,
+    standardize: bool = False,
+    mean: Mean = torch.mean,
+) -> Tensor:
     """``T**2 * KL(teacher || student)`` between softmaxes at temperature T.
 
     Args:
         student: logits ``(B, K)``; carries the gradient.
         teacher: logits ``(B, K)``; treated as a constant.
-        temperature: T > 0, dimensionless.
+        temperature: T > 0, dimensionless; of standardized logits in units of the standard deviation.
+        standardize: whether the logits of each sample are standardized first (``functional.standardized``).
         mean: mean over the samples ``(B,)``; a task that ignores some rows passes a mean over its valid rows.
 
     Returns:
@@ -35,18 +42,20 @@ def softened_kl(student: Tensor, teacher: Tensor, *, temperature: float = 4.0, m
         tensor(0.6761)
     """
     check_logits(student, teacher)
-    log_student = log_softmax(at_least_float32(student) / temperature)
-    log_teacher = log_softmax(at_least_float32(teacher.detach()) / temperature)
+    log_student = softened(student, temperature, standardize=standardize)
+    log_teacher = softened(teacher.detach(), temperature, standardize=standardize)
     divergence = F.kl_div(log_student, log_teacher, reduction="none", log_target=True).sum(1)
     return temperature**2 * mean(divergence)
 
 
 class KDLoss(Loss):
-    """``(1 - alpha) CE(y, p_s) + alpha T**2 KL(p_t || p_s)``; terms ``cross_entropy`` and ``kd``.
+    """``(1 - alpha) CE(y, p_s) + alpha T**2 KL(p_t || p_s)``; terms ``cross_entropy``, unless alpha is 1, and ``kd``.
 
     Args:
         alpha: share of the distillation term, in [0, 1].
         temperature: T > 0.
+        standardize: whether the distillation term compares standardized logits (arXiv:2403.01427); such rows need three
+            classes, for those of two are standardized to two constants.
 
     Raises:
         InputError: an argument is outside its range.
@@ -62,10 +71,12 @@ class KDLoss(Loss):
 
     traceable = True
 
-    def __init__(self, *, alpha: float = 0.9, temperature: float = 4.0) -> None:
+    def __init__(self, *, alpha: float = 0.9, temperature: float = 4.0, standardize: bool = False) -> None:
         super().__init__()
         self.alpha = validation.unit_interval("loss.alpha", alpha)
         self.temperature = validation.positive("loss.temperature", temperature)
+        self.standardize = validation.switch("loss.standardize", standardize)
+        self.smallest_classes = 3 if self.standardize else 1
 
     def forward(
         self,
@@ -74,9 +85,13 @@ class KDLoss(Loss):
         target: MixedTarget,
         context: StepContext | None = None,
     ) -> Terms:
-        """Return both weighted terms of the rows of logits."""
+        """Return the weighted terms of the rows of logits."""
         rows, teacher_rows = paired_rows(student, teacher, target, self)
-        kl = softened_kl(rows.student, teacher_rows, temperature=self.temperature, mean=rows.mean)
+        kl = softened_kl(
+            rows.student, teacher_rows, temperature=self.temperature, standardize=self.standardize, mean=rows.mean
+        )
+        if self.alpha == 1:
+            return {"kd": kl}
         return {
             "cross_entropy": (1 - self.alpha) * mixed_cross_entropy(rows.student, rows.target, mean=rows.mean),
             "kd": self.alpha * kl,

@@ -14,11 +14,10 @@ from torch import Tensor
 
 from stkd_lightning.losses.base import Loss, Terms, check_logits, paired_rows
 from stkd_lightning.losses.cross_entropy import mixed_cross_entropy
-from stkd_lightning.losses.functional import log_softmax
+from stkd_lightning.losses.functional import softened
 from stkd_lightning.losses.kd import softened_kl
 from stkd_lightning.tasks.types import Mean, MixedTarget, ModelOutput, StepContext
 from stkd_lightning.utilities import validation
-from stkd_lightning.utilities.dtypes import at_least_float32
 from stkd_lightning.utilities.errors import unknown
 
 
@@ -29,6 +28,7 @@ def similarity_transfer(
     *,
     temperature: float = 4.0,
     incorrect_weight: float | None = None,
+    standardize: bool = False,
     mean: Mean = torch.mean,
 ) -> Tensor:
     """``T**2 * KL(teacher || student)``, split at the set of correct classes.
@@ -45,6 +45,7 @@ def similarity_transfer(
             two terms of the incorrect classes are 0 with finite gradients.
         temperature: T > 0.
         incorrect_weight: replaces the last factor c; ``None`` keeps c, which gives the exact divergence.
+        standardize: whether the logits of each sample are standardized first (``functional.standardized``).
         mean: mean over the samples ``(B,)``; a task that ignores some rows passes a mean over its valid rows.
 
     Returns:
@@ -67,13 +68,13 @@ def similarity_transfer(
     if correct.shape != student.shape:
         raise ValueError(f"correct classes need the logits' shape {tuple(student.shape)}: {tuple(correct.shape)}")
     if incorrect_weight is None:
-        return softened_kl(student, teacher, temperature=temperature, mean=mean)
-    target, within, _ = divergence_parts(student, teacher, correct, temperature=temperature)
+        return softened_kl(student, teacher, temperature=temperature, standardize=standardize, mean=mean)
+    target, within, _ = divergence_parts(student, teacher, correct, temperature=temperature, standardize=standardize)
     return temperature**2 * mean(target + incorrect_weight * within)
 
 
 def divergence_parts(
-    student: Tensor, teacher: Tensor, correct: Tensor, *, temperature: float
+    student: Tensor, teacher: Tensor, correct: Tensor, *, temperature: float, standardize: bool = False
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Split the divergence of each sample at its correct classes.
 
@@ -82,14 +83,15 @@ def divergence_parts(
         teacher: logits ``(B, K)``; treated as a constant.
         correct: bool ``(B, K)``; the classes with positive weight in the mixed label.
         temperature: T > 0.
+        standardize: whether the logits of each sample are standardized first.
 
     Returns:
         Three tensors ``(B,)``: the divergence between each correct class and all incorrect classes together; the
         divergence among the incorrect classes, renormalized; the teacher's mass of the incorrect classes. The whole
         divergence is the first plus the third times the second.
     """
-    log_student = log_softmax(at_least_float32(student) / temperature)
-    log_teacher = log_softmax(at_least_float32(teacher.detach()) / temperature)
+    log_student = softened(student, temperature, standardize=standardize)
+    log_teacher = softened(teacher.detach(), temperature, standardize=standardize)
     difference = log_teacher - log_student
 
     incorrect = ~correct
@@ -121,6 +123,8 @@ class STKDLoss(Loss):
         incorrect_weight: weight >= 0 of the similarity among the incorrect classes; ``None``: the teacher's mass of
             these classes, which gives the exact divergence.
         hard_label: ``"mixed"``, or ``"none"`` for the similarity term only.
+        standardize: whether the similarity term compares standardized logits (arXiv:2403.01427); such rows need three
+            classes.
 
     Raises:
         InputError: an argument is outside its range.
@@ -143,6 +147,7 @@ class STKDLoss(Loss):
         temperature: float = 4.0,
         incorrect_weight: float | None = None,
         hard_label: Literal["mixed", "none"] = "mixed",
+        standardize: bool = False,
     ) -> None:
         super().__init__()
         self.alpha = validation.unit_interval("loss.alpha", alpha)
@@ -151,7 +156,9 @@ class STKDLoss(Loss):
         if hard_label not in ("mixed", "none"):
             raise unknown("loss.hard_label", str(hard_label), ["mixed", "none"])
         self.hard_label = hard_label
-        self.smallest_classes = 1 if self.incorrect_weight is None else 3  # two incorrect classes to compare
+        self.standardize = validation.switch("loss.standardize", standardize)
+        # Two incorrect classes to compare; rows of two classes are standardized to two constants.
+        self.smallest_classes = 1 if self.incorrect_weight is None and not self.standardize else 3
 
     def forward(
         self,
@@ -163,7 +170,9 @@ class STKDLoss(Loss):
         """Return the weighted terms of the rows of logits."""
         rows, teacher_rows = paired_rows(student, teacher, target, self)
         if self.incorrect_weight is None:
-            similarity = softened_kl(rows.student, teacher_rows, temperature=self.temperature, mean=rows.mean)
+            similarity = softened_kl(
+                rows.student, teacher_rows, temperature=self.temperature, standardize=self.standardize, mean=rows.mean
+            )
         else:
             correct = rows.target.correct(rows.student.shape[1])
             similarity = similarity_transfer(
@@ -172,6 +181,7 @@ class STKDLoss(Loss):
                 correct,
                 temperature=self.temperature,
                 incorrect_weight=self.incorrect_weight,
+                standardize=self.standardize,
                 mean=rows.mean,
             )
         terms = {"similarity": self.alpha * similarity}
