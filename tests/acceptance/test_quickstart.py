@@ -105,6 +105,23 @@ def test_without_validation_the_last_student_is_the_selected_one(command: Comman
     assert not (tmp_path / "run" / "checkpoints" / "best.ckpt").exists()
 
 
+def test_published_protocol_reports_the_last_epoch(command: Command, tmp_path: Path) -> None:
+    done = command("train", "experiment=[quickstart,published]", "loss=kd", "trainer.max_epochs=2", "logger=csv",
+                   "baseline=false", "teacher=resnet8", "hydra.run.dir=run")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "(student of the last epoch)" in done.stdout
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert summary["images"] == {"validation": 0, "test": 450}
+    assert (summary["student"]["validation"], summary["student"]["selected_epoch"]) == ({}, 1)
+    assert summary["student"]["test"]["last"] == summary["student"]["test"]["selected"]
+    reported = command("report", "runs=run", "output=report")
+    assert reported.returncode == 0, reported.stderr
+    words = "the selected students. Without validation images these are the students of the last epoch."
+    assert words in (tmp_path / "report" / "report.md").read_text()
+    failed = command("train", "experiment=[quickstart,publishd]")
+    assert (failed.returncode, "experiment 'publishd': unknown; did you mean published?" in failed.stderr) == (2, True)
+
+
 def test_a_users_own_configuration(command: Command, tmp_path: Path) -> None:
     (tmp_path / "mine" / "student").mkdir(parents=True)
     (tmp_path / "mine" / "student" / "narrow.yaml").write_text(

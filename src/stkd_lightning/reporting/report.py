@@ -125,10 +125,12 @@ def note_of(rows: Sequence[Row], reference: str) -> str:
         reference: name of the method to compare with, as the page's markup writes it.
     """
     scores = " or ".join(dict.fromkeys(row.score.label for row in rows))
+    of_last = " Without validation images these are the students of the last epoch."
+    which = "" if all(row.validation for row in rows) else of_last
     return (
         f"Scores are {score_names(rows)}: mean ± standard deviation over n seeds. Validation, test and - {reference} "
-        f"are figures of the last students. The column selected is the test {scores} of the selected students. - "
-        f"{reference}: difference to {reference} on test images, seed by seed, from three seeds on with a 95 % "
+        f"are figures of the last students. The column selected is the test {scores} of the selected students.{which} "
+        f"- {reference}: difference to {reference} on test images, seed by seed, from three seeds on with a 95 % "
         "confidence interval. Test images are used once."
     )
 

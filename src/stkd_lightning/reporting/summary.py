@@ -170,11 +170,12 @@ def _cpu() -> str:
 
 def table(summary: RunSummary, task: Task) -> Table:
     """Return the table of teacher, baseline and student with their test metrics in the task's columns."""
+    students = "last and selected student" if summary.student.validation else "student of the last epoch"
     table = Table(
         box=box.SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
         pad_edge=False,
-        title=f"{summary.data.name}, test images, % (last and selected student), seed {summary.seed}",
+        title=f"{summary.data.name}, test images, % ({students}), seed {summary.seed}",
         title_justify="left",
     )
     for title in ("", "network"):

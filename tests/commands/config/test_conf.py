@@ -167,6 +167,23 @@ def test_the_pairs_are_those_of_the_benchmark() -> None:
     assert {e.removeprefix("cifar100/") for e in EXPERIMENTS if e.startswith("cifar100/")} == CRD_PAIRS
 
 
+@pytest.mark.parametrize("pair", sorted(CRD_PAIRS))
+def test_published_protocol(pair: str) -> None:
+    usual, config = composed(f"experiment=cifar100/{pair}"), composed(f"experiment=[cifar100/{pair},published]")
+    assert (usual.dataset.validation_fraction, config.dataset.validation_fraction) == (0.1, 0)
+    assert (config.dataset.batch_size, config.precision, config.trainer.precision) == (64, "32-true", "32-true")
+    assert (config.trainer.max_epochs, config.teacher.max_epochs) == (240, 240)
+    for name in ("optimizer", "scheduler", "pair", "student", "loss", "mixup"):
+        assert config[name] == usual[name]
+    assert f"{config.teacher.network.name}_{config.student.name}" == pair
+
+
+def test_published_protocol_of_other_experiments() -> None:
+    config = composed("experiment=[quickstart,published]", "trainer.max_epochs=1")
+    assert (config.trainer.max_epochs, config.teacher.max_epochs, config.dataset.validation_fraction) == (1, 1, 0)
+    assert isinstance(instantiate(config.scheduler), MultiStep)
+
+
 def test_the_teacher_follows_the_students_schedule_unless_told() -> None:
     config = composed("trainer.max_epochs=7", "optimizer=adamw", "scheduler=cosine")
     assert config.teacher.max_epochs == 7
