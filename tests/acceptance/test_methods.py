@@ -72,7 +72,7 @@ def test_all_methods_together_on_cifar100(
     teacher: str, student: str, command: Command, real_data: Path, tmp_path: Path
 ) -> None:
     """One objective of every method at once, on batches of classes, for a few steps."""
-    of_other_terms = ("ce_mixup", "dkd_standardization", "logit_standardization", "spirit")
+    of_other_terms = ("ce_mixup", "dkd_standardization", "logit_standardization", "spirit", "ttm")
     methods = [m for m in LOSSES if m not in ("ce", "kd", "stkd", *of_other_terms)]
     (tmp_path / "mine" / "loss").mkdir(parents=True)
     terms = ", ".join(f"/term@loss.losses.{m}: {m}" for m in ("kd", *methods))

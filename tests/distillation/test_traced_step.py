@@ -46,6 +46,7 @@ from stkd_lightning.losses import (
     STKDLoss,
     VIDLoss,
     WeightedSum,
+    WTTMLoss,
 )
 from stkd_lightning.models import create_model
 from stkd_lightning.tasks.types import StepContext
@@ -78,6 +79,7 @@ TRACEABLE = {
     "stkd, weighted": partial(STKDLoss, incorrect_weight=1.0),
     "sum": lambda: WeightedSum({"kd": KDLoss(), "sp": SPLoss()}, {"sp": 2.0}),
     "vid": VIDLoss,
+    "wttm": WTTMLoss,
 }
 SPLIT = Split(
     torch.from_numpy(np.random.default_rng(0).integers(0, 256, (100, 3, 8, 8), dtype=np.uint8)),
@@ -156,7 +158,12 @@ def test_one_trace_equals_the_parts(name: str, mixup: Mixup | None) -> None:
 
 
 def test_losses_with_a_state_or_a_schedule_are_not_traceable() -> None:
-    for loss in (CRDLoss(num_samples=10), DKDLoss(), ReviewKDLoss(), WeightedSum({"kd": KDLoss(), "dkd": DKDLoss()})):
+    for loss in (
+        CRDLoss(num_samples=10),
+        DKDLoss(),
+        ReviewKDLoss(),
+        WeightedSum({"kd": KDLoss(), "dkd": DKDLoss()}),
+    ):
         assert not loss.traceable
     assert not Loss.traceable  # a user's loss says so by itself
 

@@ -48,6 +48,7 @@ from tests.losses.test_simkd import simkd
 from tests.losses.test_skd import skd_by_loops
 from tests.losses.test_sp import sp_by_loops
 from tests.losses.test_vid import information_by_loops
+from tests.losses.test_wttm import matching_by_loops
 
 Shape = tuple[int, ...]
 Pair = tuple[Tensor, Tensor]  # of the student and of the teacher
@@ -221,6 +222,21 @@ def standardized(temperature: float) -> Case:
     )
 
 
+def matching(temperature: float, weighted: bool) -> Case:
+    options: dict[str, Any] = {"temperature": temperature, "weighted": weighted}
+    return Case(
+        function=partial(losses.transformed_matching, **options),
+        loops=partial(matching_by_loops, **options),
+        definition=tuple(pair(shape, scale=4) for shape in ((1, 2), (5, 7), (8, 100))),
+        gradient=(pair((2, 3)), pair((3, 6), scale=3)),
+        order=(pair((6, 4)),),
+        half=(pair((8, 10), scale=4),),
+        finite=tuple((scale * waves(4, 5).float(), -scale * waves(4, 5).float()) for scale in (0.0, 1e4)),
+        zero=((3 * waves(4, 6) + 2, 3 * temperature * waves(4, 6)),),
+        refused=(LOGITS_REFUSED,),
+    )
+
+
 SCORES = pair((2, 3, 4, 6), scale=3)
 RESIZED = (SCORES, pair((2, 2, 5, 3), (2, 2, 3, 4), scale=3), pair((1, 4, 3, 3), (1, 4, 6, 7), scale=3))
 SCORES_REFUSED: tuple[Refusal, ...] = (
@@ -324,6 +340,7 @@ CASES: dict[str, Case] = {
     **dkd(two_of),
     **dist("inter", losses.inter_class, True),
     **dist("intra", losses.intra_class, False),
+    **{f"wttm, {options}": matching(*options) for options in ((5.0, True), (2.0, True), (10.0, False))},
     "logit standardization": Case(
         function=standardized_kl,
         gradient=(pair((2, 3)), pair((3, 6))),
@@ -525,6 +542,8 @@ RANGES: list[tuple[Callable[..., Loss], dict[str, Any], str]] = [
     (losses.DISTLoss, {"inter_weight": -1}, "loss.inter_weight=-1: must be at least 0"),
     (losses.DISTLoss, {"intra_weight": "2"}, "loss.intra_weight='2': must be a number of at least 0"),
     (losses.DISTLoss, {"temperature": 0}, "loss.temperature=0: must be above 0"),
+    (losses.WTTMLoss, {"temperature": 0}, "loss.temperature=0: must be above 0"),
+    (losses.WTTMLoss, {"weighted": 1.5}, "loss.weighted=1.5: must be true or false"),
     (losses.CSDLoss, {"temperature": 0}, "loss.temperature=0: must be above 0"),
     (losses.CWDLoss, {"temperature": 0}, "loss.temperature=0: must be above 0"),
     (losses.CWDFeatureLoss, {"temperature": "4"}, "loss.temperature='4': must be a number above 0"),
@@ -551,7 +570,10 @@ def test_settings_out_of_range_are_named(loss: Callable[..., Loss], arguments: d
         loss(**arguments)
 
 
-@pytest.mark.parametrize("loss", [losses.KDLoss, losses.DKDLoss, losses.DISTLoss, losses.STKDLoss])
+@pytest.mark.parametrize(
+    "loss",
+    [losses.KDLoss, losses.DKDLoss, losses.DISTLoss, losses.STKDLoss, losses.WTTMLoss],
+)
 def test_missing_teacher_is_named(loss: Callable[[], Loss]) -> None:
     with pytest.raises(ValueError, match=f"{loss.__name__} needs a teacher"):
         loss()(ModelOutput(waves(2, 3)), None, MixedTarget.unmixed(torch.tensor([0, 1])))

@@ -35,6 +35,7 @@ LOSSES: dict[str, Callable[[], Loss]] = {
     "nst": methods.NSTLoss,
     "vid": methods.VIDLoss,
     "dkd": methods.DKDLoss,
+    "wttm": methods.WTTMLoss,
     "kd, standardized": lambda: methods.KDLoss(alpha=1.0, standardize=True),
     "crd": lambda: methods.CRDLoss(num_samples=200, negatives=40, width=6),
 }

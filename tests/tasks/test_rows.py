@@ -5,10 +5,18 @@ import torch
 from torch import Tensor
 
 from stkd_lightning import MixedTarget, ModelOutput
-from stkd_lightning.losses import CrossEntropyLoss, DISTLoss, DKDLoss, KDLoss, Loss, STKDLoss
+from stkd_lightning.losses import (
+    CrossEntropyLoss,
+    DISTLoss,
+    DKDLoss,
+    KDLoss,
+    Loss,
+    STKDLoss,
+    WTTMLoss,
+)
 
 LOSSES = [CrossEntropyLoss(), KDLoss(), STKDLoss(), STKDLoss(incorrect_weight=0.5), DKDLoss(warmup=0), DISTLoss(),
-          KDLoss(standardize=True)]  # fmt: skip
+          KDLoss(standardize=True), WTTMLoss()]  # fmt: skip
 
 
 def draws(*shape: int, seed: int = 0) -> Tensor:

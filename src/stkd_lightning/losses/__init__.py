@@ -29,6 +29,7 @@ from stkd_lightning.losses.spirit import RepresentationLoss
 from stkd_lightning.losses.stkd import STKDLoss, divergence_parts, similarity_transfer
 from stkd_lightning.losses.vid import VIDLoss, variational_information
 from stkd_lightning.losses.weighted_sum import WeightedSum
+from stkd_lightning.losses.wttm import WTTMLoss, transformed_matching
 
 __all__ = [
     "ATLoss",
@@ -62,6 +63,7 @@ __all__ = [
     "SimKDLoss",
     "Terms",
     "VIDLoss",
+    "WTTMLoss",
     "WeightedSum",
     "all_pairs_similarity",
     "attention_transfer",
@@ -92,5 +94,6 @@ __all__ = [
     "similarity_transfer",
     "softened_kl",
     "standardized",
+    "transformed_matching",
     "variational_information",
 ]

@@ -49,6 +49,7 @@ RANGES: dict[str, dict[str, Check]] = {
         "variance": validation.positive,
         "warmup": validation.unit_interval,
         "standardize": validation.switch,
+        "weighted": validation.switch,
         "momentum": validation.unit_interval,
         "order": partial(at_least_one, maximum=100),
         "negatives": partial(at_least_one, maximum=2**20),
