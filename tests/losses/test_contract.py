@@ -37,6 +37,7 @@ from tests.losses.test_dkd import decoupled_by_loops, one_of, two_of
 from tests.losses.test_ifvd import ifvd
 from tests.losses.test_kd import kl_by_loops
 from tests.losses.test_logit_standardization import standardized_kl, standardized_kl_by_loops
+from tests.losses.test_nkd import normalized_by_loops, one_label, two_labels
 from tests.losses.test_nst import nst_by_loops
 from tests.losses.test_pixel_kd import pixel_kd_by_loops
 from tests.losses.test_pkt import pkt_by_loops
@@ -237,6 +238,25 @@ def matching(temperature: float, weighted: bool) -> Case:
     )
 
 
+def nkd(target: Callable[[int, int], MixedTarget]) -> dict[str, Case]:
+    options = {"temperature": 3.0, "incorrect_weight": 1.5}
+    extremes = tuple(scale * waves(4, classes).float() for scale in (0.0, 1e4) for classes in (5, 2))
+    return {
+        f"nkd, {target.__name__}": Case(
+            function=lambda s, t: losses.normalized_kd(s, t, target(*s.shape)),
+            gradient=tuple(pair((4, classes)) for classes in (2, 3, 6)),
+            half=(pair((8, 10), scale=4),),
+            finite=tuple((logits, -logits) for logits in extremes),
+            refused=(LOGITS_REFUSED,),
+        ),
+        f"nkd, {target.__name__}, weighted": Case(
+            function=lambda s, t: losses.normalized_kd(s, t, target(*s.shape), **options),
+            loops=lambda s, t: normalized_by_loops(s, t, target(*s.shape), **options),
+            definition=tuple(pair(shape, scale=5) for shape in ((1, 2), (2, 3), (5, 7), (8, 100))),
+        ),
+    }
+
+
 SCORES = pair((2, 3, 4, 6), scale=3)
 RESIZED = (SCORES, pair((2, 2, 5, 3), (2, 2, 3, 4), scale=3), pair((1, 4, 3, 3), (1, 4, 6, 7), scale=3))
 SCORES_REFUSED: tuple[Refusal, ...] = (
@@ -341,6 +361,12 @@ CASES: dict[str, Case] = {
     **dist("inter", losses.inter_class, True),
     **dist("intra", losses.intra_class, False),
     **{f"wttm, {options}": matching(*options) for options in ((5.0, True), (2.0, True), (10.0, False))},
+    **nkd(one_label),
+    **nkd(two_labels),
+    "nkd, samples of equal labels": Case(
+        function=lambda s, t: losses.normalized_kd(s, t, MixedTarget.unmixed(torch.ones(6, dtype=torch.int64))),
+        order=(pair((6, 5)),),
+    ),
     "logit standardization": Case(
         function=standardized_kl,
         gradient=(pair((2, 3)), pair((3, 6))),
@@ -544,6 +570,8 @@ RANGES: list[tuple[Callable[..., Loss], dict[str, Any], str]] = [
     (losses.DISTLoss, {"temperature": 0}, "loss.temperature=0: must be above 0"),
     (losses.WTTMLoss, {"temperature": 0}, "loss.temperature=0: must be above 0"),
     (losses.WTTMLoss, {"weighted": 1.5}, "loss.weighted=1.5: must be true or false"),
+    (losses.NKDLoss, {"temperature": 0}, "loss.temperature=0: must be above 0"),
+    (losses.NKDLoss, {"incorrect_weight": -1}, "loss.incorrect_weight=-1: must be at least 0"),
     (losses.CSDLoss, {"temperature": 0}, "loss.temperature=0: must be above 0"),
     (losses.CWDLoss, {"temperature": 0}, "loss.temperature=0: must be above 0"),
     (losses.CWDFeatureLoss, {"temperature": "4"}, "loss.temperature='4': must be a number above 0"),
@@ -572,7 +600,7 @@ def test_settings_out_of_range_are_named(loss: Callable[..., Loss], arguments: d
 
 @pytest.mark.parametrize(
     "loss",
-    [losses.KDLoss, losses.DKDLoss, losses.DISTLoss, losses.STKDLoss, losses.WTTMLoss],
+    [losses.KDLoss, losses.DKDLoss, losses.DISTLoss, losses.STKDLoss, losses.WTTMLoss, losses.NKDLoss],
 )
 def test_missing_teacher_is_named(loss: Callable[[], Loss]) -> None:
     with pytest.raises(ValueError, match=f"{loss.__name__} needs a teacher"):

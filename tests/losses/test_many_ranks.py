@@ -36,6 +36,7 @@ LOSSES: dict[str, Callable[[], Loss]] = {
     "vid": methods.VIDLoss,
     "dkd": methods.DKDLoss,
     "wttm": methods.WTTMLoss,
+    "nkd": methods.NKDLoss,
     "kd, standardized": lambda: methods.KDLoss(alpha=1.0, standardize=True),
     "crd": lambda: methods.CRDLoss(num_samples=200, negatives=40, width=6),
 }

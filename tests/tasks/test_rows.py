@@ -11,12 +11,13 @@ from stkd_lightning.losses import (
     DKDLoss,
     KDLoss,
     Loss,
+    NKDLoss,
     STKDLoss,
     WTTMLoss,
 )
 
 LOSSES = [CrossEntropyLoss(), KDLoss(), STKDLoss(), STKDLoss(incorrect_weight=0.5), DKDLoss(warmup=0), DISTLoss(),
-          KDLoss(standardize=True), WTTMLoss()]  # fmt: skip
+          KDLoss(standardize=True), WTTMLoss(), NKDLoss()]  # fmt: skip
 
 
 def draws(*shape: int, seed: int = 0) -> Tensor:

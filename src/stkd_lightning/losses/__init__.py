@@ -16,6 +16,7 @@ from stkd_lightning.losses.functional import standardized
 from stkd_lightning.losses.ifvd import IFVDLoss, intra_class_variation
 from stkd_lightning.losses.iusp import IUSPLoss, intra_utterance_similarity
 from stkd_lightning.losses.kd import KDLoss, softened_kl
+from stkd_lightning.losses.nkd import NKDLoss, normalized_kd
 from stkd_lightning.losses.nst import NSTLoss, neuron_selectivity
 from stkd_lightning.losses.pixel_kd import PixelKDLoss, pixel_wise
 from stkd_lightning.losses.pkt import PKTLoss, probabilistic_transfer
@@ -49,6 +50,7 @@ __all__ = [
     "IUSPLoss",
     "KDLoss",
     "Loss",
+    "NKDLoss",
     "NSTLoss",
     "PKTLoss",
     "PSDLoss",
@@ -83,6 +85,7 @@ __all__ = [
     "intra_utterance_similarity",
     "mixed_cross_entropy",
     "neuron_selectivity",
+    "normalized_kd",
     "pair_wise",
     "pixel_similarity",
     "pixel_wise",
