@@ -27,6 +27,7 @@ from stkd_lightning.losses import (
     CRDLoss,
     CrossEntropyLoss,
     CSDLoss,
+    CTKDLoss,
     CWDFeatureLoss,
     CWDLoss,
     DISTLoss,
@@ -162,6 +163,7 @@ def test_one_trace_equals_the_parts(name: str, mixup: Mixup | None) -> None:
 def test_losses_with_a_state_or_a_schedule_are_not_traceable() -> None:
     for loss in (
         CRDLoss(num_samples=10),
+        CTKDLoss(),
         DKDLoss(),
         ReviewKDLoss(),
         WeightedSum({"kd": KDLoss(), "dkd": DKDLoss()}),

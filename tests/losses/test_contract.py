@@ -572,6 +572,9 @@ RANGES: list[tuple[Callable[..., Loss], dict[str, Any], str]] = [
     (losses.WTTMLoss, {"weighted": 1.5}, "loss.weighted=1.5: must be true or false"),
     (losses.NKDLoss, {"temperature": 0}, "loss.temperature=0: must be above 0"),
     (losses.NKDLoss, {"incorrect_weight": -1}, "loss.incorrect_weight=-1: must be at least 0"),
+    (losses.CTKDLoss, {"minimum_temperature": 0}, "loss.minimum_temperature=0: must be above 0"),
+    (losses.CTKDLoss, {"temperature_range": -1}, "loss.temperature_range=-1: must be at least 0"),
+    (losses.CTKDLoss, {"curriculum_epochs": 0}, "loss.curriculum_epochs=0: must be a whole number of at least 1"),
     (losses.CSDLoss, {"temperature": 0}, "loss.temperature=0: must be above 0"),
     (losses.CWDLoss, {"temperature": 0}, "loss.temperature=0: must be above 0"),
     (losses.CWDFeatureLoss, {"temperature": "4"}, "loss.temperature='4': must be a number above 0"),
@@ -600,7 +603,7 @@ def test_settings_out_of_range_are_named(loss: Callable[..., Loss], arguments: d
 
 @pytest.mark.parametrize(
     "loss",
-    [losses.KDLoss, losses.DKDLoss, losses.DISTLoss, losses.STKDLoss, losses.WTTMLoss, losses.NKDLoss],
+    [losses.KDLoss, losses.DKDLoss, losses.DISTLoss, losses.STKDLoss, losses.WTTMLoss, losses.NKDLoss, losses.CTKDLoss],
 )
 def test_missing_teacher_is_named(loss: Callable[[], Loss]) -> None:
     with pytest.raises(ValueError, match=f"{loss.__name__} needs a teacher"):

@@ -37,6 +37,7 @@ LOSSES: dict[str, Callable[[], Loss]] = {
     "dkd": methods.DKDLoss,
     "wttm": methods.WTTMLoss,
     "nkd": methods.NKDLoss,
+    "ctkd": methods.CTKDLoss,
     "kd, standardized": lambda: methods.KDLoss(alpha=1.0, standardize=True),
     "crd": lambda: methods.CRDLoss(num_samples=200, negatives=40, width=6),
 }

@@ -7,6 +7,7 @@ from torch import Tensor
 from stkd_lightning import MixedTarget, ModelOutput
 from stkd_lightning.losses import (
     CrossEntropyLoss,
+    CTKDLoss,
     DISTLoss,
     DKDLoss,
     KDLoss,
@@ -17,7 +18,7 @@ from stkd_lightning.losses import (
 )
 
 LOSSES = [CrossEntropyLoss(), KDLoss(), STKDLoss(), STKDLoss(incorrect_weight=0.5), DKDLoss(warmup=0), DISTLoss(),
-          KDLoss(standardize=True), WTTMLoss(), NKDLoss()]  # fmt: skip
+          KDLoss(standardize=True), WTTMLoss(), NKDLoss(), CTKDLoss()]  # fmt: skip
 
 
 def draws(*shape: int, seed: int = 0) -> Tensor:

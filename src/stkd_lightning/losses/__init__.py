@@ -7,6 +7,7 @@ from stkd_lightning.losses.cckd import CCKDLoss, correlation_congruence
 from stkd_lightning.losses.crd import CRDLoss, contrastive_representation
 from stkd_lightning.losses.cross_entropy import CrossEntropyLoss, mixed_cross_entropy
 from stkd_lightning.losses.csd import CSDLoss, category_similarity, pooled_category_similarity
+from stkd_lightning.losses.ctkd import CTKDLoss
 from stkd_lightning.losses.cwd import CWDFeatureLoss, CWDLoss, channel_wise
 from stkd_lightning.losses.dist import DISTLoss, inter_class, intra_class
 from stkd_lightning.losses.dkd import DKDLoss, decoupled
@@ -38,6 +39,7 @@ __all__ = [
     "CCKDLoss",
     "CRDLoss",
     "CSDLoss",
+    "CTKDLoss",
     "CWDFeatureLoss",
     "CWDLoss",
     "CrossEntropyLoss",

@@ -15,7 +15,7 @@ def softened_kl(
     student: Tensor,
     teacher: Tensor,
     *,
-    temperature: float = 4.0,
+    temperature: float | Tensor = 4.0,
     standardize: bool = False,
     mean: Mean = torch.mean,
 ) -> Tensor:
@@ -24,7 +24,8 @@ def softened_kl(
     Args:
         student: logits ``(B, K)``; carries the gradient.
         teacher: logits ``(B, K)``; treated as a constant.
-        temperature: T > 0, dimensionless; of standardized logits in units of the standard deviation.
+        temperature: T > 0, dimensionless; of standardized logits in units of the standard deviation. A tensor ``()``
+            may carry a gradient.
         standardize: whether the logits of each sample are standardized first (``functional.standardized``).
         mean: mean over the samples ``(B,)``; a task that ignores some rows passes a mean over its valid rows.
 
