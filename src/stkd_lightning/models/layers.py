@@ -1,6 +1,7 @@
 """The module paths of the features that losses read."""
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -16,6 +17,9 @@ class Layers:
         head: the linear classifier; in a segmentation network the module that gives the class scores ``(B, K, h, w)``
             before they are resized to the image.
         auxiliary: the head that gives class scores from an earlier stage in training; empty if there is none.
+        preactivations: the maps of ``stages`` before the last activation of each stage, as many as there are stages;
+            where blocks begin with BatchNorm, as in wide ResNets, the outputs of the BatchNorms that read the stages;
+            empty if the network shows none.
         frames: the module that gives the frames ``(B, T, d)`` of a clip, or a map ``(B, C, T, F)``; empty if there is
             none.
     """
@@ -26,8 +30,14 @@ class Layers:
     head: str
     auxiliary: str = ""
     frames: str = ""
+    preactivations: tuple[str, ...] = ()
 
     def after(self, prefix: str) -> "Layers":
         """Return the layers of a network that is a part of another one, at this path."""
-        named = {name: f"{prefix}.{path}" for name, path in vars(self).items() if isinstance(path, str) and path}
-        return replace(self, stages=tuple(f"{prefix}.{path}" for path in self.stages), **named)
+
+        def moved(paths: str | tuple[str, ...]) -> Any:
+            if isinstance(paths, tuple):
+                return tuple(f"{prefix}.{path}" for path in paths)
+            return f"{prefix}.{paths}" if paths else paths
+
+        return replace(self, **{name: moved(paths) for name, paths in vars(self).items()})

@@ -5,6 +5,7 @@ from torch.nn import functional as F
 
 from stkd_lightning.models.init import initialize
 from stkd_lightning.models.layers import Layers
+from stkd_lightning.models.preactivation import Preactivation
 
 
 class BasicBlock(nn.Module):
@@ -19,11 +20,12 @@ class BasicBlock(nn.Module):
         self.downsample: nn.Module | None = None
         if stride != 1 or width_in != width:
             self.downsample = nn.Sequential(nn.Conv2d(width_in, width, 1, stride, bias=False), nn.BatchNorm2d(width))
+        self.preactivation = Preactivation()
 
     def forward(self, x: Tensor) -> Tensor:
         shortcut = x if self.downsample is None else self.downsample(x)
         x = F.relu(self.bn1(self.conv1(x)))
-        return F.relu(self.bn2(self.conv2(x)) + shortcut)
+        return F.relu(self.preactivation(self.bn2(self.conv2(x)) + shortcut))
 
 
 class ResNet(nn.Module):
@@ -35,11 +37,11 @@ class ResNet(nn.Module):
         num_classes: K.
     """
 
-    feature_layers = Layers(("layer1", "layer2", "layer3"), "layer3", "avgpool", "fc")
-
     def __init__(self, depth: int, widths: tuple[int, int, int, int], num_classes: int) -> None:
         super().__init__()
-        blocks = (depth - 2) // 6
+        blocks, stages = (depth - 2) // 6, ("layer1", "layer2", "layer3")
+        ends = tuple(f"{stage}.{blocks - 1}.preactivation" for stage in stages)
+        self.feature_layers = Layers(stages, "layer3", "avgpool", "fc", preactivations=ends)
         self.conv1 = nn.Conv2d(3, widths[0], 3, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(widths[0])
         self.layer1 = self._stage(widths[0], widths[1], blocks, stride=1)

@@ -5,6 +5,7 @@ from torch.nn import functional as F
 
 from stkd_lightning.models.init import initialize
 from stkd_lightning.models.layers import Layers
+from stkd_lightning.models.preactivation import Preactivation
 
 
 class Bottleneck(nn.Module):
@@ -23,20 +24,22 @@ class Bottleneck(nn.Module):
             self.shortcut = nn.Sequential(
                 nn.Conv2d(width_in, 4 * width, 1, stride, bias=False), nn.BatchNorm2d(4 * width)
             )
+        self.preactivation = Preactivation()
 
     def forward(self, x: Tensor) -> Tensor:
         y = F.relu(self.bn1(self.conv1(x)))
         y = F.relu(self.bn2(self.conv2(y)))
-        return F.relu(self.bn3(self.conv3(y)) + self.shortcut(x))
+        return F.relu(self.preactivation(self.bn3(self.conv3(y)) + self.shortcut(x)))
 
 
 class BottleneckResNet(nn.Module):
     """Four stages of bottlenecks: images ``(B, 3, H, W)`` to logits ``(B, num_classes)``."""
 
-    feature_layers = Layers(("layer1", "layer2", "layer3", "layer4"), "layer4", "avgpool", "linear")
-
     def __init__(self, blocks: tuple[int, int, int, int], num_classes: int) -> None:
         super().__init__()
+        stages = ("layer1", "layer2", "layer3", "layer4")
+        ends = tuple(f"{stage}.{count - 1}.preactivation" for stage, count in zip(stages, blocks, strict=True))
+        self.feature_layers = Layers(stages, "layer4", "avgpool", "linear", preactivations=ends)
         self.conv1 = nn.Conv2d(3, 64, 3, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(64)
         self.layer1 = self._stage(64, 64, blocks[0], stride=1)

@@ -5,6 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from stkd_lightning.models.layers import Layers
+from stkd_lightning.models.preactivation import Preactivation
 
 
 class ShuffleUnit(nn.Module):
@@ -24,22 +25,24 @@ class ShuffleUnit(nn.Module):
         self.bn2 = nn.BatchNorm2d(inner)
         self.conv3 = nn.Conv2d(inner, width, 1, groups=groups, bias=False)
         self.bn3 = nn.BatchNorm2d(width)
+        self.preactivation = Preactivation()
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.shuffle(F.relu(self.bn1(self.conv1(x))))
         y = self.bn3(self.conv3(F.relu(self.bn2(self.conv2(y)))))
         if self.stride == 2:
             return F.relu(torch.cat([y, F.avg_pool2d(x, 3, stride=2, padding=1)], dim=1))
-        return F.relu(y + x)
+        return F.relu(self.preactivation(y + x))
 
 
 class ShuffleNet(nn.Module):
     """Three stages of shuffle units: images ``(B, 3, H, W)`` to logits ``(B, num_classes)``."""
 
-    feature_layers = Layers(("layer1", "layer2", "layer3"), "layer3", "avgpool", "linear")
-
     def __init__(self, widths: tuple[int, int, int], blocks: tuple[int, int, int], groups: int, num_classes: int):
         super().__init__()
+        stages = ("layer1", "layer2", "layer3")
+        ends = tuple(f"{stage}.{count - 1}.preactivation" for stage, count in zip(stages, blocks, strict=True))
+        self.feature_layers = Layers(stages, "layer3", "avgpool", "linear", preactivations=ends)
         self.conv1 = nn.Conv2d(3, 24, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(24)
         # The 24 channels of the stem are too few to be grouped.

@@ -5,6 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from stkd_lightning.models.layers import Layers
+from stkd_lightning.models.preactivation import Preactivation
 
 
 class SplitUnit(nn.Module):
@@ -19,12 +20,14 @@ class SplitUnit(nn.Module):
         self.bn2 = nn.BatchNorm2d(half)
         self.conv3 = nn.Conv2d(half, half, 1, bias=False)
         self.bn3 = nn.BatchNorm2d(half)
+        self.preactivation = Preactivation()
         self.shuffle = nn.ChannelShuffle(2)
 
     def forward(self, x: Tensor) -> Tensor:
         kept, y = x.chunk(2, dim=1)
         y = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(y)))))
-        return self.shuffle(torch.cat([kept, F.relu(self.bn3(self.conv3(y)))], dim=1))
+        # The kept half is the output of an activation, which a second one does not change.
+        return self.shuffle(F.relu(self.preactivation(torch.cat([kept, self.bn3(self.conv3(y))], dim=1))))
 
 
 class DownUnit(nn.Module):
@@ -55,10 +58,11 @@ class DownUnit(nn.Module):
 class ShuffleNet2(nn.Module):
     """Three stages and a 1x1 convolution: images ``(B, 3, H, W)`` to logits ``(B, num_classes)``."""
 
-    feature_layers = Layers(("layer1", "layer2", "layer3"), "relu", "avgpool", "linear")
-
     def __init__(self, widths: tuple[int, int, int], blocks: tuple[int, int, int], num_classes: int) -> None:
         super().__init__()
+        stages = ("layer1", "layer2", "layer3")
+        ends = tuple(f"{stage}.{count}.preactivation" for stage, count in zip(stages, blocks, strict=True))
+        self.feature_layers = Layers(stages, "relu", "avgpool", "linear", preactivations=ends)
         self.conv1 = nn.Conv2d(3, 24, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(24)
         self.layer1 = self._stage(24, widths[0], blocks[0])

@@ -18,7 +18,13 @@ class VGG(nn.Module):
         num_classes: K.
     """
 
-    feature_layers = Layers(("relu1", "relu2", "relu3", "relu4"), "relu4", "avgpool", "classifier")
+    feature_layers = Layers(
+        ("relu1", "relu2", "relu3", "relu4"),
+        "relu4",
+        "avgpool",
+        "classifier",
+        preactivations=("block1", "block2", "block3", "block4"),
+    )
 
     def __init__(self, depths: tuple[int, int, int, int, int], num_classes: int) -> None:
         super().__init__()

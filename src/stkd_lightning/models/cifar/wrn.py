@@ -46,7 +46,13 @@ class WideResNet(nn.Module):
         num_classes: K.
     """
 
-    feature_layers = Layers(("block1", "block2", "block3"), "relu", "avgpool", "fc")
+    feature_layers = Layers(
+        ("block1", "block2", "block3"),
+        "relu",
+        "avgpool",
+        "fc",
+        preactivations=("block2.layer.0.bn1", "block3.layer.0.bn1", "bn1"),
+    )
 
     def __init__(self, depth: int, width: int, num_classes: int) -> None:
         super().__init__()
