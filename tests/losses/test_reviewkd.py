@@ -117,7 +117,7 @@ def test_stages_of_any_resolution_and_number(student: str, teacher: str, stages:
 def test_deepest_stages_of_networks_of_any_depth_are_compared() -> None:
     loss = ReviewKDLoss()
     prepared(loss, "resnet8", "ResNet50")
-    assert loss.features.teacher == ("layer2", "layer3", "layer4", "avgpool")
+    assert loss.features.teacher == (*(f"layer{i}.preactivation" for i in ("2.3", "3.5", "4.2")), "avgpool")
 
 
 def test_the_term_grows_with_the_epochs() -> None:

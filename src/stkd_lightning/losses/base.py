@@ -39,6 +39,7 @@ class Loss(nn.Module):
         exclusive: whether the loss needs exactly one class for each label.
         smallest_batch: smallest number of samples over all ranks.
         smallest_classes: smallest number of classes in a row of logits.
+        notice: a line for the log about the networks, for example a deviation from the paper; set by ``prepare``.
     """
 
     needs_teacher: bool = True
@@ -50,6 +51,7 @@ class Loss(nn.Module):
     exclusive: bool = False
     smallest_batch: int = 1
     smallest_classes: int = 1
+    notice: str = ""
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)

@@ -1,6 +1,6 @@
 """Base classes of the losses that compare inner features: choice of layers, and matching of shapes."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 import torch
@@ -50,10 +50,17 @@ class FeatureLoss(Loss):
         """Return the layers that the method reads unless the user names others."""
         return layers.stages[-1:]
 
+    @classmethod
+    def default_teacher_layers(cls, layers: Layers) -> tuple[str, ...]:
+        """Return the layers of the teacher that the method reads unless the user names others."""
+        return cls.default_layers(layers)
+
     def prepare(self, student: NetworkInspector, teacher: NetworkInspector) -> None:
         """Find the layers in both networks, and build the parameters unless they already fit these shapes."""
-        student_paths = self.student_layers or self._default_paths(student, "student_layers")
-        teacher_paths = self.teacher_layers or self._default_paths(teacher, "teacher_layers")
+        student_paths = self.student_layers or self._default_paths(student, self.default_layers, "student_layers")
+        teacher_paths = self.teacher_layers or self._default_paths(
+            teacher, self.default_teacher_layers, "teacher_layers"
+        )
         # Networks may have different numbers of stages: the deepest ones are compared.
         if not self.student_layers:
             student_paths = student_paths[-len(teacher_paths) :]
@@ -65,8 +72,10 @@ class FeatureLoss(Loss):
             self.build(*shapes)
         self._built = shapes
 
-    def _default_paths(self, inspector: NetworkInspector, option: str) -> tuple[str, ...]:
-        paths = self.default_layers(inspector.layers)
+    def _default_paths(
+        self, inspector: NetworkInspector, default: Callable[[Layers], tuple[str, ...]], option: str
+    ) -> tuple[str, ...]:
+        paths = default(inspector.layers)
         if not paths:
             raise InputError(
                 f"{type(self).__name__}: {inspector.name} has no visible {self.reads}; set {option} of the loss"

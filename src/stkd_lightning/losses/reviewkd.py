@@ -10,6 +10,7 @@ from stkd_lightning.losses.base import Terms, full_precision
 from stkd_lightning.losses.feature_loss import FeatureLoss, Shapes, average_pool, check_maps
 from stkd_lightning.losses.functional import warmup_factor
 from stkd_lightning.models.layers import Layers
+from stkd_lightning.models.probe import NetworkInspector
 from stkd_lightning.tasks.types import MixedTarget, ModelOutput, StepContext
 from stkd_lightning.utilities import validation
 from stkd_lightning.utilities.errors import InputError
@@ -88,9 +89,14 @@ class ReviewKDLoss(FeatureLoss):
     """Distillation of each teacher stage into the same and all deeper stages of the student; term ``reviewkd``.
 
     The term is the sum of ``hierarchical_context`` over the fused stages; the pooled features are the deepest stage.
-    The authors add it to cross-entropy on CIFAR-100 with a weight for each pair: 5 for most, 8 for resnet32x4 to
-    ShuffleV2, 0.6 for resnet56 to resnet20, 1 for resnet110 to resnet32. The authors read the stages before their last
-    activation; this class reads them after it.
+    As in the authors' code, the teacher's stages are read before their last activation and the student's after it. A
+    teacher that does not declare these maps (``Layers.preactivations``; the built-in CIFAR networks do) is read after
+    the activation, and the log says so.
+
+    The authors add the term to cross-entropy on CIFAR-100 with a weight for each pair: 5 for resnet32x4 to resnet8x4
+    and ShuffleV1 and for wrn_40_2 to wrn_16_2, wrn_40_1 and ShuffleV1; 8 for resnet32x4 to ShuffleV2; 0.6 for resnet56
+    to resnet20; 1 for resnet110 to resnet32; none is published for other pairs. They train with batches of 128, a
+    learning rate of 0.1 and Nesterov momentum; this project's recipe is that of mdistiller.
 
     Args:
         warmup: share in [0, 1] of the run over which the term grows linearly; 20 of 240 epochs in the authors' runs,
@@ -124,6 +130,21 @@ class ReviewKDLoss(FeatureLoss):
     def default_layers(layers: Layers) -> tuple[str, ...]:
         """Return all stages and the pooled features."""
         return (*layers.stages, layers.embedding) if layers.stages else ()
+
+    @classmethod
+    def default_teacher_layers(cls, layers: Layers) -> tuple[str, ...]:
+        """Return all stages before their last activation, if the network declares them, and the pooled features."""
+        return (*layers.preactivations, layers.embedding) if layers.preactivations else cls.default_layers(layers)
+
+    def prepare(self, student: NetworkInspector, teacher: NetworkInspector) -> None:
+        """Choose the layers, and create the fusions."""
+        self.notice = ""
+        if not self.teacher_layers and not teacher.layers.preactivations:
+            self.notice = (
+                f"reviewkd: {teacher.name} declares no maps before the last activation of its stages; they are read "
+                "after it, unlike the authors' (teacher_layers sets others)"
+            )
+        super().prepare(student, teacher)
 
     def build(self, student: Shapes, teacher: Shapes) -> None:
         """Create a fusion for each stage."""

@@ -86,9 +86,12 @@ def try_features(loss: nn.Module, student: nn.Module, teacher: DictConfig, data:
 
 
 def print_features(loss: nn.Module) -> None:
-    """Print the layers that a loss compares."""
+    """Print the layers that a loss compares, and the notices of its parts."""
     features = getattr(loss, "features", Features())
     if features != Features():
         print_rank_zero(
             f"loss: reads {', '.join(features.student)} of the student, {', '.join(features.teacher)} of the teacher"
         )
+    for part in loss.modules():
+        if notice := getattr(part, "notice", ""):
+            print_rank_zero(f"loss: {notice}")
