@@ -62,14 +62,14 @@ def test_draws_are_a_function_of_seed_epoch_and_step() -> None:
 def test_two_ways_are_beta_distributed() -> None:
     """Beta(a, a) has mean 1/2 and variance 1 / (4 (2 a + 1))."""
     for alpha in (0.2, 1.0, 3.0):
-        _, weights = Mixup(alpha, per_sample=True).draw(20_000, np.random.default_rng(0))
+        _, weights, *_ = Mixup(alpha, per_sample=True).draw(20_000, np.random.default_rng(0))
         assert weights[:, 0].mean() == pytest.approx(0.5, abs=0.02)
         assert weights[:, 0].var() == pytest.approx(1 / (4 * (2 * alpha + 1)), rel=0.05)
 
 
 def test_k_ways_are_dirichlet_distributed() -> None:
     """The symmetric Dirichlet of k parts has mean 1/k and variance (k - 1) / (k^2 (k a + 1))."""
-    _, weights = Mixup(2.0, k=3, per_sample=True).draw(20_000, np.random.default_rng(0))
+    _, weights, *_ = Mixup(2.0, k=3, per_sample=True).draw(20_000, np.random.default_rng(0))
     np.testing.assert_allclose(weights.mean(0), 1 / 3, atol=0.01)
     np.testing.assert_allclose(weights.var(0), 2 / (9 * 7), rtol=0.05)
 
@@ -121,6 +121,6 @@ def test_batches_of_different_sizes_have_their_own_draws() -> None:
         mixup = Mixup(1.0, seed=2)
         for size, step in order:
             virtual = mixup((images(size), torch.arange(size)), StepContext(epoch=0, max_epochs=1, step=step))
-            partners, weights = mixup.draw(size, generator(2, "mixup", 0, step))
+            partners, weights, *_ = mixup.draw(size, generator(2, "mixup", 0, step))
             assert torch.equal(virtual.target.labels, torch.from_numpy(partners))
             torch.testing.assert_close(virtual.target.weights, torch.from_numpy(weights))

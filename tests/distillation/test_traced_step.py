@@ -140,7 +140,7 @@ def test_one_trace_equals_the_parts(name: str, mixup: Mixup | None) -> None:
             draws = mixup.table(epoch, range(10), 8)[0] if mixup else None
             if step is None:
                 parts = distillation._step._parts(batch.images)
-                step = TracedStep(parts, batch.epoch, draws, backend="aot_eager")
+                step = TracedStep(parts, batch.epoch, mixup, draws, backend="aot_eager")
             elif i == 0:
                 step.begin(batch.epoch, draws)
             if i not in (0, 3):

@@ -45,6 +45,8 @@ class ProgressBar(RichProgressBar):
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
             if isinstance(callback, Throughput):
                 shown["images/s"] = f"{callback.images_per_second:,.0f}"
+                if callback.rows != callback.images:
+                    shown["rows/s"] = f"{callback.rows_per_second:,.0f}"
         score = pl_module.task.score.name if isinstance(pl_module, DistillationModule) else "accuracy"
         for name in ("train/loss", f"val/{score}"):
             if name in trainer.callback_metrics:

@@ -11,7 +11,8 @@ from torch.optim import Optimizer
 
 from stkd_lightning.data.batches import ResidentBatch, TrainEpoch
 from stkd_lightning.data.loader import TrainLoader
-from stkd_lightning.distillation.mixup import MixDraws, Mixup
+from stkd_lightning.distillation.mix_draws import MixDraws, sides_of
+from stkd_lightning.distillation.mixing import Mixing
 from stkd_lightning.distillation.traced_step import NamedValues, StepParts, TracedStep
 from stkd_lightning.distillation.whole_step import WholeStep, can_record
 
@@ -75,11 +76,12 @@ class EpochSteps:
         self._parts, self._optimizer = parts, optimizer
         self._mode = "reduce-overhead" if graphs and optimizer is None else None
         self._epoch: TrainEpoch | None = None
-        self._mixup: Mixup | None = None
+        self._mixup: Mixing | None = None
         self._traced: TracedStep | None = None
         self._run: Callable[[], NamedValues] | None = None
+        self._sides: tuple[int, ...] = ()
 
-    def __call__(self, batch: ResidentBatch, epoch: int, mixup: Mixup | None) -> NamedValues:
+    def __call__(self, batch: ResidentBatch, epoch: int, mixup: Mixing | None) -> NamedValues:
         """Return the terms of a batch: with gradients, or after the optimizer's step if that is recorded.
 
         Args:
@@ -91,19 +93,19 @@ class EpochSteps:
             torch._dynamo.exc.TorchDynamoException: in the first call, if student, teacher and loss make no trace.
         """
         if self._traced is None or mixup is not self._mixup:
-            parts, draws = self._parts(batch.images), _draws(batch, epoch, mixup)
-            self._traced = TracedStep(parts, batch.epoch, draws, mode=self._mode)
+            self._sides = sides_of(batch.images)
+            parts, draws = self._parts(batch.images), self._draws(batch, epoch, mixup)
+            self._traced = TracedStep(parts, batch.epoch, mixup, draws, mode=self._mode)
             self._run = self._traced if self._optimizer is None else WholeStep(self._traced, self._optimizer)
         elif batch.epoch is not self._epoch:
-            self._traced.begin(batch.epoch, _draws(batch, epoch, mixup))
+            self._traced.begin(batch.epoch, self._draws(batch, epoch, mixup))
         self._epoch, self._mixup = batch.epoch, mixup
         self._traced.position.fill_(batch.position)
         assert self._run is not None
         return self._run()
 
-
-def _draws(batch: ResidentBatch, epoch: int, mixup: Mixup | None) -> MixDraws | None:
-    if mixup is None:
-        return None
-    draws, _ = mixup.table(epoch, range(len(batch.epoch)), batch.size)
-    return draws.to(batch.epoch.order.device)
+    def _draws(self, batch: ResidentBatch, epoch: int, mixup: Mixing | None) -> MixDraws | None:
+        if mixup is None:
+            return None
+        draws, _ = mixup.table(epoch, range(len(batch.epoch)), batch.size, sides=self._sides)
+        return draws.map(lambda table: table.to(batch.epoch.order.device))

@@ -14,7 +14,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from stkd_lightning.data.batches import ResidentBatch
 from stkd_lightning.distillation.evaluation import EvaluatedModule
-from stkd_lightning.distillation.mixup import Mixup, check_mixable
+from stkd_lightning.distillation.mixing import Mixing, check_mixable, check_order
 from stkd_lightning.distillation.optimizers import OptimizerFactory, cifar_sgd, clip_gradients, with_rate_factors
 from stkd_lightning.distillation.step import TrainingStep
 from stkd_lightning.distillation.terms import Place, TermTracker, check_weights
@@ -88,7 +88,7 @@ class DistillationModule(EvaluatedModule):
         student: nn.Module,
         loss: nn.Module,
         teacher: FrozenTeacher | None = None,
-        mixup: Mixup | None = None,
+        mixup: Mixing | None = None,
         optimizer: OptimizerFactory = cifar_sgd,
         schedule: Schedule | None = None,
         *,
@@ -104,6 +104,7 @@ class DistillationModule(EvaluatedModule):
             raise ValueError(f"{type(loss).__name__} needs a teacher: pass teacher=FrozenTeacher(network)")
         if mixup is not None:
             check_mixable(loss, mixup)
+            check_order(mixup, look_ahead=look_ahead, replay=replay is not None, teacher=teacher is not None)
         if teacher is not None and isinstance(loss, Loss):
             image = torch.zeros(1, 3, 32, 32) if example is None else example[:1]
             loss.prepare(NetworkInspector(student, image), NetworkInspector(teacher.network, image))
@@ -134,6 +135,7 @@ class DistillationModule(EvaluatedModule):
             compile=compile,
             cuda_graph=cuda_graph,
             look_ahead=validation.whole("teacher.look_ahead", look_ahead, minimum=1),
+            passes=mixup.forwards if mixup else 1,
         )
         self._terms = TermTracker()
         self._logged_step = 0
@@ -148,9 +150,18 @@ class DistillationModule(EvaluatedModule):
         if self.mixup is None:
             virtual = VirtualBatch(batch.inputs, self.task.unmixed(batch.labels))
         else:
-            virtual = self.mixup(batch, context, self.task.target)
+            order = {"entropy": self._entropy} if self.mixup.asks else {}
+            virtual = self.mixup(batch, context, self.task.target, **order)
         target = self.task.seen(virtual.target, virtual.inputs)
         return VirtualBatch(images_channels_last(virtual.inputs), target)
+
+    @torch.no_grad()
+    def _entropy(self, inputs: Tensor) -> Tensor:
+        """Return the entropies ``(B,)`` of the predictions of the network that orders the samples."""
+        inputs = images_channels_last(inputs)
+        if self.mixup is not None and self.mixup.asks == "teacher" and self.teacher is not None:
+            return self.task.entropy(self.teacher(inputs).logits)
+        return self.task.entropy(self._step.run_student(inputs)[0])
 
     def terms(self, batch: Batch | ResidentBatch, context: StepContext | None = None) -> Terms:
         """Return the weighted terms of the loss on a training batch."""

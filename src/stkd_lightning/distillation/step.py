@@ -11,7 +11,7 @@ from torch._dynamo.exc import FailOnRecompileLimitHit, TorchDynamoException
 from stkd_lightning.data.batches import ResidentBatch
 from stkd_lightning.distillation.epoch_steps import EpochSteps, accumulates, obstacle_to_record, obstacle_to_trace
 from stkd_lightning.distillation.look_ahead import LookAhead, Make, check_resident
-from stkd_lightning.distillation.mixup import Mixup
+from stkd_lightning.distillation.mixing import Mixing
 from stkd_lightning.distillation.traced_step import NamedValues, StepParts
 from stkd_lightning.losses.base import Terms
 from stkd_lightning.models.feature_hooks import FeatureTap
@@ -35,6 +35,7 @@ class TrainingStep:
         compile: generate code; see ``DistillationModule``.
         cuda_graph: record the step in one CUDA graph; see ``DistillationModule``.
         look_ahead: batches whose teacher outputs are computed at once.
+        passes: passes of the student over the rows of a batch, which share them equally.
 
     Attributes:
         run_student: the student by itself, in training.
@@ -52,16 +53,17 @@ class TrainingStep:
         compile: bool,
         cuda_graph: bool,
         look_ahead: int,
+        passes: int = 1,
     ) -> None:
         self._student, self._loss, self._outputs, self._task, self._virtual = student, loss, outputs, task, virtual
-        self._compiles, self._wants_graph, self._graphs = compile, cuda_graph, True
+        self._compiles, self._wants_graph, self._graphs, self._passes = compile, cuda_graph, True, passes
         self.run_student: Run = compiled(student.parts) if compile else student.parts
         ahead = outputs is not None and look_ahead > 1
         self._look_ahead = LookAhead(look_ahead, virtual, outputs.teacher) if outputs and ahead else None
         self._traced: EpochSteps | None = None
         self.recorded = False
 
-    def begin(self, trainer: L.Trainer, mixup: Mixup | None, obstacle: str | None) -> None:
+    def begin(self, trainer: L.Trainer, mixup: Mixing | None, obstacle: str | None) -> None:
         """Choose the way for a training; print why a wanted graph is not recorded.
 
         Args:
@@ -87,12 +89,12 @@ class TrainingStep:
         if self._look_ahead is not None:
             self._look_ahead.end()
 
-    def _obstacle(self, mixup: Mixup | None) -> str | None:
+    def _obstacle(self, mixup: Mixing | None) -> str | None:
         if not self._compiles:
             return "compile=false"
         if not getattr(self._loss, "traceable", False):
             return f"{type(self._loss).__name__} is not traceable"
-        if mixup is not None and type(mixup).forward is not Mixup.forward:
+        if mixup is not None and type(mixup).forward is not Mixing.forward:
             return f"{type(mixup).__name__} has a forward of its own"
         if self._outputs is not None and self._outputs.replay is not None:
             return "teacher.replay=true"
@@ -100,13 +102,13 @@ class TrainingStep:
 
     def _parts(self, images: Tensor) -> StepParts:
         teacher = self._outputs.teacher.copy_for(images) if self._outputs else None
-        return StepParts(self._student.parts, teacher, self._loss, self._task)
+        return StepParts(in_passes(self._student.parts, self._passes), teacher, self._loss, self._task)
 
     def __call__(
         self,
         batch: Batch | ResidentBatch,
         context: StepContext,
-        mixup: Mixup | None,
+        mixup: Mixing | None,
         terms: Callable[[Batch | ResidentBatch, StepContext], Terms],
     ) -> NamedValues:
         """Return the names of the terms of a batch, and their values ``(n,)``; with gradients unless ``recorded``.
@@ -142,8 +144,8 @@ class TrainingStep:
             torch.compiler.cudagraph_mark_step_begin()  # the outputs of the last step's graphs are no longer needed
         virtual, ask = self._asked(batch, context)
         teacher = self._outputs.training_output(virtual.inputs, context, ask) if self._outputs else None
-        student = ModelOutput(*self.run_student(virtual.inputs))
-        return self._loss(student, teacher, virtual.target, context)
+        student = ModelOutput(*in_passes(self.run_student, self._passes)(virtual.inputs))
+        return self._loss(student, teacher, virtual.target, _of_rows(context, len(virtual.inputs)))
 
     def _asked(
         self, batch: Batch | ResidentBatch, context: StepContext | None
@@ -156,3 +158,22 @@ class TrainingStep:
         group = self._look_ahead.group(batch, context)
         place = context.step - group.start
         return group.batches[place], lambda: group.outputs[place]
+
+
+def in_passes(run: Run, passes: int) -> Run:
+    """Return a function that runs a network on equal parts of its input one after another, and joins the outputs."""
+    if passes == 1:
+        return run
+
+    def joined(images: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        logits, features = zip(*(run(part) for part in images.chunk(passes)), strict=True)
+        return torch.cat(logits), {path: torch.cat([part[path] for part in features]) for path in features[0]}
+
+    return joined
+
+
+def _of_rows(context: StepContext | None, rows: int) -> StepContext | None:
+    """Repeat the indices of the samples for clean and virtual rows of the same samples."""
+    if context is None or context.indices is None or not rows or rows % len(context.indices):
+        return context
+    return replace(context, indices=context.indices.repeat(rows // len(context.indices)))

@@ -23,8 +23,9 @@ NON_RESULT_GROUPS = ("callbacks.progress_bar.", "logger.", "pair.")
 LATER_OPTIONS: dict[str, Any] = {
     "teacher.max_steps": -1, "teacher.limit_train_batches": None, "teacher.look_ahead": 1, "deterministic": "auto",
     "cuda_graph": False, "teacher.dataset": None, "feature_distillation": None, "pretraining": None,
-    "dataset.labels": None, "dataset.classes": None,
     **{f"{loss}.standardize": False for loss in ("loss", "loss.losses.kd", "loss.losses.stkd", "loss.losses.dkd")},
+    "dataset.labels": None, "dataset.classes": None, "mixup.keep": False, "mixup.forwards": 1, "mixup.partner": "any",
+    "mixup.dominant": False, "mixup.weights": None,
 }  # fmt: skip
 ROUNDING = {"compile", "cuda_graph", "deterministic"}  # change the rounding only; such runs are still compared
 SEEDS = {"seed", "dataset.seed", "mixup.seed"}  # the latter two follow the first

@@ -8,6 +8,7 @@ from typing import Literal
 from torch import Tensor, nn
 
 from stkd_lightning.tasks.types import MixedTarget
+from stkd_lightning.utilities.dtypes import at_least_float32
 
 
 @dataclass(frozen=True)
@@ -181,3 +182,8 @@ class Task(ABC):
     def row_classes(self, num_classes: int) -> int:
         """Return the classes of a row of logits (see ``MixedTarget.rows``)."""
         return num_classes
+
+    def entropy(self, logits: Tensor) -> Tensor:
+        """Return the entropy of a network's predictions in nats ``(B,)``, a mean over positions."""
+        log = at_least_float32(logits).log_softmax(1)
+        return -(log.exp() * log).sum(1).reshape(len(log), -1).mean(1)

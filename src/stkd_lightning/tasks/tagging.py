@@ -9,6 +9,7 @@ from stkd_lightning.tasks.base import ClassMetric, Column, Score, Task
 from stkd_lightning.tasks.clips import split_clips
 from stkd_lightning.tasks.tagging_metrics import CLASS_AP, UNKNOWN, TaggingMetrics
 from stkd_lightning.tasks.types import MixedTarget, Rows
+from stkd_lightning.utilities.dtypes import at_least_float32
 from stkd_lightning.utilities.errors import InputError
 
 
@@ -103,3 +104,8 @@ class Tagging(Task):
         """Return the target with the mask of clips ``(B, 2, T)``; see ``split_clips``."""
         mask = split_clips(inputs)[1]
         return target if mask is None else replace(target, mask=mask)
+
+    def entropy(self, logits: Tensor) -> Tensor:
+        """Return the sum of the entropies of the tags in nats ``(B,)``."""
+        pairs = at_least_float32(torch.stack([torch.zeros_like(logits), logits], dim=1))
+        return -(pairs.softmax(1) * pairs.log_softmax(1)).sum((1, 2))

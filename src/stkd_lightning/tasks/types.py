@@ -1,7 +1,7 @@
 """The values that every part exchanges: a batch, a network's output for it, and its target."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import torch
@@ -66,6 +66,8 @@ class MixedTarget:
         ignored: label of positions that have no class; ``None`` where every position has one.
         class_weights: ``(K,)`` weights of the classes in the cross-entropy with the label; ``None``: all are equal.
         mask: ``(B, L)`` bool: positions of the input that are no padding; the first of each sample. ``None``: all.
+        clean: ``(B,)`` bool: samples that the draw left unmixed, whatever their weights are; ``None``: all if k = 1,
+            else none.
 
     Example:
         >>> import torch
@@ -80,6 +82,7 @@ class MixedTarget:
     ignored: int | None = None
     class_weights: Tensor | None = None
     mask: Tensor | None = None
+    clean: Tensor | None = None
 
     @classmethod
     def unmixed(cls, labels: Tensor) -> "MixedTarget":
@@ -114,16 +117,22 @@ class MixedTarget:
             return Rows(student, teacher, self)
         positions = (1,) * (self.labels.ndim - self.weights.ndim)
         weights = flat_rows(self.weights.reshape(*self.weights.shape, *positions).expand(self.labels.shape))
-        labels, valid, count = flat_rows(self.labels), None, None
-        if self.ignored is not None:
-            without_class = labels == self.ignored
-            valid = ~(without_class & (weights > 0)).any(1)
-            count = gather(valid.sum()[None]).sum().clamp(min=1) / world()[1]  # exchanged once for all terms of a loss
-            labels = labels.masked_fill(without_class, 0)
+        labels, clean = flat_rows(self.labels), self.clean
+        if clean is not None:
+            clean = clean.view(-1, *(1,) * (self.labels.ndim - 2)).expand_as(self.labels[:, 0]).flatten()
+        target = MixedTarget(labels, weights, class_weights=self.class_weights, clean=clean)
         other = None if teacher is None else flat_rows(teacher)
-        return Rows(
-            flat_rows(student), other, MixedTarget(labels, weights, class_weights=self.class_weights), valid, count
-        )
+        if self.ignored is None:
+            return Rows(flat_rows(student), other, target)
+        without_class = labels == self.ignored
+        target = replace(target, labels=labels.masked_fill(without_class, 0))
+        valid = ~(without_class & (weights > 0)).any(1)
+        return Rows(flat_rows(student), other, target, valid, valid_count(valid))
+
+
+def valid_count(valid: Tensor) -> Tensor:
+    """Return the mean over ranks of the number of valid rows, at least 1 / ranks."""
+    return gather(valid.sum()[None]).sum().clamp(min=1) / world()[1]
 
 
 def flat_rows(values: Tensor) -> Tensor:
@@ -166,6 +175,15 @@ class Rows:
         else:
             mean = values.where(self.valid, 0).sum() / self.count
         return mean if self.scale == 1 else self.scale * mean
+
+    def split(self) -> "tuple[Rows, Rows]":
+        """Return the rows twice: for means over the clean ones, and over the mixed ones; a mean of no rows is 0."""
+        clean = self.target.clean
+        if clean is None:
+            clean = torch.full_like(self.target.labels[:, 0], self.target.labels.shape[1] == 1, dtype=torch.bool)
+        parts = [part if self.valid is None else part & self.valid for part in (clean, ~clean)]
+        first, second = (replace(self, valid=valid, count=valid_count(valid)) for valid in parts)
+        return first, second
 
 
 class VirtualBatch(NamedTuple):

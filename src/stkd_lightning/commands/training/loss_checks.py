@@ -6,7 +6,7 @@ from torch import nn
 
 from stkd_lightning.commands.config.compose import with_values
 from stkd_lightning.data.module import ArrayDataModule
-from stkd_lightning.distillation.mixup import check_mixable
+from stkd_lightning.distillation.mixing import check_mixable, check_order
 from stkd_lightning.losses.base import Features, Loss
 from stkd_lightning.models.build import build_network, example_of, without_start
 from stkd_lightning.models.probe import NetworkInspector
@@ -24,7 +24,9 @@ def check_loss(config: DictConfig) -> None:
         InputError: the loss is not defined on mixed samples, for replay, or for a batch of this size.
     """
     loss = instantiate(with_values(config, {"num_classes": 2, "num_samples": 2}).loss)
-    check_mixable(loss, instantiate(config.mixup))
+    mixup, taught = instantiate(config.mixup), getattr(loss, "needs_teacher", True)
+    check_mixable(loss, mixup)
+    check_order(mixup, look_ahead=config.teacher.look_ahead, replay=config.teacher.replay, teacher=taught)
     if config.teacher.replay:
         check_replay(loss)
     smallest, size = getattr(loss, "smallest_batch", 1), config.dataset.batch_size

@@ -4,11 +4,12 @@ import math
 import shutil
 from pathlib import Path
 
+from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from stkd_lightning.commands.training.pretrain import plain
 from stkd_lightning.data.module import ArrayDataModule
-from stkd_lightning.reporting.run_options import DATA_LOCATION_OPTIONS, LOADING_OPTIONS
+from stkd_lightning.reporting.run_options import DATA_LOCATION_OPTIONS, LATER_OPTIONS, LOADING_OPTIONS
 from stkd_lightning.teacher.frozen import FrozenTeacher
 from stkd_lightning.utilities.cache import mark_used
 from stkd_lightning.utilities.console import print_rank_zero
@@ -26,7 +27,8 @@ def bytes_needed(config: DictConfig, data: ArrayDataModule, batches: int, dtype:
     """
     size = 2 if "16" in dtype else 4
     shape = data.task.logits_shape(data.num_classes, data.input_shape)
-    total = batches * config.dataset.batch_size * math.prod(shape) * size
+    rows = instantiate(config.mixup).rows(config.dataset.batch_size)
+    total = batches * rows * math.prod(shape) * size
     if total > config.teacher.replay_limit * 2**30:
         raise InputError(
             f"teacher.replay=true: this run's logits take {_gib(total)}, more than "
@@ -58,7 +60,8 @@ def replay_folder(
     }
     dtype = str(teacher.dtype or config.trainer.precision)
     ahead = [config.teacher.look_ahead] if config.teacher.look_ahead > 1 else []  # other batches round differently
-    key = key_of([FORMAT, teacher.digest, data.arrays.digest, dataset, plain(config.mixup), dtype, ranks, *ahead])
+    mixup = {k: v for k, v in plain(config.mixup).items() if LATER_OPTIONS.get(f"mixup.{k}", math.nan) != v}
+    key = key_of([FORMAT, teacher.digest, data.arrays.digest, dataset, mixup, dtype, ranks, *ahead])
     needed = bytes_needed(config, data, batches, dtype)
     missing = needed - _size(root / key)
     free = shutil.disk_usage(_existing(root)).free
