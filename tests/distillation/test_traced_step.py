@@ -12,7 +12,7 @@ from torch import nn
 from torch._dynamo.utils import counters
 from torch.utils.data import DataLoader, TensorDataset
 
-from stkd_lightning import DistillationModule, Mixup
+from stkd_lightning import CutMix, DistillationModule, Mixup, MixupOrCutMix
 from stkd_lightning.data import DigitsDataModule
 from stkd_lightning.data.arrays import Split
 from stkd_lightning.data.augment import CropAndFlip
@@ -20,6 +20,7 @@ from stkd_lightning.data.batches import Normalize, ResidentBatch
 from stkd_lightning.data.loader import TrainLoader
 from stkd_lightning.data.sampling import shuffled
 from stkd_lightning.distillation import epoch_steps
+from stkd_lightning.distillation.mixing import Mixing
 from stkd_lightning.distillation.traced_step import TracedStep
 from stkd_lightning.losses import (
     ATLoss,
@@ -79,6 +80,7 @@ TRACEABLE = {
     "skd": partial(SKDLoss, **MAPS),
     "sp": SPLoss,
     "stkd": STKDLoss,
+    "stkd, clean and mixed": partial(STKDLoss, hard_label="teacher", mixed_weight=0.5),
     "stkd, weighted": partial(STKDLoss, incorrect_weight=1.0),
     "sum": lambda: WeightedSum({"kd": KDLoss(), "sp": SPLoss()}, {"sp": 2.0}),
     "vid": VIDLoss,
@@ -121,13 +123,27 @@ def gradients(of: DistillationModule, objective: torch.Tensor) -> list[torch.Ten
     return [torch.zeros_like(p) if g is None else g for p, g in zip(parameters, found, strict=True)]
 
 
-KINDS = [Mixup(1.0, k=3, per_sample=True, probability=0.5), Mixup(1.0, fraction=0.5), None]
+KINDS = [
+    Mixup(1.0, k=3, per_sample=True, probability=0.5),
+    Mixup(1.0, fraction=0.5),
+    None,
+    Mixup(1.0, keep=True),
+    Mixup(1.0, keep=True, forwards=2),
+    Mixup(1.0, partner="other_class", dominant=True),
+    CutMix(per_sample=True),
+    MixupOrCutMix(1.0),
+]
 
 
 @pytest.mark.parametrize(
-    ("name", "mixup"), [*((name, Mixup(1.0)) for name in TRACEABLE), *(("stkd", kind) for kind in KINDS)]
+    ("name", "mixup"),
+    [
+        *((name, Mixup(1.0)) for name in TRACEABLE),
+        *(("stkd", kind) for kind in KINDS),
+        ("stkd, clean and mixed", KINDS[3]),
+    ],
 )
-def test_one_trace_equals_the_parts(name: str, mixup: Mixup | None) -> None:
+def test_one_trace_equals_the_parts(name: str, mixup: Mixing | None) -> None:
     """The same terms and gradients in two epochs, from one graph."""
     distillation = module(TRACEABLE[name](), mixup=mixup)
     assert distillation.loss.traceable
@@ -137,7 +153,7 @@ def test_one_trace_equals_the_parts(name: str, mixup: Mixup | None) -> None:
     for epoch in (0, 1):
         for i, batch in enumerate(loader(epoch)):
             assert isinstance(batch, ResidentBatch)
-            draws = mixup.table(epoch, range(10), 8)[0] if mixup else None
+            draws = mixup.table(epoch, range(10), 8, sides=(8, 8))[0] if mixup else None
             if step is None:
                 parts = distillation._step._parts(batch.images)
                 step = TracedStep(parts, batch.epoch, mixup, draws, backend="aot_eager")

@@ -10,9 +10,18 @@ import torch.multiprocessing as mp
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from stkd_lightning import Batch, DistillationModule, Mixup, StepContext
+from stkd_lightning import (
+    Batch,
+    CutMix,
+    DistillationModule,
+    Mixup,
+    MixupOrCutMix,
+    StepContext,
+    UncertainMixup,
+)
 from stkd_lightning import losses as methods
-from stkd_lightning.losses import CrossEntropyLoss, Loss, WeightedSum
+from stkd_lightning.distillation.mixing import Mixing
+from stkd_lightning.losses import CrossEntropyLoss, Loss, STKDLoss, WeightedSum
 from stkd_lightning.models import Layers
 from stkd_lightning.tasks import Classification, Segmentation, Task
 from stkd_lightning.teacher import FrozenTeacher
@@ -53,6 +62,30 @@ DENSE: dict[str, Callable[[], Loss]] = {
     "ifvd": methods.IFVDLoss,
     "pixel kd": methods.PixelKDLoss,
     "auxiliary": methods.AuxiliaryCrossEntropyLoss,
+}
+
+# Ways to mix, whose clean and mixed rows are shared unequally by the ranks.
+SEPARATE = {"hard_label": "teacher", "mixed_weight": 0.5}
+MIXED: dict[str, tuple[Callable[[], Loss], Mixing]] = {
+    "clean and mixed": (lambda: methods.STKDLoss(**SEPARATE), Mixup(1.0, fraction=0.3)),
+    "clean labels": (lambda: methods.STKDLoss(hard_label="clean", mixed_weight=2.0), Mixup(1.0, fraction=0.7)),
+    "keep": (lambda: methods.STKDLoss(**SEPARATE), Mixup(1.0, keep=True, fraction=0.5)),
+    "keep, two passes": (lambda: methods.STKDLoss(**SEPARATE), Mixup(1.0, keep=True, forwards=2)),
+    "keep of a relation": (methods.SPLoss, Mixup(1.0, keep=True)),
+    "another class": (methods.STKDLoss, Mixup(1.0, k=3, partner="other_class")),
+    "cutmix": (methods.STKDLoss, CutMix(per_sample=True, partner="other_class")),
+    "mixup or cutmix": (methods.STKDLoss, MixupOrCutMix(1.0)),
+    "uncertain student": (lambda: methods.STKDLoss(hard_label="none"), UncertainMixup(score="student")),
+    "uncertain teacher": (lambda: methods.STKDLoss(hard_label="none"), UncertainMixup(score="teacher", kept=0.5)),
+}
+DENSE_MIXED: dict[str, tuple[Callable[[], Loss], Mixing]] = {
+    "pixels by cutmix": (lambda: methods.STKDLoss(**SEPARATE), CutMix(per_sample=True, keep=True)),
+    "pixels, clean and mixed": (lambda: methods.STKDLoss(**SEPARATE), Mixup(1.0, fraction=0.3)),
+}
+CASES = {
+    **{name: (make, Mixup()) for name, make in (LOSSES | DENSE).items()},
+    **MIXED,
+    **DENSE_MIXED,
 }
 
 
@@ -100,16 +133,18 @@ def global_batch(step: int, *, dense: bool) -> Batch:
 def train(name: str, rank: int, ranks: int) -> tuple[list[float], list[Tensor]]:
     """Return the objective of each step on this rank, and the parameters after the last."""
     torch.manual_seed(0)
-    dense = name in DENSE
+    dense = name in DENSE | DENSE_MIXED
+    make, mixup = CASES[name]
     has_auxiliary = name in ("auxiliary", "psd, cirkd")  # DDP refuses parameters without gradients
     student, teacher = (Segmenter(2, auxiliary=has_auxiliary), Segmenter(3)) if dense else (Plain(3), Plain(4))
     task: Task = Segmentation(("a", "b", "c"), class_weights=(1.0, 2.0, 0.5)) if dense else Classification()
-    loss = WeightedSum({"method": (LOSSES | DENSE)[name](), "cross_entropy": CrossEntropyLoss()})
+    parts = {"method": make()} | ({} if isinstance(make(), STKDLoss) else {"cross_entropy": CrossEntropyLoss()})
+    loss = WeightedSum(parts)
     module = DistillationModule(
         student.double(),
         loss,
         FrozenTeacher(teacher.double()),
-        Mixup() if loss.mixable else None,
+        mixup if loss.mixable else None,
         task=task,
         example=torch.zeros(1, 3, 8, 8),
     ).double()
@@ -131,7 +166,7 @@ def train(name: str, rank: int, ranks: int) -> tuple[list[float], list[Tensor]]:
 def one_rank(rank: int, folder: Path) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
-    torch.save({name: train(name, rank, 2) for name in LOSSES | DENSE}, folder / f"{rank}.pt")
+    torch.save({name: train(name, rank, 2) for name in CASES}, folder / f"{rank}.pt")
     dist.destroy_process_group()
 
 
@@ -142,7 +177,7 @@ def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, tuple[list
     return [torch.load(folder / f"{rank}.pt") for rank in (0, 1)]
 
 
-@pytest.mark.parametrize("name", LOSSES | DENSE)
+@pytest.mark.parametrize("name", CASES)
 def test_two_ranks_are_one_process(name: str, ranks: list[dict[str, tuple[list[float], list[Tensor]]]]) -> None:
     values, parameters = train(name, 0, 1)
     (left, left_parameters), (right, right_parameters) = (rank[name] for rank in ranks)

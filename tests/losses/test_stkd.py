@@ -1,6 +1,8 @@
 """STKD's identities hold to 1e-10 relative in float64 and 1e-6 in float32."""
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import hypothesis.extra.numpy as hnp
 import numpy as np
@@ -187,3 +189,85 @@ def test_errors_name_what_is_wrong() -> None:
         STKDLoss(incorrect_weight=-1)
     with pytest.raises(ValueError, match="correct classes need the logits' shape"):
         similarity_transfer(torch.randn(2, 3), torch.randn(2, 3), torch.ones(2, 2, dtype=torch.bool))
+
+
+def rows_by_loops(
+    student: Tensor, teacher: Tensor, target: MixedTarget, hard_label: str, mixed_weight: float, alpha: float
+) -> dict[str, float]:
+    """The terms from their statement: means over the clean and over the mixed rows, at temperature 2."""
+    assert target.clean is not None
+    groups: dict[bool, list[int]] = {True: [], False: []}
+    for i, clean in enumerate(target.clean.tolist()):
+        groups[clean].append(i)
+
+    def mean(rows: list[int], value: Callable[[int], float]) -> float:
+        return sum(value(i) for i in rows) / len(rows) if rows else 0.0
+
+    def divergence(i: int) -> float:
+        p, q = torch.softmax(teacher[i] / 2, 0), torch.softmax(student[i] / 2, 0)
+        return 4 * float((p * (p / q).log()).sum())
+
+    def cross_entropy(i: int) -> float:
+        log_q = torch.log_softmax(student[i], 0)
+        return -sum(float(w) * float(log_q[j]) for j, w in zip(target.labels[i], target.weights[i], strict=True))
+
+    def with_teacher(i: int) -> float:
+        return -float(torch.log_softmax(student[i], 0)[int(teacher[i].argmax())])
+
+    terms = {
+        "similarity": alpha * mean(groups[True], divergence),
+        "similarity_mixed": alpha * mixed_weight * mean(groups[False], divergence),
+    }
+    labelled = groups[True] + groups[False] if hard_label == "mixed" else groups[True]
+    if hard_label != "none":
+        terms["cross_entropy"] = (1 - alpha) * mean(labelled, cross_entropy)
+    if hard_label == "teacher":
+        terms["cross_entropy_mixed"] = (1 - alpha) * mean(groups[False], with_teacher)
+    return terms
+
+
+CLEAN = [[True] * 3 + [False] * 5, [False] * 8, [True] * 8]
+
+
+@pytest.mark.parametrize("hard_label", ["mixed", "clean", "teacher", "none"])
+@pytest.mark.parametrize("clean", CLEAN, ids=["some", "none", "all"])
+@pytest.mark.parametrize("mixed_weight", [0.0, 0.5, 1.0])
+def test_clean_and_mixed_rows_have_means_of_their_own(hard_label: Any, clean: list[bool], mixed_weight: float) -> None:
+    torch.manual_seed(2)
+    student, teacher = torch.randn(8, 6, dtype=torch.float64, requires_grad=True), torch.randn(8, 6).double()
+    weights = torch.where(torch.tensor(clean)[:, None], torch.tensor([1.0, 0.0]), torch.tensor([0.3, 0.7])).double()
+    target = MixedTarget(torch.randint(0, 6, (8, 2)), weights, clean=torch.tensor(clean))
+    loss = STKDLoss(alpha=0.8, temperature=2.0, hard_label=hard_label, mixed_weight=mixed_weight)
+    terms = loss(ModelOutput(student), ModelOutput(teacher), target)
+    expected = rows_by_loops(student.detach(), teacher, target, hard_label, mixed_weight, 0.8)
+    assert {name: float(value.detach()) for name, value in terms.items()} == pytest.approx(expected, rel=1e-9)
+
+    def objective(logits: Tensor) -> Tensor:
+        return sum(loss(ModelOutput(logits), ModelOutput(teacher), target).values(), torch.zeros(()).double())
+
+    assert torch.autograd.gradcheck(objective, student)
+    (gradient,) = torch.autograd.grad(objective(student), student)
+    assert gradient.isfinite().all()
+
+
+@pytest.mark.parametrize("clean", CLEAN[1:], ids=["none", "all"])
+def test_rows_of_one_kind_give_the_one_mean(clean: list[bool]) -> None:
+    """With weight 1 the split changes nothing where a batch is all mixed or all clean."""
+    torch.manual_seed(3)
+    student, teacher = ModelOutput(torch.randn(8, 6).double()), ModelOutput(torch.randn(8, 6).double())
+    target = MixedTarget(torch.randint(0, 6, (8, 2)), torch.tensor([[0.3, 0.7]] * 8), clean=torch.tensor(clean))
+    split, whole = STKDLoss(mixed_weight=1.0)(student, teacher, target), STKDLoss()(student, teacher, target)
+    assert_near(split["similarity"] + split["similarity_mixed"], whole["similarity"])
+    assert_near(split["cross_entropy"], whole["cross_entropy"])
+
+
+def test_targets_without_a_flag_are_mixed_if_they_have_partners() -> None:
+    student, teacher = ModelOutput(torch.randn(4, 3)), ModelOutput(torch.randn(4, 3))
+    loss, labels = STKDLoss(mixed_weight=1.0), torch.zeros(4, 2, dtype=torch.int64)
+    assert loss(student, teacher, MixedTarget(labels, torch.full((4, 2), 0.5)))["similarity"] == 0
+    assert loss(student, teacher, MixedTarget.unmixed(labels[:, 0]))["similarity_mixed"] == 0
+
+
+def test_weight_of_mixed_rows_has_a_range() -> None:
+    with pytest.raises(InputError, match="loss.mixed_weight=-1: must be at least 0"):
+        STKDLoss(mixed_weight=-1)

@@ -14,7 +14,13 @@ from stkd_lightning import Batch, Mixup, StepContext
 from stkd_lightning.data import DigitsDataModule
 from stkd_lightning.utilities.distributed import gather, world
 
-OPTIONS: list[dict[str, Any]] = [{}, {"per_sample": True, "k": 3}, {"fraction": 0.3}, {"probability": 0.5}]
+OPTIONS: list[dict[str, Any]] = [
+    {},
+    {"per_sample": True, "k": 3},
+    {"fraction": 0.3},
+    {"probability": 0.5},
+    {"partner": "other_class"},
+]
 
 
 def virtual_batches(

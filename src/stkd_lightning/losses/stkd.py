@@ -7,6 +7,7 @@ were chosen on validation images: alpha and temperature as in KD, the exact dive
 Beta(0.2, 0.2); ``conf/loss/stkd.yaml`` names the tables.
 """
 
+from dataclasses import replace
 from typing import Literal
 
 import torch
@@ -16,9 +17,11 @@ from stkd_lightning.losses.base import Loss, Terms, check_logits, paired_rows
 from stkd_lightning.losses.cross_entropy import mixed_cross_entropy
 from stkd_lightning.losses.functional import softened
 from stkd_lightning.losses.kd import softened_kl
-from stkd_lightning.tasks.types import Mean, MixedTarget, ModelOutput, StepContext
+from stkd_lightning.tasks.types import Mean, MixedTarget, ModelOutput, Rows, StepContext
 from stkd_lightning.utilities import validation
 from stkd_lightning.utilities.errors import unknown
+
+HARD_LABELS = ("mixed", "clean", "teacher", "none")
 
 
 def similarity_transfer(
@@ -113,16 +116,25 @@ def divergence_parts(
 
 
 class STKDLoss(Loss):
-    """``(1 - alpha) CE(mixed y, p_s) + alpha T**2 KL(p_t || p_s)`` on virtual samples.
+    """``(1 - alpha) CE(mixed y, p_s) + alpha T**2 KL(p_t || p_s)`` on virtual samples, and on clean ones beside them.
 
-    Terms ``cross_entropy`` (not with ``hard_label="none"``) and ``similarity``.
+    Terms ``similarity`` and ``cross_entropy``. With a ``mixed_weight`` m the similarity of clean rows and that of mixed
+    rows have a mean each, 0 without such rows, and there is a term ``similarity_mixed``::
+
+        (1 - alpha) H + alpha (D_clean + m D_mixed)
+
+    Clean rows are those that the draw did not mix (``MixedTarget.clean``): the first half of a batch with
+    ``mixup.keep``, and the rows that ``mixup.fraction`` leaves.
 
     Args:
         alpha: share of the similarity term, in [0, 1].
         temperature: T > 0.
         incorrect_weight: weight >= 0 of the similarity among the incorrect classes; ``None``: the teacher's mass of
             these classes, which gives the exact divergence.
-        hard_label: ``"mixed"``, or ``"none"`` for the similarity term only.
+        hard_label: H, ``"mixed"``: the cross-entropy with the mixed label, a mean over all rows; ``"clean"``: over the
+            clean rows only, which mixing must leave; ``"teacher"``: of the clean rows with their label and, as the term
+            ``cross_entropy_mixed``, of the mixed rows with the teacher's first class, a mean each; ``"none"``: 0.
+        mixed_weight: m >= 0; ``None``: one mean over all rows, in which each row counts the same.
         standardize: whether the similarity term compares standardized logits (arXiv:2403.01427); such rows need three
             classes.
 
@@ -146,16 +158,19 @@ class STKDLoss(Loss):
         alpha: float = 0.9,
         temperature: float = 4.0,
         incorrect_weight: float | None = None,
-        hard_label: Literal["mixed", "none"] = "mixed",
+        hard_label: Literal["mixed", "clean", "teacher", "none"] = "mixed",
+        mixed_weight: float | None = None,
         standardize: bool = False,
     ) -> None:
         super().__init__()
         self.alpha = validation.unit_interval("loss.alpha", alpha)
         self.temperature = validation.positive("loss.temperature", temperature)
         self.incorrect_weight = validation.optional_non_negative("loss.incorrect_weight", incorrect_weight)
-        if hard_label not in ("mixed", "none"):
-            raise unknown("loss.hard_label", str(hard_label), ["mixed", "none"])
+        if hard_label not in HARD_LABELS:
+            raise unknown("loss.hard_label", str(hard_label), HARD_LABELS)
         self.hard_label = hard_label
+        self.needs_clean = hard_label == "clean"
+        self.mixed_weight = validation.optional_non_negative("loss.mixed_weight", mixed_weight)
         self.standardize = validation.switch("loss.standardize", standardize)
         # Two incorrect classes to compare; rows of two classes are standardized to two constants.
         self.smallest_classes = 1 if self.incorrect_weight is None and not self.standardize else 3
@@ -169,22 +184,41 @@ class STKDLoss(Loss):
     ) -> Terms:
         """Return the weighted terms of the rows of logits."""
         rows, teacher_rows = paired_rows(student, teacher, target, self)
-        if self.incorrect_weight is None:
-            similarity = softened_kl(
-                rows.student, teacher_rows, temperature=self.temperature, standardize=self.standardize, mean=rows.mean
-            )
+        clean, mixed = rows.split() if self._splits else (rows, rows)
+        if self.mixed_weight is None:
+            terms = {"similarity": self.alpha * self._similarity(rows, teacher_rows, rows.mean)}
         else:
-            correct = rows.target.correct(rows.student.shape[1])
-            similarity = similarity_transfer(
-                rows.student,
-                teacher_rows,
-                correct,
-                temperature=self.temperature,
-                incorrect_weight=self.incorrect_weight,
-                standardize=self.standardize,
-                mean=rows.mean,
-            )
-        terms = {"similarity": self.alpha * similarity}
-        if self.hard_label == "mixed":
-            terms["cross_entropy"] = (1 - self.alpha) * mixed_cross_entropy(rows.student, rows.target, mean=rows.mean)
+            of_rows = self._similarity(rows, teacher_rows, lambda values: values)
+            terms = {
+                "similarity": self.alpha * clean.mean(of_rows),
+                "similarity_mixed": self.alpha * self.mixed_weight * mixed.mean(of_rows),
+            }
+        if self.hard_label != "none":
+            labelled = rows if self.hard_label == "mixed" else clean
+            cross_entropy = mixed_cross_entropy(rows.student, rows.target, mean=labelled.mean)
+            terms["cross_entropy"] = (1 - self.alpha) * cross_entropy
+        if self.hard_label == "teacher":
+            first = MixedTarget.unmixed(teacher_rows.detach().argmax(1))
+            first = replace(first, class_weights=rows.target.class_weights)
+            cross_entropy = mixed_cross_entropy(rows.student, first, mean=mixed.mean)
+            terms["cross_entropy_mixed"] = (1 - self.alpha) * cross_entropy
         return terms
+
+    @property
+    def _splits(self) -> bool:
+        return self.mixed_weight is not None or self.hard_label in ("clean", "teacher")
+
+    def _similarity(self, rows: Rows, teacher: Tensor, mean: Mean) -> Tensor:
+        if self.incorrect_weight is None:
+            return softened_kl(
+                rows.student, teacher, temperature=self.temperature, standardize=self.standardize, mean=mean
+            )
+        return similarity_transfer(
+            rows.student,
+            teacher,
+            rows.target.correct(rows.student.shape[1]),
+            temperature=self.temperature,
+            incorrect_weight=self.incorrect_weight,
+            standardize=self.standardize,
+            mean=mean,
+        )

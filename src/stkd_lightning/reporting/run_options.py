@@ -26,6 +26,7 @@ LATER_OPTIONS: dict[str, Any] = {
     **{f"{loss}.standardize": False for loss in ("loss", "loss.losses.kd", "loss.losses.stkd", "loss.losses.dkd")},
     "dataset.labels": None, "dataset.classes": None, "mixup.keep": False, "mixup.forwards": 1, "mixup.partner": "any",
     "mixup.dominant": False, "mixup.weights": None,
+    **{f"{loss}.mixed_weight": None for loss in ("loss", "loss.losses.stkd")},
 }  # fmt: skip
 ROUNDING = {"compile", "cuda_graph", "deterministic"}  # change the rounding only; such runs are still compared
 SEEDS = {"seed", "dataset.seed", "mixup.seed"}  # the latter two follow the first

@@ -45,6 +45,7 @@ RANGES: dict[str, dict[str, Check]] = {
         "alpha": validation.unit_interval,
         "temperature": validation.positive,
         "incorrect_weight": validation.optional_non_negative,
+        "mixed_weight": validation.optional_non_negative,
         "gamma": validation.positive,
         "variance": validation.positive,
         "warmup": validation.unit_interval,
