@@ -77,7 +77,7 @@ def test_replay_and_look_ahead_change_nothing(name: str, tmp_path: Path) -> None
 @pytest.mark.parametrize(("way", "rows"), [(Mixup(), 32), (Mixup(keep=True), 64), (UncertainMixup(), 24)])
 def test_images_are_counted_once_and_rows_as_they_are(way: Mixing, rows: int, tmp_path: Path) -> None:
     trainer, _ = fitted(tmp_path, way)
-    (counted,) = (c for c in trainer.callbacks if isinstance(c, Throughput))  # type: ignore[attr-defined]
+    (counted,) = (c for c in trainer.callbacks if isinstance(c, Throughput))
     assert trainer.global_step == 12
     assert (counted.images, counted.rows) == (12 * 32, 12 * rows)
     assert counted.rows_per_second / counted.images_per_second == pytest.approx(rows / 32)
