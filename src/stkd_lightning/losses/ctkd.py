@@ -29,7 +29,7 @@ def curriculum(context: StepContext | None, epochs: int) -> float:
 
 
 class CTKDLoss(Loss):
-    """``T**2 KL(p_t || p_s)`` at a learned temperature, which the student's optimizer raises; term ``ctkd``.
+    """``T**2 KL(p_t || p_s)`` at a temperature that is learned against the student; term ``ctkd``.
 
     ``T = minimum_temperature + temperature_range * sigmoid(theta)``; theta begins at 1, and T at 15.6. The student
     minimizes the term, and theta maximizes it: theta's gradient, which also passes through T**2, is multiplied by
