@@ -1,4 +1,6 @@
 import math
+from types import SimpleNamespace
+from typing import cast
 
 import numpy as np
 import pytest
@@ -9,11 +11,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from stkd_lightning import Mixup, ModelOutput
+from stkd_lightning.commands.training.loss_checks import check_classes
+from stkd_lightning.data.module import ArrayDataModule
 from stkd_lightning.losses import CrossEntropyLoss, DKDLoss, KDLoss, STKDLoss
 from stkd_lightning.tasks import Tagging
 from stkd_lightning.tasks.clips import split_clips
 from stkd_lightning.tasks.tagging import TagTarget
 from stkd_lightning.tasks.tagging_metrics import TaggingMetrics
+from stkd_lightning.utilities.errors import InputError
 from tests.losses.properties import waves
 
 TASK = Tagging(("dog", "drill", "siren"), prevalence=0.3)
@@ -72,6 +77,14 @@ def test_losses_that_need_three_classes_are_known() -> None:
     assert DKDLoss().smallest_classes == 3
     assert STKDLoss(incorrect_weight=1.0).smallest_classes == 3
     assert KDLoss().smallest_classes < KDLoss(standardize=True).smallest_classes == 3
+
+
+def test_standardized_rows_of_tags_are_refused() -> None:
+    data = cast(ArrayDataModule, SimpleNamespace(name="sounds", num_classes=3, task=TASK))
+    words = "loss=kd: needs 3 classes, but sounds has 2; loss=kd loss.standardize=false needs fewer"
+    with pytest.raises(InputError, match=words):
+        check_classes(KDLoss(standardize=True), data, "kd")
+    check_classes(KDLoss(), data, "kd")
 
 
 def test_logits_of_other_tags_are_refused() -> None:

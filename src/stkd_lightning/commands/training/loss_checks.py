@@ -42,7 +42,10 @@ def check_classes(loss: nn.Module, data: ArrayDataModule, method: str) -> None:
     """
     smallest, classes = getattr(loss, "smallest_classes", 1), data.task.row_classes(data.num_classes)
     if classes < smallest:
-        raise InputError(f"loss={method}: needs {smallest} classes, but {data.name} has {classes}; loss=kd needs fewer")
+        nearest = "loss=kd loss.standardize=false" if getattr(loss, "standardize", False) else "loss=kd"
+        raise InputError(
+            f"loss={method}: needs {smallest} classes, but {data.name} has {classes}; {nearest} needs fewer"
+        )
 
 
 def check_labels(loss: nn.Module, task: Task) -> None:
