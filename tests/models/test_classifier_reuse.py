@@ -1,9 +1,15 @@
 import copy
+from typing import Any
 
 import pytest
 import torch
+from hydra import compose, initialize_config_dir
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
 from torch import Tensor, nn
 
+from stkd_lightning.inference.student_info import StudentFacts
 from stkd_lightning.models import (
     AdaptedInput,
     DilatedResNet,
@@ -13,9 +19,12 @@ from stkd_lightning.models import (
     create_model,
     reuse_classifier,
 )
+from stkd_lightning.models.build import build_network
 from stkd_lightning.models.classifier_reuse import Projector, head_of
 from stkd_lightning.models.cost import parameters
+from stkd_lightning.models.input_adapter import declare
 from stkd_lightning.utilities.errors import InputError
+from stkd_lightning.utilities.paths import conf_dir
 
 PAIRS = [
     ("resnet8", "resnet8x4"),
@@ -37,6 +46,15 @@ class Small(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         return self.head(self.pool(self.trunk(images)).flatten(1))
+
+
+class Fixed(Small):
+    """Takes images of 48 pixels only."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        if images.shape[2:] != (48, 48):
+            raise ValueError("takes images of 48 pixels")
+        return super().forward(images)
 
 
 def reusing(student: str, teacher: str, classes: int = 10) -> tuple[nn.Module, nn.Module]:
@@ -78,6 +96,68 @@ def test_parameters_are_counted() -> None:
     network, _ = reusing("resnet8", "resnet8x4")
     projector = 64 * 128 + 2 * 128 + 9 * 128 * 128 + 2 * 128 + 128 * 256 + 2 * 256
     assert parameters(network) == 78_042 - (64 * 10 + 10) + projector + (256 * 10 + 10)
+
+
+@pytest.mark.parametrize(
+    ("student", "teacher", "width_in", "count"),
+    [
+        ("ShuffleV2", "resnet32x4", 464, 240_640),
+        ("MobileNetV2", "vgg13", 160, 763_904),
+        ("MobileNetV2", "ResNet50", 160, 11_706_368),
+    ],
+)
+def test_projectors_replace_a_last_pointwise_convolution(student: str, teacher: str, width_in: int, count: int) -> None:
+    """The authors' numbers of parameters: 241k, 764k and 11.7M."""
+    plain: Any = create_model(student, num_classes=100)
+    network, other = reusing(student, teacher, classes=100)
+    (projector,) = (module for module in network.modules() if isinstance(module, Projector))
+    assert (projector[0].in_channels, parameters(projector)) == (width_in, count)
+    removed = [plain.get_submodule(path) for path in (*plain.feature_layers.after_stages, plain.feature_layers.head)]
+    assert parameters(network) == parameters(plain) - sum(map(parameters, removed)) + count + parameters(head(other))
+    assert not any(name.startswith(("conv2", "bn2")) for name, _ in network.named_parameters())
+    with pytest.raises(InputError, match="already has a teacher's classifier"):
+        reuse_classifier(network, other)
+
+
+@pytest.mark.parametrize("name", ["ShuffleV2", "MobileNetV2"])
+def test_a_projector_reads_the_last_stage(name: str) -> None:
+    network: Any = reusing(name, "resnet8")[0]
+    with torch.no_grad():
+        output = FeatureTap(network, [network.feature_layers.stages[-1], "avgpool.0:input"])(torch.randn(2, 3, 32, 32))
+    stage, read = output.features.values()
+    torch.testing.assert_close(read, stage, rtol=0, atol=0)
+
+
+def test_a_network_runs_at_the_input_size_that_it_declares() -> None:
+    student = declare(Fixed(4), InputSpec(size=48))
+    assert reuse_classifier(student, Small(6), image_size=16) is student
+    with pytest.raises(InputError, match="Fixed: cannot be run on an image of shape"):
+        reuse_classifier(Fixed(4), Small(6), image_size=16)
+
+
+def test_image_size_is_that_of_the_data_unless_it_is_set() -> None:
+    parts = {name: {"_target_": f"{__name__}.Fixed", "width": 4} for name in ("student", "teacher")}
+    node = {"_target_": "stkd_lightning.models.reuse_classifier", **parts, "image_size": None}
+    data = StudentFacts({}, {}, tuple("0123456789"), (0.5,) * 3, (0.2,) * 3, 48, about={})
+    assert isinstance(build_network(OmegaConf.create(node), data).pool[0], Projector)
+    with pytest.raises(InstantiationException, match=r"cannot be run on an image of shape \(1, 3, 16, 16\)"):
+        build_network(OmegaConf.create({**node, "image_size": 16}), data)
+
+
+@pytest.mark.parametrize(
+    "pair", sorted(path.stem for path in (conf_dir() / "experiment" / "cifar100").glob("*_*.yaml"))
+)
+def test_students_of_cifar100_pairs_are_built(pair: str) -> None:
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        config = compose("train", [f"experiment=cifar100/{pair}", "loss=simkd"])
+    config.num_classes = 100
+    data = StudentFacts({}, {}, tuple(map(str, range(100))), (0.5,) * 3, (0.2,) * 3, 32, about={})
+    image, loss = torch.zeros(1, 3, 32, 32), instantiate(config.loss)
+    student, teacher = build_network(config.distilled, data), build_network(config.teacher.network, data)
+    loss.prepare(NetworkInspector(student, image), NetworkInspector(teacher, image))
+    projector = student.get_submodule(student.feature_layers.pooled)
+    assert isinstance(projector, Projector)
+    assert projector[6].out_channels == head(teacher).in_features
 
 
 @pytest.mark.parametrize(("reduction", "inner"), [(1, 64), (2, 32), (64, 1), (1000, 1)])
@@ -144,6 +224,8 @@ def test_a_network_behind_its_input_stays_there() -> None:
 def test_mistakes_are_named() -> None:
     with pytest.raises(InputError, match="student.reduction=0: must be a whole number of at least 1"):
         reuse_classifier(Small(4), Small(6), reduction=0)
+    with pytest.raises(InputError, match="distilled.image_size=4096: must be at most 1024"):
+        reuse_classifier(Small(4), Small(6), image_size=4096)
     words = "Sequential: its linear classifier does not read the mean of a feature map, as SimKD needs it"
     with pytest.raises(InputError, match=words):
         reuse_classifier(nn.Sequential(nn.Flatten(), nn.Linear(3072, 10)), Small(6))

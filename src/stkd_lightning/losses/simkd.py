@@ -15,7 +15,8 @@ class SimKDLoss(FeatureLoss):
 
     The student ends in the teacher's classifier (see ``models.reuse_classifier``), which is frozen; there is no
     cross-entropy. The larger of two resolutions is average-pooled to the smaller; the paper's code pools a larger
-    student map before the projector, this class after it.
+    student map before the projector, this class after it. The blocks of the authors' wide ResNets end in an
+    activation (resnet38x2 in place of wrn_40_2); those of this project begin with BatchNorm.
     """
 
     traceable = True

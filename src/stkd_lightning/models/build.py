@@ -60,7 +60,7 @@ def build_network(
     """Build a network, load its weights, and adapt its input to the data.
 
     Args:
-        config: a node with ``_target_``.
+        config: a node with ``_target_``; an ``image_size`` of ``None`` becomes that of the data.
         data: the images that the network gets.
         seed: seed of its first weights; ``None`` does not seed the global generators.
         checkpoint: file of weights; ``None`` keeps the first weights.
@@ -81,6 +81,8 @@ def build_network(
     # Hydra resolves in place, also nodes of read-only settings that an interpolation leads to; so a copy is resolved.
     node = cast(DictConfig, OmegaConf.create(OmegaConf.to_container(config, resolve=True)))
     node = without_start(node) if facts else node
+    if OmegaConf.select(node, "image_size", default=0) is None and data.mean and not data.task.dense:
+        node.image_size = data.image_size  # of a network that is run on an image when it is built
     if compare_first:
         _compare(node, content, checkpoint, data.num_classes)
     network: nn.Module = instantiate(node)

@@ -8,9 +8,11 @@ import torch
 from torch import nn
 
 from stkd_lightning.models.feature_hooks import INPUT, FeatureTap
+from stkd_lightning.models.input_adapter import LARGEST, declared
 from stkd_lightning.models.probe import NetworkInspector
 from stkd_lightning.utilities import validation
 from stkd_lightning.utilities.errors import InputError
+from stkd_lightning.utilities.image_size import Size, shape_of, sides
 
 
 class Projector(nn.Sequential):
@@ -37,36 +39,51 @@ class Projector(nn.Sequential):
         )
 
 
-def reuse_classifier(student: nn.Module, teacher: nn.Module, *, reduction: int = 2, image_size: int = 32) -> nn.Module:
+def reuse_classifier(student: nn.Module, teacher: nn.Module, *, reduction: int = 2, image_size: Size = 32) -> nn.Module:
     """Insert a projector before a student's pooling, and replace its classifier by a copy of the teacher's.
 
     The student is changed in place and returned: it keeps its class, and is counted, evaluated and saved with these
-    parts. The classifier is frozen. If the teacher has other weights later, ``SimKDLoss`` copies them.
+    parts. The classifier is frozen. If the teacher has other weights later, ``SimKDLoss`` copies them. As in the
+    authors' code, the projector reads the last stage: modules between the last stage and the pooling, which ShuffleV2
+    and MobileNetV2 declare (``Layers.after_stages``), are removed.
 
     Args:
         student: a network with known layers; see ``NetworkInspector``.
         teacher: likewise; it does not change.
         reduction: of the projector, >= 1; 2 in the paper.
-        image_size: side in pixels of the image that is run to find the channels.
+        image_size: side in pixels of the image that is run to find the channels, or height and width; a network that
+            declares an input size is run at that one.
 
     Raises:
-        InputError: a network whose classifier is not linear in the mean of its last feature map; no network changes.
+        InputError: an argument outside its range, or a network whose classifier is not linear in the mean of its last
+            feature map; no network changes.
     """
     validation.whole("student.reduction", reduction, minimum=1)
-    image = torch.randn(1, 3, image_size, image_size, generator=torch.Generator().manual_seed(0))
-    inspector, teacher_inspector = NetworkInspector(student, image), NetworkInspector(teacher, image)
+    for side in sides(image_size):
+        validation.whole("distilled.image_size", side, minimum=1, maximum=LARGEST)
+    inspector, teacher_inspector = (_inspector(network, image_size) for network in (student, teacher))
     width_in, width = _pooled_width(inspector), _pooled_width(teacher_inspector)
+    removed = inspector.layers.after_stages
+    if removed:
+        ((_, width_in, *_),) = inspector.shapes([removed[0] + INPUT])
     network, layers = inspector.inner, inspector.layers
     if isinstance(dict(network.named_modules()).get(layers.pooled), Projector):
         raise InputError(f"{inspector.name}: already has a teacher's classifier")
     shapes = inspector.shapes
     if layers.embedding.endswith(INPUT) or shapes([layers.embedding + INPUT]) != shapes([layers.pooled]):
         raise InputError(f"{inspector.name}: has no module that pools its last feature map, as a projector needs it")
+    for path in removed:
+        network.set_submodule(path, nn.Identity())
     pooling = network.get_submodule(layers.embedding)
     network.set_submodule(layers.embedding, nn.Sequential(Projector(width_in, width, reduction), pooling))
     network.set_submodule(layers.head, copy.deepcopy(head_of(teacher_inspector)).requires_grad_(False))
-    vars(network)["feature_layers"] = replace(layers, pooled=f"{layers.embedding}.0")
+    vars(network)["feature_layers"] = replace(layers, pooled=f"{layers.embedding}.0", after_stages=())
     return student
+
+
+def _inspector(network: nn.Module, image_size: Size) -> NetworkInspector:
+    shape = shape_of(3, declared(network).size or image_size)
+    return NetworkInspector(network, torch.randn(1, *shape, generator=torch.Generator().manual_seed(0)))
 
 
 def _pooled_width(inspector: NetworkInspector) -> int:

@@ -17,6 +17,9 @@ class Layers:
         head: the linear classifier; in a segmentation network the module that gives the class scores ``(B, K, h, w)``
             before they are resized to the image.
         auxiliary: the head that gives class scores from an earlier stage in training; empty if there is none.
+        after_stages: modules between the last stage and the pooling that are not part of a stage, such as a last 1x1
+            convolution with its BatchNorm and activation, in the order in which they run one after another; may be
+            empty.
         preactivations: the maps of ``stages`` before the last activation of each stage, as many as there are stages;
             where blocks begin with BatchNorm, as in wide ResNets, the outputs of the BatchNorms that read the stages;
             empty if the network shows none.
@@ -30,6 +33,7 @@ class Layers:
     head: str
     auxiliary: str = ""
     frames: str = ""
+    after_stages: tuple[str, ...] = ()
     preactivations: tuple[str, ...] = ()
 
     def after(self, prefix: str) -> "Layers":

@@ -33,7 +33,9 @@ class MobileNet(nn.Module):
 
     STAGE_ENDS = ("blocks.1", "blocks.2", "blocks.4", "blocks.6")
     # Blocks end in a linear convolution, so the stages have no last activation.
-    feature_layers = Layers(STAGE_ENDS, "conv2", "avgpool", "classifier.0", preactivations=STAGE_ENDS)
+    feature_layers = Layers(
+        STAGE_ENDS, "conv2", "avgpool", "classifier.0", after_stages=("conv2",), preactivations=STAGE_ENDS
+    )
     # expansion (None: that of the network), width, blocks, stride of the first block; strides are for 32 pixels
     STAGES = ((1, 16, 1, 1), (None, 24, 2, 1), (None, 32, 3, 2), (None, 64, 4, 2),
               (None, 96, 3, 1), (None, 160, 3, 2), (None, 320, 1, 1))  # fmt: skip

@@ -62,7 +62,9 @@ class ShuffleNet2(nn.Module):
         super().__init__()
         stages = ("layer1", "layer2", "layer3")
         ends = tuple(f"{stage}.{count}.preactivation" for stage, count in zip(stages, blocks, strict=True))
-        self.feature_layers = Layers(stages, "relu", "avgpool", "linear", preactivations=ends)
+        self.feature_layers = Layers(
+            stages, "relu", "avgpool", "linear", after_stages=("conv2", "bn2", "relu"), preactivations=ends
+        )
         self.conv1 = nn.Conv2d(3, 24, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(24)
         self.layer1 = self._stage(24, widths[0], blocks[0])
