@@ -33,6 +33,39 @@ def test_every_method_in_one_multirun(command: Command, tmp_path: Path) -> None:
     assert "accuracy, %" in done.stdout
 
 
+@pytest.mark.slow
+def test_every_method_with_every_way_to_mix(command: Command, tmp_path: Path) -> None:
+    done = command("train", "-m", "experiment=quickstart", "loss=glob(*)", "mixup=none,beta,cutmix", *SHORT,
+                   "hydra.sweep.dir=sweep", "cache_dir=cache", timeout=1500)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    skipped = [line for line in done.stdout.splitlines() if line.startswith("skipped: ")]
+    assert done.stdout.index("skipped: ") < done.stdout.index("teacher: training")
+    never_mixed = {f"skipped: loss=crd mixup={mixup}: mixup: CRDLoss is not defined" for mixup in ("beta", "cutmix")}
+    assert {line.partition(" on virtual")[0] for line in skipped if "loss=crd" in line} == never_mixed
+    undefined = {f"loss={name}" for name in (*OTHERS, "crd")}
+    assert {line.split()[1] for line in skipped} == undefined
+    ran = {(s["loss"], s["mixup"]) for s in map(choices_of, tmp_path.glob("sweep/*/summary.json"))}
+    assert ran == {(loss, way) for loss in LOSSES for way in ("none", "beta", "cutmix")} - {
+        ("crd", "beta"), ("crd", "cutmix")
+    }  # fmt: skip
+    assert not [folder for folder in (tmp_path / "sweep").iterdir() if folder.is_dir() and not any(folder.iterdir())]
+
+
+def choices_of(summary: Path) -> dict[str, str]:
+    """Return the loss and the way to mix of a run."""
+    overrides = dict(text.split("=", 1) for text in json.loads(summary.read_text())["overrides"])
+    return {"loss": overrides["loss"], "mixup": overrides["mixup"]}
+
+
+def test_sweep_of_undefined_methods_only_is_refused(command: Command, tmp_path: Path) -> None:
+    done = command("train", "-m", "experiment=quickstart", "loss=crd", "mixup=beta,cutmix", *SHORT,
+                   "hydra.sweep.dir=sweep")  # fmt: skip
+    assert (done.returncode, done.stderr) == (
+        2, "error: mixup: CRDLoss is not defined on virtual samples; train with mixup=none\n"
+    )  # fmt: skip
+    assert not (tmp_path / "sweep").exists()
+
+
 def test_every_method_of_segmentation_in_one_multirun(command: Command, tmp_path: Path) -> None:
     done = command("train", "-m", "dataset=digit_canvas", "dataset.canvases=80", "dataset.test_canvases=8",
                    "dataset.batch_size=16", "teacher=dilated_resnet", "teacher.network.width=3",

@@ -24,11 +24,11 @@ from stkd_lightning.commands.config.hydra_callbacks import hide_in_logs, outcome
 from stkd_lightning.commands.config.paths import home_expanded, resolve_paths
 from stkd_lightning.commands.config.ranges import check_ranges
 from stkd_lightning.commands.config.run_folder import check_fresh, claim, is_sweep
-from stkd_lightning.commands.config.sweeps import jobs
+from stkd_lightning.commands.config.sweeps import combinations, jobs, sweeps_methods
 from stkd_lightning.commands.endings import failure_of, interruption, is_temporary, mistake_of, resume_hint
 from stkd_lightning.commands.help import help_text
 from stkd_lightning.utilities import signals
-from stkd_lightning.utilities.errors import InputError, RunError
+from stkd_lightning.utilities.errors import InputError, RunError, UndefinedError
 from stkd_lightning.utilities.orphan import ending_with, watch_starter
 from stkd_lightning.utilities.paths import cache_root, conf_dir
 from stkd_lightning.utilities.rank import process_rank
@@ -141,8 +141,26 @@ def _check_all(arguments: Any, config_name: str) -> tuple[set[Path], list[Path]]
                 check(config)
         if arguments.cfg:
             return set(), []
+        if multirun and not intervals and sweeps_methods(arguments.overrides, swept) and process_rank() == 0:
+            _announce_skipped(name, combinations(arguments.overrides, swept, config_dir=directory), directory)
         existing = {p for folder in output_folders(config) for p in _with_parents(folder) if p.exists()}
         return existing, _take_folder(config, arguments.overrides)
+
+
+def _announce_skipped(name: str, sweep: list[list[str]], config_dir: str | None) -> None:
+    """Print a line for each job of a sweep that will be skipped, since its method is not defined there.
+
+    Raises:
+        UndefinedError: there is no other job.
+    """
+    configs = (composed(name, overrides, config_dir) for overrides in sweep)
+    obstacles = import_module("stkd_lightning.commands.training.defined").obstacles(configs)
+    if all(obstacles):
+        raise obstacles[0]
+    for overrides, obstacle in zip(sweep, obstacles, strict=True):
+        if obstacle is not None:
+            varied = [text for i, text in enumerate(overrides) if any(other[i] != text for other in sweep)]
+            print(printable(f"skipped: {' '.join(varied)}: {redacted(str(obstacle))}"))
 
 
 def _take_folder(config: DictConfig, overrides: list[str]) -> list[Path]:
@@ -200,11 +218,19 @@ def _job(program: str, job: str, errors: list[Exception], folders: list[Path]) -
             check_fresh(config, folder)
             return getattr(import_module(module), function)(config)
         except Exception as error:
-            if HydraConfig.get().mode == RunMode.MULTIRUN:
+            if HydraConfig.get().mode != RunMode.MULTIRUN:
+                errors.append(error)
+            elif not (isinstance(error, UndefinedError) and _can_skip()):
                 raise
-            errors.append(error)
+            else:
+                _remove_empty([folder], set())
 
     return run
+
+
+def _can_skip() -> bool:
+    """Return true if the sweeper needs no result of a job."""
+    return str(HydraConfig.get().sweeper._target_).endswith(".BasicSweeper")
 
 
 def _needs_new_process(config: DictConfig) -> bool:

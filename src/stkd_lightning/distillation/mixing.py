@@ -16,7 +16,7 @@ from stkd_lightning.distillation.mix_draws import BatchDraws, MakeTarget, MixDra
 from stkd_lightning.tasks.types import Batch, MixedTarget, StepContext, VirtualBatch
 from stkd_lightning.utilities import validation
 from stkd_lightning.utilities.distributed import gather, world
-from stkd_lightning.utilities.errors import InputError, unknown
+from stkd_lightning.utilities.errors import InputError, UndefinedError, unknown
 from stkd_lightning.utilities.random import generator
 
 BLOCK = 64  # batches whose draws are made and copied to the device at once
@@ -27,13 +27,13 @@ def check_mixable(loss: nn.Module, mixup: "Mixing") -> None:
     """Refuse to mix for a loss that is not defined on virtual samples, or not without clean ones.
 
     Raises:
-        InputError: names the loss, or the part of a sum.
+        UndefinedError: names the loss, or the part of a sum.
     """
     if mixup.mixes and not getattr(loss, "mixable", True):
         *_, part = (m for m in loss.modules() if not getattr(m, "mixable", True))
-        raise InputError(f"mixup: {type(part).__name__} is not defined on virtual samples; train with mixup=none")
+        raise UndefinedError(f"mixup: {type(part).__name__} is not defined on virtual samples; train with mixup=none")
     if not mixup.leaves_clean and any(getattr(part, "needs_clean", False) for part in loss.modules()):
-        raise InputError(
+        raise UndefinedError(
             "loss.hard_label=clean: no sample is left clean; set mixup.keep=true, or loss.hard_label=mixed"
         )
 
@@ -42,14 +42,16 @@ def check_order(mixup: "Mixing", *, look_ahead: int, replay: bool, teacher: bool
     """Refuse settings in which the network that orders the samples is not known before the step, or not there.
 
     Raises:
-        InputError: names the setting.
+        UndefinedError: names the setting.
     """
     obstacles = {f"teacher.look_ahead={look_ahead}": look_ahead > 1, "teacher.replay=true": replay}
     if mixup.asks == "student" and any(obstacles.values()):
         named = next(name for name, given in obstacles.items() if given)
-        raise InputError(f"mixup.score=student: {named} needs samples that do not depend on the student; set teacher")
+        raise UndefinedError(
+            f"mixup.score=student: {named} needs samples that do not depend on the student; set teacher"
+        )
     if mixup.asks == "teacher" and not teacher:
-        raise InputError("mixup.score=teacher: this loss has no teacher; set mixup.score=student")
+        raise UndefinedError("mixup.score=teacher: this loss has no teacher; set mixup.score=student")
 
 
 @dataclass(frozen=True)

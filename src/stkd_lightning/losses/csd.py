@@ -12,7 +12,7 @@ from stkd_lightning.losses.functional import unit
 from stkd_lightning.losses.psd import REDUCTIONS, Reduction
 from stkd_lightning.tasks.types import MixedTarget, ModelOutput, StepContext
 from stkd_lightning.utilities import validation
-from stkd_lightning.utilities.errors import InputError, unknown
+from stkd_lightning.utilities.errors import UndefinedError, unknown
 
 
 @full_precision
@@ -112,7 +112,7 @@ class CSDLoss(ScoresLoss):
         """Refuse scores of different classes, and with ``cirkd`` of different sizes."""
         super().build(student, teacher)
         if self.reduction == "cirkd" and student[0] != teacher[0]:
-            raise InputError(
+            raise UndefinedError(
                 f"CSDLoss: reduction=cirkd compares scores of one size, not {side_text(student[0])} of the student and "
                 f"{side_text(teacher[0])} of the teacher; reduction=paper resizes"
             )

@@ -5,7 +5,7 @@ from torch.nn import functional as F
 
 from stkd_lightning.losses.feature_loss import FeatureLoss, Shapes, check_maps
 from stkd_lightning.models.probe import Layers
-from stkd_lightning.utilities.errors import InputError
+from stkd_lightning.utilities.errors import UndefinedError
 
 
 class ScoresLoss(FeatureLoss):
@@ -26,7 +26,7 @@ class ScoresLoss(FeatureLoss):
             InputError: the networks differ in the number of classes.
         """
         if student[0][1] != teacher[0][1]:
-            raise InputError(
+            raise UndefinedError(
                 f"{type(self).__name__}: compares scores of the same classes, but {self.features.student[0]!r} of the "
                 f"student gives {student[0][1]} and {self.features.teacher[0]!r} of the teacher {teacher[0][1]}"
             )
@@ -54,7 +54,7 @@ class SamePositionsLoss(LastFeatureLoss):
             InputError: the networks differ in the resolution of their last feature maps.
         """
         if student[0][2:] != teacher[0][2:]:
-            raise InputError(
+            raise UndefinedError(
                 f"{type(self).__name__}: compares maps of one resolution, but {self.features.student[0]!r} of the "
                 f"student gives {side_text(student[0])} and {self.features.teacher[0]!r} of the teacher "
                 f"{side_text(teacher[0])}; loss=cwd compares maps of different resolutions"

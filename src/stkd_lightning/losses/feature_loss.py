@@ -13,7 +13,7 @@ from stkd_lightning.models.probe import NetworkInspector
 from stkd_lightning.tasks.types import ModelOutput
 from stkd_lightning.utilities.distributed import gather_with_gradient
 from stkd_lightning.utilities.dtypes import at_least_float32
-from stkd_lightning.utilities.errors import InputError
+from stkd_lightning.utilities.errors import InputError, UndefinedError
 
 Shapes = tuple[torch.Size, ...]
 
@@ -50,10 +50,9 @@ class FeatureLoss(Loss):
         """Return the layers that the method reads unless the user names others."""
         return layers.stages[-1:]
 
-    @classmethod
-    def default_teacher_layers(cls, layers: Layers) -> tuple[str, ...]:
+    def default_teacher_layers(self, layers: Layers) -> tuple[str, ...]:
         """Return the layers of the teacher that the method reads unless the user names others."""
-        return cls.default_layers(layers)
+        return self.default_layers(layers)
 
     def prepare(self, student: NetworkInspector, teacher: NetworkInspector) -> None:
         """Find the layers in both networks, and build the parameters unless they already fit these shapes."""
@@ -77,7 +76,7 @@ class FeatureLoss(Loss):
     ) -> tuple[str, ...]:
         paths = default(inspector.layers)
         if not paths:
-            raise InputError(
+            raise UndefinedError(
                 f"{type(self).__name__}: {inspector.name} has no visible {self.reads}; set {option} of the loss"
             )
         return paths
@@ -102,7 +101,7 @@ class FeatureLoss(Loss):
                 maps = ""
                 with suppress(InputError):  # a network may have no visible layers
                     maps = f"; its maps: {', '.join(inspector.layers.stages)}"
-                raise InputError(
+                raise UndefinedError(
                     f"{type(self).__name__}: reads feature maps (B, C, H, W), but {path!r} of {inspector.name} gives "
                     f"{_shape_text(shape)}{maps}"
                 )

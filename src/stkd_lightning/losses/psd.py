@@ -15,7 +15,7 @@ from stkd_lightning.models.probe import Layers
 from stkd_lightning.tasks.types import MixedTarget, ModelOutput, StepContext
 from stkd_lightning.utilities import validation
 from stkd_lightning.utilities.dtypes import at_least_float32
-from stkd_lightning.utilities.errors import InputError, unknown
+from stkd_lightning.utilities.errors import UndefinedError, unknown
 
 Reduction = Literal["paper", "cirkd"]
 REDUCTIONS = ("paper", "cirkd")
@@ -137,9 +137,11 @@ class PSDLoss(StagesLoss):
         """Refuse too few layers, and with ``cirkd`` maps of different sizes."""
         residuals_only = self.reduction == "cirkd" or not self.include_first
         if len(student) < 2 and residuals_only:
-            raise InputError(f"PSDLoss: compares residuals between layers, so it needs 2 layers, not {len(student)}")
+            raise UndefinedError(
+                f"PSDLoss: compares residuals between layers, so it needs 2 layers, not {len(student)}"
+            )
         if self.reduction == "cirkd" and len({shape[2:] for shape in (*student, *teacher)}) > 1:
-            raise InputError(
+            raise UndefinedError(
                 f"PSDLoss: reduction=cirkd compares maps of one size, not {_sizes(self.features.student, student)} of "
                 f"the student and {_sizes(self.features.teacher, teacher)} of the teacher; reduction=paper resizes"
             )

@@ -131,10 +131,9 @@ class ReviewKDLoss(FeatureLoss):
         """Return all stages and the pooled features."""
         return (*layers.stages, layers.embedding) if layers.stages else ()
 
-    @classmethod
-    def default_teacher_layers(cls, layers: Layers) -> tuple[str, ...]:
+    def default_teacher_layers(self, layers: Layers) -> tuple[str, ...]:
         """Return all stages before their last activation, if the network declares them, and the pooled features."""
-        return (*layers.preactivations, layers.embedding) if layers.preactivations else cls.default_layers(layers)
+        return (*layers.preactivations, layers.embedding) if layers.preactivations else self.default_layers(layers)
 
     def prepare(self, student: NetworkInspector, teacher: NetworkInspector) -> None:
         """Choose the layers, and create the fusions."""

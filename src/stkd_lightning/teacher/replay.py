@@ -21,7 +21,7 @@ from stkd_lightning.utilities import signals
 from stkd_lightning.utilities.cache import set_aside
 from stkd_lightning.utilities.console import print_rank_zero
 from stkd_lightning.utilities.distributed import barrier, of_first_rank, world
-from stkd_lightning.utilities.errors import InputError
+from stkd_lightning.utilities.errors import InputError, UndefinedError
 from stkd_lightning.utilities.files import write_json
 
 FLUSH = 32  # batches between two writes; each write waits for the device
@@ -32,13 +32,13 @@ def check_replay(loss: nn.Module) -> None:
     """Refuse replay for a loss that reads features of the teacher.
 
     Raises:
-        InputError: names the loss and the features.
+        UndefinedError: names the loss and the features.
     """
     paths = getattr(loss, "features", Features()).teacher
     if paths or getattr(loss, "reads_features", False):
         named = f" ({', '.join(paths)})" if paths else ""
         *_, part = [loss, *(m for m in loss.modules() if getattr(m, "reads_features", False))]
-        raise InputError(
+        raise UndefinedError(
             f"teacher.replay=true: {type(part).__name__} reads features of the teacher{named}, but replay stores only "
             "logits; set teacher.replay=false"
         )

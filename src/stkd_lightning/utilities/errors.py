@@ -11,6 +11,10 @@ class InputError(ValueError):
         super().__init__(" ".join(text.splitlines()))  # a file name may have line breaks
 
 
+class UndefinedError(InputError):
+    """A combination for which a method is not defined; a sweep over combinations skips it."""
+
+
 class RunError(RuntimeError):
     """A fault during a correct run, such as a full disk; its text is one line that says how to continue.
 

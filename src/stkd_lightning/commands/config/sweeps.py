@@ -1,5 +1,7 @@
 """The jobs of a sweep: single overrides from lists, ranges, patterns and intervals of values."""
 
+from itertools import product
+
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override
 
@@ -31,6 +33,31 @@ def jobs(
         InputError: an override cannot be read, or has several values without a sweep; no value can be drawn from an
             interval, or a pattern matches no choice.
     """
+    values = _values(overrides, swept, multirun=multirun, intervals=intervals, config_dir=config_dir)
+    length = max(map(len, values), default=1)
+    return [[v[min(i, len(v) - 1)] for v in values] for i in range(length)]
+
+
+def combinations(overrides: list[str], swept: dict[str, str], *, config_dir: str | None = None) -> list[list[str]]:
+    """Return the overrides of all jobs of a sweep without intervals; arguments as in ``jobs``."""
+    return [list(job) for job in product(*_values(overrides, swept, config_dir=config_dir))]
+
+
+def sweeps_methods(overrides: list[str], swept: dict[str, str]) -> bool:
+    """Return true if a sweep has several losses or ways to mix, of which some may not fit."""
+    named = {name: text for text in overrides for name, found, _ in [text.partition("=")] if found} | swept
+    return any("," in named.get(group, "") or "(" in named.get(group, "") for group in ("loss", "mixup"))
+
+
+def _values(
+    overrides: list[str],
+    swept: dict[str, str],
+    *,
+    multirun: bool = True,
+    intervals: bool = True,
+    config_dir: str | None = None,
+) -> list[list[str]]:
+    """Return the values of each override, as overrides; arguments as in ``jobs``."""
     parser = OverridesParser.create(config_loader=loader_of(config_dir))
     parsed = []
     before = None
@@ -52,8 +79,7 @@ def jobs(
                 raise InputError(f"{override.input_line}: matches no choice")
         else:
             values.append(_ends(override, can_draw=intervals))
-    length = max(map(len, values), default=1)
-    return [[v[min(i, len(v) - 1)] for v in values] for i in range(length)]
+    return values
 
 
 def _ends(override: Override, *, can_draw: bool) -> list[str]:

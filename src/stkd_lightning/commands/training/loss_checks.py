@@ -13,7 +13,7 @@ from stkd_lightning.models.probe import NetworkInspector
 from stkd_lightning.tasks.base import Task
 from stkd_lightning.teacher.replay import check_replay
 from stkd_lightning.utilities.console import print_rank_zero
-from stkd_lightning.utilities.errors import InputError
+from stkd_lightning.utilities.errors import InputError, UndefinedError
 from stkd_lightning.utilities.random import seeded
 
 
@@ -43,7 +43,7 @@ def check_classes(loss: nn.Module, data: ArrayDataModule, method: str) -> None:
     smallest, classes = getattr(loss, "smallest_classes", 1), data.task.row_classes(data.num_classes)
     if classes < smallest:
         nearest = "loss=kd loss.standardize=false" if getattr(loss, "standardize", False) else "loss=kd"
-        raise InputError(
+        raise UndefinedError(
             f"loss={method}: needs {smallest} classes, but {data.name} has {classes}; {nearest} needs fewer"
         )
 
@@ -56,10 +56,10 @@ def check_labels(loss: nn.Module, task: Task) -> None:
     """
     for part in loss.modules():
         if isinstance(part, Loss) and part.exclusive and not task.exclusive:
-            raise InputError(f"{type(part).__name__}: needs one class for each sample, but {task.name} has several")
+            raise UndefinedError(f"{type(part).__name__}: needs one class for each sample, but {task.name} has several")
         if isinstance(part, Loss) and part.dense not in (None, task.dense):
             needed, given = ("position", "sample") if part.dense else ("sample", "position")
-            raise InputError(
+            raise UndefinedError(
                 f"{type(part).__name__}: needs a label for each {needed}, but {task.name} has one for each {given}"
             )
 
