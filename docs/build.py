@@ -21,7 +21,7 @@ from stkd_lightning.utilities.errors import InputError
 # Pages in the order in which a user needs them; other files of docs/ follow under "More pages".
 TEXTS = {
     "Start": ["README.md", "docs/commands.md"],
-    "Distill": ["docs/methods.md", "docs/data.md", "docs/teachers.md", "docs/own-loss.md"],
+    "Distill": ["docs/methods.md", "docs/mixing.md", "docs/data.md", "docs/teachers.md", "docs/own-loss.md"],
     "Run": ["docs/sweeps-and-tuning.md", "docs/resume-and-devices.md", "docs/performance.md", "docs/dashboards.md"],
     "Use": ["docs/reports.md", "docs/export.md", "docs/security.md"],
     "Project": ["docs/results.md", "CONTRIBUTING.md", "CHANGELOG.md"],
