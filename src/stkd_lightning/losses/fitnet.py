@@ -1,11 +1,15 @@
 """FitNets' hints: Romero et al. 2015, Sec. 2.2 (arXiv:1412.6550), as one term of the objective."""
 
+from collections.abc import Sequence
+
+import torch
 from torch import Tensor, nn
 
 from stkd_lightning.losses.base import Terms, full_precision
-from stkd_lightning.losses.feature_loss import FeatureLoss, Shapes, same_resolution
+from stkd_lightning.losses.feature_loss import FeatureLoss, Shapes, check_maps, same_resolution
 from stkd_lightning.models.layers import Layers
 from stkd_lightning.tasks.types import MixedTarget, ModelOutput, StepContext
+from stkd_lightning.utilities import validation
 from stkd_lightning.utilities.dtypes import at_least_float32
 
 
@@ -28,16 +32,47 @@ def hint(student: Tensor, teacher: Tensor) -> Tensor:
     return (student - teacher.detach()).square().mean()
 
 
-class FitNetLoss(FeatureLoss):
-    """``hint`` between the middle stages, after a trained regressor on the student's; term ``fitnet``.
+def regressor(student: torch.Size, teacher: torch.Size, *, relu: bool = True) -> nn.Sequential:
+    """Return RepDistiller's regressor: a convolution from a student's map to a teacher's, BatchNorm, and ReLU.
 
-    Differences from the paper: one training phase instead of two, as in RepDistiller, which adds the term to
-    cross-entropy with weight 100; the regressor is a 1x1 convolution with BatchNorm and no ReLU, since the maps of some
-    networks are signed; the larger of two resolutions is average-pooled to the smaller.
+    The convolution depends on the sides of the maps: 3x3 with stride 2 if the student's are twice as long; transposed,
+    4x4 with stride 2, if they are half as long; else with a kernel of ``1 + H_s - H_t`` if they are not shorter. Odd
+    sides, which RepDistiller does not treat, count as twice or half rounded up. For other sides, which it refuses, the
+    convolution is 1x1. There is no bias, which BatchNorm would remove.
 
     Args:
+        student: shape ``(B, C, H, W)``.
+        teacher: shape ``(B, C', H', W')``.
+        relu: end in a ReLU.
+    """
+    (_, width_in, *own), (_, width, *other) = student, teacher
+    sides = list(zip(own, other, strict=True))
+    convolution: nn.Module
+    if own != other and all(t == (s + 1) // 2 for s, t in sides):
+        convolution = nn.Conv2d(width_in, width, 3, stride=2, padding=1, bias=False)
+    elif own != other and all(s == (t + 1) // 2 for s, t in sides):
+        kernel = (4 - other[0] % 2, 4 - other[1] % 2)  # an odd side is one shorter than twice the student's
+        convolution = nn.ConvTranspose2d(width_in, width, kernel, stride=2, padding=1, bias=False)
+    else:
+        reach = [s - t for s, t in sides] if all(s >= t for s, t in sides) else [0, 0]
+        convolution = nn.Conv2d(width_in, width, (1 + reach[0], 1 + reach[1]), bias=False)
+    return nn.Sequential(convolution, nn.BatchNorm2d(width), *([nn.ReLU()] if relu else []))
+
+
+class FitNetLoss(FeatureLoss):
+    """``hint`` between the middle stages, after a trained ``regressor`` on the student's; term ``fitnet``.
+
+    As in RepDistiller, which adds the term to cross-entropy with weight 100, there is one training phase; the paper has
+    two. Where a map still differs in size after the regressor, the larger one is average-pooled.
+
+    Args:
+        relu: end the regressor in a ReLU, as in RepDistiller; false for teachers whose maps are negative in places, as
+            those of wide ResNets and MobileNetV2, which a ReLU cannot reach.
         student_layers: module path; see ``FeatureLoss``.
         teacher_layers: module path.
+
+    Raises:
+        InputError: an argument outside its range.
     """
 
     traceable = True
@@ -45,6 +80,16 @@ class FitNetLoss(FeatureLoss):
     learns = True
 
     regressors: nn.ModuleList
+
+    def __init__(
+        self,
+        *,
+        relu: bool = True,
+        student_layers: str | Sequence[str] | None = None,
+        teacher_layers: str | Sequence[str] | None = None,
+    ) -> None:
+        super().__init__(student_layers=student_layers, teacher_layers=teacher_layers)
+        self.relu = validation.switch("loss.relu", relu)
 
     @staticmethod
     def default_layers(layers: Layers) -> tuple[str, ...]:
@@ -54,8 +99,7 @@ class FitNetLoss(FeatureLoss):
     def build(self, student: Shapes, teacher: Shapes) -> None:
         """Create a regressor for each layer."""
         self.regressors = nn.ModuleList(
-            nn.Sequential(nn.Conv2d(width_in, width, 1, bias=False), nn.BatchNorm2d(width))
-            for (_, width_in, *_), (_, width, *_) in zip(student, teacher, strict=True)
+            regressor(own, other, relu=self.relu) for own, other in zip(student, teacher, strict=True)
         )
 
     def forward(
@@ -67,7 +111,7 @@ class FitNetLoss(FeatureLoss):
     ) -> Terms:
         """Return ``{"fitnet"}`` of feature maps ``(B, C, H, W)``."""
         losses = []
-        for (student_map, teacher_map), regressor in zip(self.pairs(student, teacher), self.regressors, strict=True):
-            student_map, teacher_map = same_resolution(student_map, at_least_float32(teacher_map))
-            losses.append(hint(regressor(student_map), teacher_map))
+        for (student_map, teacher_map), fitted in zip(self.pairs(student, teacher), self.regressors, strict=True):
+            check_maps(student_map, teacher_map)
+            losses.append(hint(*same_resolution(fitted(student_map), at_least_float32(teacher_map))))
         return {"fitnet": sum(losses[1:], losses[0])}

@@ -23,7 +23,7 @@ NON_RESULT_GROUPS = ("callbacks.progress_bar.", "logger.", "pair.")
 LATER_OPTIONS: dict[str, Any] = {
     "teacher.max_steps": -1, "teacher.limit_train_batches": None, "teacher.look_ahead": 1, "deterministic": "auto",
     "cuda_graph": False, "teacher.dataset": None, "feature_distillation": None, "pretraining": None,
-    "distilled.image_size": None,
+    "distilled.image_size": None, "loss.losses.fitnet.relu": False,
     **{f"{loss}.standardize": False for loss in ("loss", "loss.losses.kd", "loss.losses.stkd", "loss.losses.dkd")},
     "dataset.labels": None, "dataset.classes": None, "mixup.keep": False, "mixup.forwards": 1, "mixup.partner": "any",
     "mixup.dominant": False, "mixup.weights": None,

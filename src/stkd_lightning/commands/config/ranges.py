@@ -58,6 +58,7 @@ RANGES: dict[str, dict[str, Check]] = {
         "order": partial(at_least_one, maximum=100),
         "negatives": partial(at_least_one, maximum=2**20),
         "width": partial(at_least_one, maximum=2**16),
+        "relu": validation.switch,
         "embedding_width": partial(optional_at_least_one, maximum=2**16),
         **{f"{part}_weight": validation.non_negative for part in ("distance", "angle", "target", "inter", "intra")},
     },
