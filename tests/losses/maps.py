@@ -56,7 +56,7 @@ def mean_square(left: Map, right: Map) -> float:
     return math.fsum(d * d for d in differences) / len(differences)
 
 
-class _Told(NetworkInspector):
+class Told(NetworkInspector):
     """A network of which only features are known."""
 
     def __init__(self, output: ModelOutput) -> None:
@@ -70,7 +70,7 @@ class _Told(NetworkInspector):
 def fit(loss: Loss, student: ModelOutput, teacher: ModelOutput) -> None:
     """Fit a loss of named layers to features, always with the same start, in their precision."""
     torch.manual_seed(0)
-    loss.prepare(_Told(student), _Told(teacher))
+    loss.prepare(Told(student), Told(teacher))
     loss.to(next(iter(student.features.values())).dtype)
 
 

@@ -17,7 +17,7 @@ from stkd_lightning.models import create_model
 from stkd_lightning.tasks.types import MixedTarget, StepContext
 from stkd_lightning.teacher import FrozenTeacher
 from stkd_lightning.utilities.errors import InputError
-from tests.losses.maps import all_learn, array, fit, prepared
+from tests.losses.maps import Told, all_learn, array, fit, prepared
 from tests.losses.properties import check_definition, dot, output, unit, waves
 
 SAMPLES, CLASSES = 12, 3
@@ -44,8 +44,8 @@ def contrast_by_loops(
     return total / len(anchors)
 
 
-def normalizer_by_loops(anchors: Rows, memory: Rows, indices: list[list[int]], temperature: float) -> float:
-    powers = [math.exp(dot(a, memory[i]) / temperature) for a, row in zip(anchors, indices, strict=True) for i in row]
+def normalizer_by_loops(anchors: Rows, memory: Rows, temperature: float) -> float:
+    powers = [math.exp(dot(anchor, sample) / temperature) for anchor in anchors for sample in memory]
     return len(memory) * sum(powers) / len(powers)
 
 
@@ -167,8 +167,8 @@ def test_several_steps_by_loops(seen: Seen) -> None:
         other = [unit(row) for row in teacher_map(waves(SAMPLES, 5, phase=1.0)[samples]).tolist()]
         if not normalizers:
             normalizers = [
-                normalizer_by_loops(own, teacher_memory, indices, 0.5),
-                normalizer_by_loops(other, student_memory, indices, 0.5),
+                normalizer_by_loops(own, teacher_memory, 0.5),
+                normalizer_by_loops(other, student_memory, 0.5),
             ]
         expected = contrast_by_loops(own, teacher_memory, indices, normalizer=normalizers[0], temperature=0.5)
         expected += contrast_by_loops(other, student_memory, indices, normalizer=normalizers[1], temperature=0.5)
@@ -183,6 +183,35 @@ def test_several_steps_by_loops(seen: Seen) -> None:
         assert loss.normalizers.tolist() == pytest.approx([math.log(z) for z in normalizers], rel=1e-10)
         assert array(loss.student_memory) == pytest.approx(np.array(student_memory), rel=1e-10)
         assert array(loss.teacher_memory) == pytest.approx(np.array(teacher_memory), rel=1e-10)
+
+
+def test_normalizers_hardly_depend_on_the_seed() -> None:
+    """The memory and the maps do; estimated from a batch's negatives among 64 samples, Z scatters by a third."""
+    found = []
+    for seed in range(6):
+        loss = CRDLoss(num_samples=4000, negatives=8, seed=seed, student_layers="s", teacher_layers="t")
+        own, other = output(s=waves(64, 128, dtype=torch.float32)), output(t=waves(64, 256, dtype=torch.float32))
+        torch.manual_seed(seed)
+        loss.prepare(Told(own), Told(other))
+        target = MixedTarget.unmixed(torch.arange(64) % 10)
+        loss(own, other, target, StepContext(0, 1, 0, torch.arange(64)))
+        found.append(loss.normalizers.exp())
+    values = torch.stack(found)
+    torch.testing.assert_close(values, values.mean(0).expand_as(values), rtol=0.06, atol=0)
+
+
+@pytest.mark.parametrize("unused", [1, 30])
+def test_samples_that_are_held_out_change_no_gradient(unused: int) -> None:
+    """Of rows of the memory that no sample uses, only the mean at the first batch is read; here they are copies."""
+    values = []
+    for samples in (SAMPLES, SAMPLES * (1 + unused)):
+        loss = CRDLoss(num_samples=samples, negatives=6, width=3, student_layers="s", teacher_layers="t")
+        fit(loss, output(s=waves(1, 4)), output(t=waves(1, 5)))
+        for memory in (loss.student_memory, loss.teacher_memory):
+            memory.copy_(directions(SAMPLES, 3).repeat(samples // SAMPLES, 1))
+        show(loss, [0, 1, 5])
+        values.append(show(loss, [2, 1, 0], step=1))
+    torch.testing.assert_close(values[0], values[1])
 
 
 def test_the_memory_starts_as_long_as_unit_vectors_on_average() -> None:

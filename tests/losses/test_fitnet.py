@@ -157,7 +157,7 @@ def test_the_middle_stages_are_compared(student: str, teacher: str, own: str, ot
 
 def test_mistakes_are_named() -> None:
     with pytest.raises(InputError, match="loss.relu=2: must be true or false"):
-        FitNetLoss(relu=2)  # type: ignore[arg-type]
+        FitNetLoss(relu=2)
     with pytest.raises(InputError, match=r"feature of ResNet 'layer4': unknown; did you mean layer\d"):
         FitNetLoss(student_layers="layer4", teacher_layers="layer3").prepare(*probes())
     with pytest.raises(InputError, match=r"but 'fc' of ResNet gives \(B, 10\); its maps: layer1, layer2, layer3"):

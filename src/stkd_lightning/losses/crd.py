@@ -62,7 +62,12 @@ def contrastive_representation(
 def similarities(anchors: Tensor, memory: Tensor, indices: Tensor, temperature: float) -> Tensor:
     """Return ``a . m / T`` of each anchor ``(B, d)`` with the samples in its row of indices ``(B, 1 + K)``."""
     # Computing all products is cheaper than gathering K vectors for each anchor, unless K is far below N.
-    return (anchors @ memory.to(anchors.dtype).T).gather(1, indices) / temperature
+    return all_similarities(anchors, memory, temperature).gather(1, indices)
+
+
+def all_similarities(anchors: Tensor, memory: Tensor, temperature: float) -> Tensor:
+    """Return ``a . m / T`` of each anchor ``(B, d)`` with each sample of a memory ``(N, d)``: ``(B, N)``."""
+    return anchors @ memory.to(anchors.dtype).T / temperature
 
 
 class CRDLoss(FeatureLoss):
@@ -74,11 +79,16 @@ class CRDLoss(FeatureLoss):
     stores the samples of all ranks, so the memories are equal on all ranks; checkpoints contain them. In the literature
     the term is added to cross-entropy with weight 0.8.
 
+    Z is N times the mean of ``exp(a . m / T)`` over the anchors of the first batch and the whole memory, which is
+    still random then; over seeds it scatters by 1 % with 50,000 samples. The authors' mean over the negatives of each
+    anchor has the same expectation. N cancels in the odds ``P / (K / N)``, so held-out images, which leave their rows
+    of the memory unused, do not change the loss.
+
     The loss is not defined on virtual samples, since the memory holds real samples only. It needs each sample's index,
     which this project's data modules yield.
 
     Args:
-        num_samples: N, number of samples of the training split.
+        num_samples: N, number of samples of the training split; the indices of samples are below it.
         negatives: K >= 1.
         temperature: T > 0.
         momentum: weight in [0, 1] of the old value in the moving average.
@@ -168,7 +178,7 @@ class CRDLoss(FeatureLoss):
         local = slice(rank * len(student_vectors), (rank + 1) * len(student_vectors))
         indices = torch.cat([samples[:, None], self._negatives(labels, context)], dim=1)[local]
         if not self._has_normalizers:
-            self._estimate_normalizers(student_vectors.detach(), teacher_vectors.detach(), indices)
+            self._estimate_normalizers(student_vectors.detach(), teacher_vectors.detach())
         value = contrastive_representation(
             student_vectors,
             teacher_vectors,
@@ -196,15 +206,15 @@ class CRDLoss(FeatureLoss):
         position = position + (end - start)[:, None] * (position >= start[:, None])
         return order[position.clamp(max=len(order) - 1)]
 
-    def _estimate_normalizers(self, student: Tensor, teacher: Tensor, indices: Tensor) -> None:
-        """Estimate both normalizers from the first batch: log of N times the mean of ``exp(a . m / T)`` (Sec. 3.4)."""
+    def _estimate_normalizers(self, student: Tensor, teacher: Tensor) -> None:
+        """Estimate both normalizers at the first batch: log of N times the mean of ``exp(a . m / T)`` (Sec. 3.4)."""
         if not bool(self.normalizers.isfinite().all()):  # otherwise a checkpoint has set them
             pairs = ((student, self.teacher_memory), (teacher, self.student_memory))
             with torch.autocast(student.device.type, enabled=False):
-                sums = [similarities(*pair, indices, self.temperature).logsumexp((0, 1)) for pair in pairs]
+                sums = [all_similarities(*pair, self.temperature).logsumexp((0, 1)) for pair in pairs]
             ranks = gather(torch.stack(sums)[None])
-            count = indices.numel() * len(ranks)
-            estimate = ranks.logsumexp(0) - math.log(count) + math.log(self.num_samples)
+            anchors = len(student) * len(ranks)
+            estimate = ranks.logsumexp(0) - math.log(anchors)  # the mean over the memory, times N, is its sum
             self.normalizers = estimate.to(self.normalizers.dtype)  # the dtype that a checkpoint stores
         self._has_normalizers = True
 
