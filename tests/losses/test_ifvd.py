@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from stkd_lightning import Mixup
-from stkd_lightning.distillation.mixup import check_mixable
+from stkd_lightning.distillation.mixing import check_mixable
 from stkd_lightning.losses import Features, IFVDLoss, intra_class_variation
 from stkd_lightning.tasks.types import MixedTarget
 from stkd_lightning.utilities.errors import InputError
