@@ -23,6 +23,7 @@ from stkd_lightning.callbacks import ProgressBar, Throughput
 from stkd_lightning.commands.training.determinism import set_determinism
 from stkd_lightning.commands.training.fit import quiet
 from stkd_lightning.data.batches import ResidentBatch
+from stkd_lightning.distillation.mixing import Mixing
 from stkd_lightning.distillation.optimizers import cifar_sgd
 from stkd_lightning.losses import STKDLoss
 from stkd_lightning.models import create_model
@@ -201,7 +202,13 @@ def plain_lightning(connection: Connection, pair: tuple[str, str], batch_size: i
 
 
 def distillation(
-    pair: tuple[str, str], *, classes: int = 100, compile: bool = False, replay: Path | None = None, **options: Any
+    pair: tuple[str, str],
+    *,
+    classes: int = 100,
+    compile: bool = False,
+    replay: Path | None = None,
+    mixup: Mixing | None = None,
+    **options: Any,
 ) -> DistillationModule:
     """Return this package's module for a pair of networks; other options are the module's."""
     teacher, student = networks(pair, classes)
@@ -209,7 +216,7 @@ def distillation(
         student,
         STKDLoss(alpha=ALPHA, temperature=TEMPERATURE),
         FrozenTeacher(teacher, compile=compile),
-        Mixup(alpha=1.0),
+        mixup or Mixup(alpha=1.0),
         cifar_sgd,
         compile=compile,
         replay=replay,

@@ -18,6 +18,7 @@ from gpu.places import Places
 from gpu.records import read_result
 from gpu.short_run import STEPS, Way, digests, losses
 from gpu.sizes import Sizes
+from stkd_lightning import CutMix, Mixup
 from stkd_lightning.reporting.summary import environment
 from stkd_lightning.utilities.files import write_json
 
@@ -27,12 +28,19 @@ HALF_FIRST, HALF_MEAN = 0.01, 0.03  # in half precision, where fused operations 
 SCALED_MEAN = 0.06  # in float16, whose scaler may leave out the first steps
 ELSEWHERE = "not on this device"
 TAGGERS = ("cnn6", "crnn")
+MIXING = {
+    "cutmix": CutMix(per_sample=True),
+    "another class": Mixup(1.0, partner="other_class"),
+    "clean rows beside": Mixup(1.0, keep=True, forwards=2),
+}
 
 
 def write_reference() -> None:
     """Write the reference: the digests of the virtual images and the losses of 50 steps in float32 on a CPU."""
     heard = {name: short_tagging.losses(Way(), recurrent=name == "crnn") for name in TAGGERS}
-    content = {"digests": digests(), "losses": losses(Way()), "tagging": heard, **environment(), **machine.commit()}
+    mixed = {name: digests(mixup) for name, mixup in MIXING.items()}
+    facts = {"digests": digests(), "losses": losses(Way()), "tagging": heard, "mixing": mixed}
+    content = {**facts, **environment(), **machine.commit()}
     REFERENCE.parent.mkdir(parents=True, exist_ok=True)
     write_json(REFERENCE, content)
 
@@ -141,6 +149,23 @@ def tagging(sizes: Sizes) -> Result:
     return checked(parts)
 
 
+def mixing(sizes: Sizes) -> Result:
+    """Compare the virtual images of other ways to mix bit for bit; bfloat16 eager with one graph."""
+    expected = json.loads(REFERENCE.read_text())["mixing"]
+    parts: dict[str, Any] = {}
+    for name, mixup in MIXING.items():
+        differ = [
+            step for step, pair in enumerate(zip(digests(mixup), expected[name], strict=True)) if len({*pair}) > 1
+        ]
+        parts[f"{name}, virtual images"] = {"steps_that_differ": differ, "passed": not differ}
+        parts[f"{name}, one graph"] = ELSEWHERE
+        if _cuda() and sizes.compiles:
+            eager = losses(Way("bf16-mixed", (("mixup", mixup),)))
+            graph = losses(Way("bf16-mixed", (("mixup", mixup), ("compile", True), ("cuda_graph", True))))
+            parts[f"{name}, one graph"] = compared(graph, eager, HALF_FIRST, HALF_MEAN)
+    return checked(parts)
+
+
 def _cuda() -> bool:
     return machine.device().type == "cuda"
 
@@ -162,6 +187,7 @@ def items(sizes: Sizes, places: Places) -> list[Item]:
         "half": (60, partial(half, sizes)),
         "ranks": (45, ranks),
         "tagging": (90, partial(tagging, sizes)),
+        "mixing": (90, partial(mixing, sizes)),
     }
     return [Item("check", name, sizes.seconds * seconds, run) for name, (seconds, run) in checks.items()]
 

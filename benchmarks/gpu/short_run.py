@@ -16,6 +16,7 @@ from stkd_lightning.commands.training.determinism import set_determinism
 from stkd_lightning.commands.training.fit import quiet
 from stkd_lightning.data import DigitsDataModule
 from stkd_lightning.data.batches import ResidentBatch
+from stkd_lightning.distillation.mixing import Mixing
 from stkd_lightning.tasks.types import Batch, StepContext
 
 STEPS = 50
@@ -62,9 +63,9 @@ def batches(steps: int) -> Iterator[tuple[Batch | ResidentBatch, StepContext]]:
             yield batch, StepContext(epoch, 1000, step, batch.indices)
 
 
-def digests(steps: int = STEPS) -> list[str]:
-    """Return the digest of the bits of each step's virtual images."""
-    module = distillation(PAIR).to(device())
+def digests(mixup: Mixing | None = None, steps: int = STEPS) -> list[str]:
+    """Return the digest of the bits of each step's virtual images; by default of mixup with alpha 1."""
+    module = distillation(PAIR, mixup=mixup).to(device())
     return [_digest(module.virtual(batch, context).inputs) for batch, context in batches(steps)]
 
 
