@@ -68,8 +68,8 @@ def _networks(runs: Sequence[Run]) -> Iterator[tuple[Network, Any, dict[str, Any
     """Yield key, node, input options and run of each student and teacher."""
     for run in runs:
         yield network_key(run.summary.student), run.config.get("distilled") or run.config.get("student"), {}, run
-        if run.summary.teacher:
-            node = run.config.get("teacher", {})
+        node = run.config.get("teacher", {})
+        if run.summary.teacher and "members" not in node:  # several networks, each with its own input
             options = {name: node.get(name) for name in ("input_size", "mean", "std")}
             yield network_key(run.summary.teacher), node.get("network"), options, run
 

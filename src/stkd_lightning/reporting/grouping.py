@@ -8,7 +8,7 @@ from stkd_lightning.reporting.run import Group, Run
 from stkd_lightning.utilities.text import printable
 
 # Options that belong to a method: methods with different values are still compared.
-METHOD_OPTIONS = ("loss.", "mixup.", "distilled", "feature_distillation", "pretraining")
+METHOD_OPTIONS = ("loss.", "mixup.", "distilled", "feature_distillation", "pretraining", "teacher.temperature")
 NOT_IN_LABELS = {"dataset", "experiment", "logger", "loss", "student", "teacher"}  # shown elsewhere, or no setting
 LABEL = 500  # characters of a label
 MOST = 4  # options in a label if the user set none of those that differ

@@ -1,5 +1,6 @@
 """Options that change the result of a run, and options that do not."""
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,6 +16,7 @@ LOADING_OPTIONS = {"resident", "workers"}
 NON_RESULT_OPTIONS = {
     "baseline", "cache_dir", "checkpoint_minutes", "diagnostics", "method", "resume", "run_dir",
     "teacher.checkpoint", "teacher.checkpoint_key", "teacher.min_accuracy", "teacher.replay", "teacher.replay_limit",
+    "teacher.run", "teacher.trust",
     *(f"dataset.{option}" for option in (DATA_LOCATION_OPTIONS | LOADING_OPTIONS) - {"seed"}),
     *(f"trainer.{option}" for option in INCIDENTAL),
 }  # fmt: skip
@@ -29,6 +31,7 @@ LATER_OPTIONS: dict[str, Any] = {
     "mixup.dominant": False, "mixup.weights": None,
     **{f"{loss}.mixed_weight": None for loss in ("loss", "loss.losses.stkd")},
 }  # fmt: skip
+MEMBER = re.compile(r"^teacher(\.members\.[^.]+)+\.")  # of an ensemble: its options are those of a teacher
 ROUNDING = {"compile", "cuda_graph", "deterministic"}  # change the rounding only; such runs are still compared
 SEEDS = {"seed", "dataset.seed", "mixup.seed"}  # the latter two follow the first
 
@@ -47,7 +50,7 @@ def result_options(config: dict[str, Any]) -> dict[str, Any]:
     return {
         k: v
         for k, v in flat(config)
-        if k not in NON_RESULT_OPTIONS
+        if MEMBER.sub("teacher.", k) not in NON_RESULT_OPTIONS
         and not k.startswith(NON_RESULT_GROUPS)
         and not (k in LATER_OPTIONS and LATER_OPTIONS[k] == v)
     }

@@ -13,6 +13,7 @@ from PIL import Image
 from stkd_lightning.models import create_model
 from tests.conftest import Command
 
+ENSEMBLE = ["teacher=ensemble", "+teacher@teacher.members.a=resnet8"]
 CONFIGURATION = [
     (["student=resnet8x5"], "student 'resnet8x5': unknown; did you mean resnet8x4"),
     (["loss=stdk"], "loss 'stdk': unknown; did you mean stkd?"),
@@ -34,6 +35,21 @@ CONFIGURATION = [
     (["-m", "loss=kd,stdk"], "loss 'stdk': unknown; did you mean stkd?"),
     (["--config-dir", "nowhere"], "--config-dir nowhere: no such folder"),
     (["teacher.checkpoint=nowhere.pth"], "checkpoint nowhere.pth: no such file"),
+    (["teacher=chain"], "option 'teacher.run': has no value; set teacher.run=VALUE"),
+    (["teacher=chain", "teacher.run=nowhere"], "teacher.run=nowhere: no such folder"),
+    (["teacher=chain", "teacher.run=.", "teacher.checkpoint=a.pth"], "teacher.checkpoint: is read from teacher.run"),
+    (["teacher=ensemble"], "teacher.members: an ensemble needs members; add one with +teacher@teacher.members.a="),
+    (["teacher=ensemble", "teacher.members={a:1}"], "teacher.members.a: is no teacher; add it with +teacher@teacher."),
+    ([*ENSEMBLE, "teacher.members.a.chekpoint=a.pth"], "unknown; did you mean teacher.members.a.checkpoint?"),
+    ([*ENSEMBLE, "teacher.members.a.checkpoint=nowhere.pth"], "checkpoint nowhere.pth: no such file"),
+    ([*ENSEMBLE, "teacher.members.a.mean=[0,0,0]"], "teacher.members.a.mean: describes a teacher's checkpoint, but"),
+    ([*ENSEMBLE, "teacher.members.a.seed=-1"], "teacher.members.a.seed=-1: must be a whole number of at least 0"),
+    ([*ENSEMBLE, "teacher.checkpoint=a.pth"], "teacher.checkpoint: an ensemble has none; set teacher.members.a.chec"),
+    ([*ENSEMBLE, "teacher.weights={b:1}"], "teacher.weights 'b': unknown; all: a"),
+    ([*ENSEMBLE, "teacher.weights={a:0}"], "teacher.weights.a=0: must be above 0"),
+    ([*ENSEMBLE, "teacher.weights=2"], "teacher.weights=2: must be weights by member, such as {a: 2, b: 1}"),
+    ([*ENSEMBLE, "teacher.weights.a=2"], 'teacher.weights is set as a whole; write "teacher.weights={a:2}"'),
+    ([*ENSEMBLE, "teacher.temperature=0"], "teacher.temperature=0: must be above 0"),
     (["teacher.checkpoint_key=student"], "teacher.checkpoint_key: describes a teacher's checkpoint, but"),
     (["teacher.checkpoint=pretrained", "teacher.checkpoint_key=1"], "teacher.checkpoint_key=1: must be a name"),
     (["trainer.max_epochs=abc"], "error: trainer.max_epochs='abc': must be a whole number of at least 1"),
@@ -161,6 +177,7 @@ def test_a_broken_archive_is_named(md5: str, command: Command, tmp_path: Path) -
 def checkpoints(tmp_path: Path) -> Path:
     folder = tmp_path / "weights"
     folder.mkdir()
+    torch.manual_seed(0)
     torch.save(create_model("resnet8", num_classes=10).state_dict(), folder / "untrained.pth")
     torch.save(create_model("resnet8", num_classes=100).state_dict(), folder / "hundred.pth")
     torch.save(create_model("resnet14", num_classes=10).state_dict(), folder / "deeper.pth")

@@ -15,6 +15,7 @@ from stkd_lightning.commands.config.hints import SMOKE
 from stkd_lightning.commands.config.paths import resolve_paths
 from stkd_lightning.commands.config.ranges import check_ranges
 from stkd_lightning.commands.config.run_folder import has_time, is_sweep
+from stkd_lightning.commands.config.teachers import check_teachers
 from stkd_lightning.utilities import validation
 from stkd_lightning.utilities.choices import ON_ERROR, PRECISIONS, SAMPLERS
 from stkd_lightning.utilities.errors import InputError, reason, unknown
@@ -55,8 +56,7 @@ def _check(config: DictConfig) -> None:
         raise InputError(f"resume={config.resume}: must be auto, false or null")
     if "precision" in config and config.precision not in PRECISIONS:
         raise unknown("precision", str(config.precision), PRECISIONS)
-    if "teacher" in config:
-        _check_teacher(config.teacher)
+    check_teachers(config)
     if "checkpoint" in config and not Path(validation.path("checkpoint", config.checkpoint)).is_dir():
         check_exists(Path(config.checkpoint))
     if "push_to_hub" in config:
@@ -94,19 +94,6 @@ def _check(config: DictConfig) -> None:
 def _check_readable(cache: Path) -> None:
     if not os.access(cache, os.R_OK | os.X_OK):
         raise InputError(f"cache {cache}: cannot be read; set cache_dir=FOLDER")
-
-
-def _check_teacher(teacher: DictConfig) -> None:
-    if teacher.checkpoint is None:
-        for name in ("checkpoint_key", "input_size", "mean", "std"):
-            if teacher[name] is not None:
-                raise InputError(
-                    f"teacher.{name}: describes a teacher's checkpoint, but teacher.checkpoint is not set; set it too"
-                )
-    elif teacher.checkpoint != "pretrained":
-        check_exists(Path(validation.path("teacher.checkpoint", teacher.checkpoint)))
-    if not isinstance(teacher.checkpoint_key, str | None):
-        raise InputError(f"teacher.checkpoint_key={teacher.checkpoint_key}: must be a name, such as student")
 
 
 def _check_packages(loggers: DictConfig) -> None:

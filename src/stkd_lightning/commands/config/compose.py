@@ -30,7 +30,12 @@ UNREADABLE = (
 
 LAUNCHERS = {f"hydra/launcher/{name}" for name in ("joblib", "submitit_local", "submitit_slurm")}
 OPTUNA = "hydra/sweeper/optuna"
-WHOLE = ("teacher.dataset", "feature_distillation.dataset", "pretraining")  # null, or a mapping of any options
+WHOLE = (
+    "teacher.dataset",
+    "teacher.weights",
+    "feature_distillation.dataset",
+    "pretraining",
+)  # null, or a mapping of any options
 
 
 @contextmanager

@@ -8,8 +8,11 @@ from typing import Any
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from stkd_lightning.commands.config.teachers import teachers_of
+
 PATHS = ("cache_dir", "data_dir", "checkpoint", "images", "output", "figures", "runs", "dataset.data_dir",
-         "dataset.cache_dir", "teacher.checkpoint", "student.weights", "teacher.network.weights")  # fmt: skip
+         "dataset.cache_dir", "student.weights")  # fmt: skip
+OF_TEACHERS = ("checkpoint", "run", "network.weights")
 
 
 def resolve_paths(config: DictConfig, start: Path) -> None:
@@ -50,7 +53,8 @@ def home_expanded(arguments: list[str]) -> list[str]:
 
 def _path_options(config: DictConfig) -> Iterator[tuple[DictConfig, str]]:
     """Yield the nodes and the names of the path options that are set."""
-    for name in PATHS:
+    of_teachers = [f"{name}.{option}" for name, _ in teachers_of(config) for option in OF_TEACHERS]
+    for name in (*PATHS, *of_teachers):
         parent, _, option = name.rpartition(".")
         node = OmegaConf.select(config, parent) if parent else config
         if not isinstance(node, DictConfig) or option not in node:

@@ -6,6 +6,7 @@ from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
+from stkd_lightning.commands.config.teachers import teachers_of
 from stkd_lightning.utilities import list_validation, validation
 
 Check = Callable[[str, Any], object]
@@ -30,6 +31,7 @@ SINGLE: dict[str, Check] = {
     "teacher.replay": validation.switch,
     "teacher.replay_limit": validation.positive,
     "teacher.lr": validation.optional_positive,
+    "teacher.temperature": validation.optional_positive,
     "feature_distillation.max_epochs": at_least_one,
     "feature_distillation.max_steps": validation.steps,
     "feature_distillation.limit_train_batches": partial(validation.batches, minimum=1),
@@ -150,9 +152,10 @@ def _checked(config: DictConfig) -> Iterator[tuple[DictConfig, str, Check]]:
     """Yield the nodes, the dotted names and the checks of the options that are set."""
     for name, check in SINGLE.items():
         parent, _, option = name.rpartition(".")
-        node = OmegaConf.select(config, parent) if parent else config
-        if isinstance(node, DictConfig) and option in node:
-            yield node, name, check
+        one = [(parent, OmegaConf.select(config, parent) if parent else config)]
+        for place, node in teachers_of(config) if parent == "teacher" else one:
+            if isinstance(node, DictConfig) and option in node:
+                yield node, f"{place}.{option}" if place else option, check
     for group, checks in RANGES.items():
         for name, node in _nodes(config.get(group), group):
             yield from ((node, f"{name}.{option}", check) for option, check in checks.items() if option in node)

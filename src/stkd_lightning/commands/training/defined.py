@@ -6,6 +6,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from stkd_lightning.commands.config.compose import with_values
+from stkd_lightning.commands.training.ensemble import complete_teacher
 from stkd_lightning.commands.training.loss_checks import check_classes, check_labels, check_loss, try_features
 from stkd_lightning.data.module import ArrayDataModule
 from stkd_lightning.models.build import build_network
@@ -58,5 +59,6 @@ def _check_fit(settings: DictConfig) -> None:
     check_classes(loss, data, settings.method)
     check_labels(loss, data.task)
     if getattr(loss, "reads_features", False):
+        settings = complete_teacher(settings)
         student = build_network(settings.distilled or settings.student, data, seed=settings.seed)
         try_features(loss, student, settings.teacher.network, data, seed=settings.seed)

@@ -8,6 +8,7 @@ from stkd_lightning.commands.config.compose import with_values
 from stkd_lightning.data.module import ArrayDataModule
 from stkd_lightning.distillation.mixing import check_mixable, check_order
 from stkd_lightning.losses.base import Features, Loss
+from stkd_lightning.losses.weighted_sum import WeightedSum
 from stkd_lightning.models.build import build_network, example_of, without_start
 from stkd_lightning.models.probe import NetworkInspector
 from stkd_lightning.tasks.base import Task
@@ -17,21 +18,43 @@ from stkd_lightning.utilities.errors import InputError, UndefinedError
 from stkd_lightning.utilities.random import seeded
 
 
+def example_loss(config: DictConfig) -> nn.Module:
+    """Build the loss of a configuration before the number of classes and samples is known."""
+    loss: nn.Module = instantiate(with_values(config, {"num_classes": 2, "num_samples": 2}).loss)
+    return loss
+
+
 def check_loss(config: DictConfig) -> None:
     """Refuse settings for which a loss is not defined, before the data are read.
 
     Raises:
-        InputError: the loss is not defined on mixed samples, for replay, or for a batch of this size.
+        InputError: the loss is not defined on mixed samples, for replay, for several teachers, or for a batch of this
+            size.
     """
-    loss = instantiate(with_values(config, {"num_classes": 2, "num_samples": 2}).loss)
+    loss = example_loss(config)
     mixup, taught = instantiate(config.mixup), getattr(loss, "needs_teacher", True)
     check_mixable(loss, mixup)
     check_order(mixup, look_ahead=config.teacher.look_ahead, replay=config.teacher.replay, teacher=taught)
+    if "members" in config.teacher and (_reads_layers(loss) or (config.distilled and "teacher" in config.distilled)):
+        raise UndefinedError(
+            f"loss={config.method}: reads layers of the teacher, and teacher=ensemble has none; try loss=kd"
+        )
     if config.teacher.replay:
         check_replay(loss)
     smallest, size = getattr(loss, "smallest_batch", 1), config.dataset.batch_size
     if size < smallest:
         raise InputError(f"dataset.batch_size={size}: loss={config.method} compares samples; the nearest is {smallest}")
+
+
+def _reads_layers(loss: nn.Module) -> bool:
+    """Return whether a loss, or a part of a sum, reads layers of the teacher."""
+    parts = [part for part in loss.modules() if not isinstance(part, WeightedSum)]
+    named = [getattr(part, "features", None) for part in parts]
+    return any(
+        (isinstance(part, Loss) and part.reads_features and part.needs_teacher)
+        or (isinstance(features, Features) and bool(features.teacher))
+        for part, features in zip(parts, named, strict=True)
+    )
 
 
 def check_classes(loss: nn.Module, data: ArrayDataModule, method: str) -> None:
@@ -70,7 +93,7 @@ def try_features(loss: nn.Module, student: nn.Module, teacher: DictConfig, data:
     Args:
         loss: loss of the run.
         student: student of the run.
-        teacher: the teacher's node with ``_target_``.
+        teacher: the teacher's node; without ``_target_``, as that of an ensemble, nothing is tried.
         data: data of the run, which give an example batch.
         seed: seed of the loss's parameters.
 
@@ -78,7 +101,7 @@ def try_features(loss: nn.Module, student: nn.Module, teacher: DictConfig, data:
         InputError: a layer does not exist, or the loss cannot read its output.
     """
     features = getattr(loss, "features", Features())
-    if not (getattr(loss, "reads_features", False) or features != Features()):
+    if not (getattr(loss, "reads_features", False) or features != Features()) or "_target_" not in teacher:
         return
     network = build_network(without_start(teacher), data)
     inspectors = [NetworkInspector(n, example_of(data)) for n in (student, network)]

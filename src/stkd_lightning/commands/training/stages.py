@@ -14,6 +14,7 @@ from stkd_lightning.commands.config.compose import with_values
 from stkd_lightning.commands.config.credentials import public
 from stkd_lightning.commands.training import teacher as teachers
 from stkd_lightning.commands.training.data_options import data_like, other_data, without_sampler
+from stkd_lightning.commands.training.ensemble import combine
 from stkd_lightning.commands.training.features import Front, find_front, plan_features
 from stkd_lightning.commands.training.fine_tuning import plan_pretraining, start_student
 from stkd_lightning.commands.training.fit import Fitted
@@ -147,12 +148,14 @@ def _resolve_auto(
 
 
 def find_teacher(settings: DictConfig, data: ArrayDataModule, *, needed: bool) -> teachers.Teacher | None:
-    """Load the teacher's checkpoint, or find the teacher in the cache, or train it.
+    """Load the teacher's checkpoint, or find the teacher in the cache, or train it; of an ensemble each member.
 
     Returns:
         The teacher; ``None`` if it is neither needed nor in the cache.
     """
     node, cache = settings.teacher, cache_root(settings.cache_dir)
+    if "members" in node:
+        return combine(settings, data, cache, lambda member: find_teacher(member, data, needed=needed))
     if node.checkpoint is not None:
         return teachers.load(node, settings.trainer, data, cache)
     rate = {} if node.lr is None else {"lr": node.lr}

@@ -7,6 +7,7 @@ import torch
 from omegaconf import DictConfig
 from torch import nn
 
+from stkd_lightning.commands.training.chain import check_classes, described
 from stkd_lightning.commands.training.devices import rank_device
 from stkd_lightning.commands.training.fit import Fitted
 from stkd_lightning.commands.training.precision import best_dtype, device_type
@@ -29,7 +30,7 @@ class Teacher:
     Attributes:
         network: the frozen network.
         source: description of the source for tables and messages.
-        checkpoint: file of the weights; ``None`` for a pretrained network of a library.
+        checkpoint: file of the weights; ``None`` for a pretrained network of a library, and for several teachers.
         fitted: results of the teacher's training; ``None`` for a loaded teacher.
     """
 
@@ -49,8 +50,10 @@ def load(node: DictConfig, trainer: DictConfig, data: ArrayDataModule, cache: Pa
     """Load the teacher from the checkpoint in the settings.
 
     Raises:
-        InputError: the weights cannot be read, do not fit the network, or are at chance level.
+        InputError: the weights cannot be read, do not fit the network or the data, or are at chance level.
     """
+    if "run" in node:
+        check_classes(node, data)
     pretrained = node.checkpoint == "pretrained"
     if pretrained and not node.network.get("pretrained"):
         raise InputError("teacher.checkpoint=pretrained: needs a network with teacher.network.pretrained=true")
@@ -66,8 +69,9 @@ def load(node: DictConfig, trainer: DictConfig, data: ArrayDataModule, cache: Pa
     if isinstance(network, AdaptedInput):
         print_rank_zero(f"teacher: images are resized or normalized as in the teacher's training: {network.describe()}")
     teacher = freeze(network, trainer)
-    _check(teacher, data, node, str(node.checkpoint), cache, rank_device(trainer), refuse=True)
-    return Teacher(teacher, str(node.checkpoint), None if pretrained else str(Path(node.checkpoint).absolute()))
+    source = described(node) if "run" in node else str(node.checkpoint)
+    check_score(teacher, data, node, source, cache, rank_device(trainer), refuse=True)
+    return Teacher(teacher, source, None if pretrained else str(Path(node.checkpoint).absolute()))
 
 
 def obtain(node: DictConfig, recipe: Recipe, data: ArrayDataModule, cache: Path, *, needed: bool) -> Teacher | None:
@@ -82,11 +86,11 @@ def obtain(node: DictConfig, recipe: Recipe, data: ArrayDataModule, cache: Path,
         return None
     teacher = freeze(pretrained.network, recipe.trainer)
     source, device = f"trained here, {pretrained.key}", rank_device(recipe.trainer)
-    _check(teacher, data, node, source, cache, device, refuse=False)
+    check_score(teacher, data, node, source, cache, device, refuse=False)
     return Teacher(teacher, source, str(pretrained.checkpoint.absolute()), pretrained.fitted)
 
 
-def _check(
+def check_score(
     teacher: FrozenTeacher,
     data: ArrayDataModule,
     node: DictConfig,

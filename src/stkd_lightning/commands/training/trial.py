@@ -17,6 +17,7 @@ from omegaconf import DictConfig
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
+from stkd_lightning.commands.config.teachers import teachers_of
 from stkd_lightning.commands.training.devices import first_device
 from stkd_lightning.commands.training.optimizer import optimizer_factory
 from stkd_lightning.commands.training.precision import device_type, has_bfloat16
@@ -64,7 +65,8 @@ def try_settings(config: DictConfig) -> int:
         precision = "bf16-mixed" if has_bfloat16(device_type(config.trainer)) else "32-true"
     options = {"precision": precision, "logger": False, "enable_checkpointing": False}
     trainer: L.Trainer = _build("trainer", partial(instantiate, config.trainer, **options))
-    trainings = {"": config, "teacher.": config.teacher, "feature_distillation.": config.feature_distillation}
+    trainings = {"": config, "feature_distillation.": config.feature_distillation}
+    trainings |= {f"{name}.": node for name, node in teachers_of(config)}
     for part, settings in ((part, node) for part, node in trainings.items() if node is not None):
         _build(f"{part}optimizer", _make_optimizer, settings.optimizer)
         _build(f"{part}scheduler", _make_schedule, settings.scheduler)
