@@ -40,6 +40,31 @@ def logits_of(rows: Tensor, temperature: float) -> Tensor:
     return temperature * rows.log()
 
 
+def authors_dist(student: Tensor, teacher: Tensor, *, over_classes: bool, epsilon: float = 1e-8) -> Tensor:
+    """The formula of the authors' code at T = 4, with its epsilon."""
+    own, other = ((logits / 4).softmax(1) for logits in (student, teacher))
+    left, right = (own, other) if over_classes else (own.T, other.T)
+    left, right = (rows - rows.mean(1, keepdim=True) for rows in (left, right))
+    return 16 * (1 - ((left * right).sum(1) / (left.norm(dim=1) * right.norm(dim=1) + epsilon)).mean())
+
+
+@pytest.mark.parametrize(("relation", "over_classes"), [(inter_class, True), (intra_class, False)])
+@pytest.mark.parametrize(("samples", "classes", "least", "most"), [(64, 100, 0, 1e-4), (4, 1000, 1e-4, 0.5)])
+def test_the_epsilon_of_the_authors(
+    relation: Function, over_classes: bool, samples: int, classes: int, least: float, most: float
+) -> None:
+    """It is small beside the norms of many samples, and damps classes that hardly vary over a small batch."""
+    generator = torch.Generator().manual_seed(0)
+    student, teacher = (torch.randn(samples, classes, generator=generator).double() for _ in range(2))
+    student.mul_(0.3).requires_grad_()
+    gradients = [
+        torch.autograd.grad(value, student)[0]
+        for value in (relation(student, 3 * teacher), authors_dist(student, 3 * teacher, over_classes=over_classes))
+    ]
+    change = float((gradients[0] - gradients[1]).norm() / gradients[1].norm())
+    assert least <= change < most
+
+
 def test_hand_computed_case() -> None:
     """Two values are correlated by 1 if both networks order them alike, else by -1.
 

@@ -44,6 +44,27 @@ def test_equals_the_definition_at_zero_and_equal_samples(features: np.ndarray) -
     assert value >= -1e-15
 
 
+def authors_pkt(student: Tensor, teacher: Tensor, epsilon: float = 1e-7) -> Tensor:
+    """The formula of the authors' code, with its epsilons."""
+
+    def probabilities(features: Tensor) -> Tensor:
+        directions = features / (features.square().sum(1, keepdim=True).sqrt() + epsilon)
+        similarities = (directions @ directions.T + 1) / 2
+        return similarities / similarities.sum(1, keepdim=True)
+
+    q, p = probabilities(student), probabilities(teacher)
+    return (p * ((p + epsilon) / (q + epsilon)).log()).mean()
+
+
+@pytest.mark.parametrize("samples", [16, 64, 256])
+def test_epsilons_of_the_authors_change_little(samples: int) -> None:
+    student, teacher = waves(samples, 8).requires_grad_(), waves(samples, 16, phase=1.0)
+    values = [function(student, teacher) for function in (probabilistic_transfer, authors_pkt)]
+    torch.testing.assert_close(values[0], values[1], rtol=3e-4, atol=0)
+    own, other = (torch.autograd.grad(value, student)[0] for value in values)
+    assert float((own - other).norm() / other.norm()) < 3e-4
+
+
 def test_hand_computed_case() -> None:
     """Teacher's cosine 0, similarities 1 and 1/2, rows (2/3, 1/3) and (1/3, 2/3). Student's cosine 1, rows (1/2, 1/2).
 
