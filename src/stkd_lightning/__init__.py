@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from stkd_lightning.distillation.cutmix import CutMix, MixupOrCutMix
     from stkd_lightning.distillation.mixup import Mixup
     from stkd_lightning.distillation.module import DistillationModule
+    from stkd_lightning.distillation.strong_view import StrongView
     from stkd_lightning.distillation.uncertain_mixup import UncertainMixup
     from stkd_lightning.inference.load import load_student
     from stkd_lightning.tasks.types import Batch, MixedTarget, ModelOutput, StepContext
@@ -26,6 +27,7 @@ MODULES = {
     "ModelOutput": "stkd_lightning.tasks.types",
     "RunError": "stkd_lightning.utilities.errors",
     "StepContext": "stkd_lightning.tasks.types",
+    "StrongView": "stkd_lightning.distillation.strong_view",
     "UncertainMixup": "stkd_lightning.distillation.uncertain_mixup",
     "load_student": "stkd_lightning.inference.load",
 }
@@ -40,6 +42,7 @@ __all__ = [
     "ModelOutput",
     "RunError",
     "StepContext",
+    "StrongView",
     "UncertainMixup",
     "load_student",
 ]

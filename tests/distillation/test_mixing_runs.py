@@ -7,7 +7,7 @@ import lightning as L
 import pytest
 import torch
 
-from stkd_lightning import CutMix, DistillationModule, Mixup, MixupOrCutMix, UncertainMixup
+from stkd_lightning import CutMix, DistillationModule, Mixup, MixupOrCutMix, StrongView, UncertainMixup
 from stkd_lightning.callbacks import Seeding, Throughput
 from stkd_lightning.data import DigitsDataModule
 from stkd_lightning.distillation.mixing import Mixing
@@ -20,6 +20,7 @@ WAYS: dict[str, Mixing] = {
     "another class": Mixup(1.0, partner="other_class", dominant=True),
     "cutmix": CutMix(per_sample=True, keep=True),
     "mixup or cutmix": MixupOrCutMix(1.0),
+    "strong view": StrongView(mean=(0.5,) * 3, std=(0.3,) * 3),
     "uncertain student": UncertainMixup(),
     "uncertain teacher": UncertainMixup(score="teacher"),
 }

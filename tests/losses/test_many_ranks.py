@@ -17,6 +17,7 @@ from stkd_lightning import (
     Mixup,
     MixupOrCutMix,
     StepContext,
+    StrongView,
     UncertainMixup,
 )
 from stkd_lightning import losses as methods
@@ -65,6 +66,7 @@ DENSE: dict[str, Callable[[], Loss]] = {
 }
 
 # Ways to mix, whose clean and mixed rows are shared unequally by the ranks.
+VIEWS = StrongView(mean=(0.5,) * 3, std=(0.3,) * 3)
 SEPARATE = {"hard_label": "teacher", "mixed_weight": 0.5}
 MIXED: dict[str, tuple[Callable[[], Loss], Mixing]] = {
     "clean and mixed": (lambda: methods.STKDLoss(**SEPARATE), Mixup(1.0, fraction=0.3)),
@@ -76,6 +78,8 @@ MIXED: dict[str, tuple[Callable[[], Loss], Mixing]] = {
     "cutmix": (methods.STKDLoss, CutMix(per_sample=True, partner="other_class")),
     "mixup or cutmix": (methods.STKDLoss, MixupOrCutMix(1.0)),
     "uncertain student": (lambda: methods.STKDLoss(hard_label="none"), UncertainMixup(score="student")),
+    "mlkd": (methods.MLKDLoss, VIEWS),
+    "mlkd, rows": (lambda: methods.MLKDLoss(mask="rows", standardize=True), VIEWS),
     "uncertain teacher": (lambda: methods.STKDLoss(hard_label="none"), UncertainMixup(score="teacher", kept=0.5)),
 }
 DENSE_MIXED: dict[str, tuple[Callable[[], Loss], Mixing]] = {

@@ -23,16 +23,21 @@ BLOCK = 64  # batches whose draws are made and copied to the device at once
 PARTNERS = ("any", "other_class")
 
 
-def check_mixable(loss: nn.Module, mixup: "Mixing") -> None:
-    """Refuse to mix for a loss that is not defined on virtual samples, or not without clean ones.
+def check_mixable(loss: nn.Module, mixup: "Mixing | None") -> None:
+    """Refuse to mix for a loss that is not defined on virtual samples, or that needs other ones.
 
     Raises:
         UndefinedError: names the loss, or the part of a sum.
     """
+    parts = list(loss.modules())
+    if not (mixup and mixup.has_views) and (part := next((p for p in parts if getattr(p, "needs_views", False)), None)):
+        raise UndefinedError(f"{type(part).__name__}: needs two views of each image; set mixup=strong_view")
+    if mixup is None:
+        return
     if mixup.mixes and not getattr(loss, "mixable", True):
-        *_, part = (m for m in loss.modules() if not getattr(m, "mixable", True))
+        *_, part = (m for m in parts if not getattr(m, "mixable", True))
         raise UndefinedError(f"mixup: {type(part).__name__} is not defined on virtual samples; train with mixup=none")
-    if not mixup.leaves_clean and any(getattr(part, "needs_clean", False) for part in loss.modules()):
+    if not mixup.leaves_clean and any(getattr(part, "needs_clean", False) for part in parts):
         raise UndefinedError(
             "loss.hard_label=clean: no sample is left clean; set mixup.keep=true, or loss.hard_label=mixed"
         )
@@ -83,12 +88,14 @@ class Mixing(nn.Module, ABC):
 
     Attributes:
         asks: the network that orders the samples, ``"student"`` or ``"teacher"``; ``None``: there is no order.
+        has_views: whether the virtual rows are strong views of the clean ones.
 
     Raises:
         InputError: an argument outside its range.
     """
 
     asks: str | None = None
+    has_views: bool = False
 
     def __init__(
         self,

@@ -102,8 +102,8 @@ class DistillationModule(EvaluatedModule):
         super().__init__()
         if teacher is None and getattr(loss, "needs_teacher", True):
             raise ValueError(f"{type(loss).__name__} needs a teacher: pass teacher=FrozenTeacher(network)")
+        check_mixable(loss, mixup)
         if mixup is not None:
-            check_mixable(loss, mixup)
             check_order(mixup, look_ahead=look_ahead, replay=replay is not None, teacher=teacher is not None)
         if teacher is not None and isinstance(loss, Loss):
             image = torch.zeros(1, 3, 32, 32) if example is None else example[:1]

@@ -179,7 +179,9 @@ def _training(facts: StudentFacts) -> str:
     rows = {
         "Method": about.get("method"),
         "Objective": _settings(about.get("objective")),
-        "Mixing": _settings(about.get("mixup")) if (about.get("mixup") or {}).get("probability") else "none",
+        "Mixing": _settings(about.get("mixup"))
+        if (about.get("mixup") or {"probability": 0}).get("probability", 1)
+        else "none",
         "Epochs": about.get("epochs"),
         "Batch size": about.get("batch_size"),
         "Seed": about.get("seed"),

@@ -17,6 +17,7 @@ from stkd_lightning.losses.functional import standardized
 from stkd_lightning.losses.ifvd import IFVDLoss, intra_class_variation
 from stkd_lightning.losses.iusp import IUSPLoss, intra_utterance_similarity
 from stkd_lightning.losses.kd import KDLoss, softened_kl
+from stkd_lightning.losses.mlkd import MLKDLoss, batch_correlation, class_correlation
 from stkd_lightning.losses.nkd import NKDLoss, normalized_kd
 from stkd_lightning.losses.nst import NSTLoss, neuron_selectivity
 from stkd_lightning.losses.pixel_kd import PixelKDLoss, pixel_wise
@@ -52,6 +53,7 @@ __all__ = [
     "IUSPLoss",
     "KDLoss",
     "Loss",
+    "MLKDLoss",
     "NKDLoss",
     "NSTLoss",
     "PKTLoss",
@@ -71,9 +73,11 @@ __all__ = [
     "WeightedSum",
     "all_pairs_similarity",
     "attention_transfer",
+    "batch_correlation",
     "category_similarity",
     "channel_wise",
     "check_logits",
+    "class_correlation",
     "contrastive_representation",
     "correlation_congruence",
     "decoupled",

@@ -33,6 +33,7 @@ class Loss(nn.Module):
         reads_features: whether the loss reads inner outputs of the networks in addition to the logits.
         features: module paths of these outputs; final after ``prepare``.
         mixable: whether the loss is defined on virtual samples.
+        needs_views: whether the loss reads a weak and a strong view of each sample.
         needs_clean: whether some samples of the training must be left clean.
         traceable: whether ``forward`` can be compiled into one trace with the networks: it reads no context, keeps no
             state, and takes no decision by values of tensors.
@@ -47,6 +48,7 @@ class Loss(nn.Module):
     reads_features: bool = False
     features: Features = Features()
     mixable: bool = True
+    needs_views: bool = False
     needs_clean: bool = False
     traceable: bool = False
     dense: bool | None = None

@@ -68,6 +68,8 @@ RANGES: dict[str, dict[str, Check]] = {
         "alpha": validation.optional_positive,
         "cutmix_alpha": validation.positive,
         "kept": validation.unit_interval,
+        "operations": partial(at_least_one, maximum=14),
+        "magnitude": partial(validation.whole, maximum=30),
         "per_sample": validation.switch,
         "keep": validation.switch,
         "forwards": partial(validation.whole, minimum=1, maximum=2),

@@ -192,6 +192,11 @@ def baseline_recipe(settings: DictConfig) -> Recipe:
     )
 
 
+def normalization(mixup: DictConfig, data: ArrayDataModule) -> dict[str, Any]:
+    """Return the data's mean and deviation for views that are made of normalized images, unless they are set."""
+    return {name: list(getattr(data, name)) for name in ("mean", "std") if mixup.get(name, "") is None}
+
+
 def build_module(plan: RunPlan) -> DistillationModule:
     """Build the module that trains the student, and announce the training."""
     settings, data = plan.settings, plan.data
@@ -200,7 +205,7 @@ def build_module(plan: RunPlan) -> DistillationModule:
         plan.student,
         plan.loss,
         plan.teacher.network if plan.teacher else None,
-        instantiate(settings.mixup),
+        instantiate(settings.mixup, **normalization(settings.mixup, data)),
         optimizer_factory(settings.optimizer),
         instantiate(settings.scheduler),
         compile=settings.compile,
