@@ -14,7 +14,7 @@ def probabilistic_transfer(student: Tensor, teacher: Tensor) -> Tensor:
     """``1 / B**2 sum_ij p_ij log(p_ij / q_ij)``, p of the teacher, q of the student.
 
     Rows of p and q are the samples' cosine similarities mapped to [0, 1], (cos + 1) / 2, divided by their sum; a row
-    includes the sample itself, as in the authors' code. They add 1e-7 to norms and to arguments of logarithms; with up to
+    includes the sample itself, as in the authors' code. They add 1e-7 to norms and arguments of logarithms; with up to
     256 samples this changes value and gradient by less than 3e-4 of themselves.
 
     Args:
