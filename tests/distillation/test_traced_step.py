@@ -24,6 +24,7 @@ from stkd_lightning.distillation.mixing import Mixing
 from stkd_lightning.distillation.traced_step import TracedStep
 from stkd_lightning.losses import (
     ATLoss,
+    CATKDLoss,
     CCKDLoss,
     CRDLoss,
     CrossEntropyLoss,
@@ -59,6 +60,7 @@ from stkd_lightning.utilities.errors import InputError, RunError
 MAPS = {"student_layers": "layer3", "teacher_layers": "layer3"}
 TRACEABLE = {
     "at": ATLoss,
+    "cat_kd": partial(CATKDLoss, normalize=True),
     "cckd": CCKDLoss,
     "ce": CrossEntropyLoss,
     "csd": partial(CSDLoss, **MAPS),

@@ -27,6 +27,7 @@ from tests.losses.properties import (
     waves,
 )
 from tests.losses.test_at import at_by_loops
+from tests.losses.test_cat_kd import transfer_by_loops
 from tests.losses.test_cckd import cckd_by_loops
 from tests.losses.test_crd import contrast, directions
 from tests.losses.test_csd import cirkd_by_loops as csd_cirkd_by_loops
@@ -451,6 +452,20 @@ CASES: dict[str, Case] = {
         finite=(*constant_maps(0.0, 0), *constant_maps(1.0, 0)),
         **MAPS,
     ),
+    **{
+        f"cat_kd, normalize={normalize}": Case(
+            function=partial(losses.class_attention_transfer, normalize=normalize),
+            loops=partial(transfer_by_loops, normalize=normalize),
+            definition=tuple(pair(shape) for shape in ((2, 3, 2, 2), (1, 5, 4, 4), (3, 2, 1, 1))),
+            gradient=(pair((2, 3, 2, 2)),),
+            order=(pair((4, 3, 2, 2)),),
+            half=(pair((4, 3, 4, 4)),),
+            finite=(*constant_maps(0.0, 0), *constant_maps(1.0, 0)),
+            zero=((waves(2, 3, 2, 2), waves(2, 3, 2, 2)),),
+            refused=(((4, 3, 2, 2), (1, 3, 2, 2), ValueError, r"one equal shape \(B, K, r, r\): \(4, 3, 2, 2\), \(1"),),
+        )
+        for normalize in (False, True)
+    },
     "nst": Case(
         function=losses.neuron_selectivity,
         loops=nst_by_loops,

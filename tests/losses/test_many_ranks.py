@@ -45,6 +45,7 @@ LOSSES: dict[str, Callable[[], Loss]] = {
     "nst": methods.NSTLoss,
     "vid": methods.VIDLoss,
     "dkd": methods.DKDLoss,
+    "cat_kd": methods.CATKDLoss,
     "wttm": methods.WTTMLoss,
     "nkd": methods.NKDLoss,
     "ctkd": methods.CTKDLoss,

@@ -3,6 +3,7 @@
 from stkd_lightning.losses.at import ATLoss, attention_transfer
 from stkd_lightning.losses.auxiliary import AuxiliaryCrossEntropyLoss
 from stkd_lightning.losses.base import Features, Loss, Terms, check_logits, full_precision, require_teacher
+from stkd_lightning.losses.cat_kd import CATKDLoss, class_activation, class_attention_transfer
 from stkd_lightning.losses.cckd import CCKDLoss, correlation_congruence
 from stkd_lightning.losses.crd import CRDLoss, contrastive_representation
 from stkd_lightning.losses.cross_entropy import CrossEntropyLoss, mixed_cross_entropy
@@ -37,6 +38,7 @@ from stkd_lightning.losses.wttm import WTTMLoss, transformed_matching
 __all__ = [
     "ATLoss",
     "AuxiliaryCrossEntropyLoss",
+    "CATKDLoss",
     "CCKDLoss",
     "CRDLoss",
     "CSDLoss",
@@ -77,6 +79,8 @@ __all__ = [
     "category_similarity",
     "channel_wise",
     "check_logits",
+    "class_activation",
+    "class_attention_transfer",
     "class_correlation",
     "contrastive_representation",
     "correlation_congruence",

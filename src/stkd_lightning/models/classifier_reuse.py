@@ -62,7 +62,7 @@ def reuse_classifier(student: nn.Module, teacher: nn.Module, *, reduction: int =
     for side in sides(image_size):
         validation.whole("distilled.image_size", side, minimum=1, maximum=LARGEST)
     inspector, teacher_inspector = (_inspector(network, image_size) for network in (student, teacher))
-    width_in, width = _pooled_width(inspector), _pooled_width(teacher_inspector)
+    width_in, width = (pooled_width(network, "SimKD") for network in (inspector, teacher_inspector))
     removed = inspector.layers.after_stages
     if removed:
         ((_, width_in, *_),) = inspector.shapes([removed[0] + INPUT])
@@ -86,8 +86,12 @@ def _inspector(network: nn.Module, image_size: Size) -> NetworkInspector:
     return NetworkInspector(network, torch.randn(1, *shape, generator=torch.Generator().manual_seed(0)))
 
 
-def _pooled_width(inspector: NetworkInspector) -> int:
+def pooled_width(inspector: NetworkInspector, method: str) -> int:
     """Return the channels of the feature map whose mean is the input of a network's classifier.
+
+    Args:
+        inspector: of the network.
+        method: that needs such a classifier, for the message.
 
     Raises:
         InputError: the classifier has another input.
@@ -104,7 +108,7 @@ def _pooled_width(inspector: NetworkInspector) -> int:
         if pooled.shape[1] == head.in_features and torch.allclose(head(pooled), logits, rtol=1e-3, atol=1e-4):
             return head.in_features
     raise InputError(
-        f"{inspector.name}: its linear classifier does not read the mean of a feature map, as SimKD needs it"
+        f"{inspector.name}: its linear classifier does not read the mean of a feature map, as {method} needs it"
     )
 
 

@@ -16,13 +16,20 @@ def inner_network(network: nn.Module) -> nn.Module:
     return network.network if isinstance(network, AdaptedInput) else network
 
 
-INPUT = ":input"  # after a path: the input of its module instead of the output
+# After a path, in place of the module's output:
+INPUT = ":input"  # its first input
+WEIGHT = ":weight"  # its weight, which carries a gradient if it is trained
+
+
+def module_path(path: str) -> str:
+    """Return a path without ``:input`` or ``:weight``."""
+    return path.removesuffix(INPUT).removesuffix(WEIGHT)
 
 
 def check_paths(network: nn.Module, paths: Iterable[str]) -> dict[str, nn.Module]:
     """Return the modules at paths, as in ``named_modules()``; for an ``AdaptedInput`` those of its inner network.
 
-    ``"fc:input"`` stands for the first input of ``"fc"``.
+    ``"fc:input"`` stands for the first input of ``"fc"``, ``"fc:weight"`` for its weight.
 
     Raises:
         InputError: a path that does not exist; names the nearest paths.
@@ -30,9 +37,9 @@ def check_paths(network: nn.Module, paths: Iterable[str]) -> dict[str, nn.Module
     inner = inner_network(network)
     modules = dict(inner.named_modules())
     for path in paths:
-        if path.removesuffix(INPUT) not in modules:
+        if module_path(path) not in modules:
             raise unknown(f"feature of {type(inner).__name__}", path, (m for m in modules if m))
-    return {path: modules[path.removesuffix(INPUT)] for path in paths}
+    return {path: modules[module_path(path)] for path in paths}
 
 
 class FeatureTap:
@@ -65,7 +72,8 @@ class FeatureTap:
     def _keep(self, path: str) -> Any:
         def hook(module: nn.Module, inputs: Any, output: Any) -> None:
             if self._features is not None:
-                self._features[path] = output[0] if isinstance(output, tuple) else output
+                value: Any = module.weight if path.endswith(WEIGHT) else output
+                self._features[path] = value[0] if isinstance(value, tuple) else value
 
         return hook
 

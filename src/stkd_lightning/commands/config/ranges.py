@@ -61,6 +61,8 @@ RANGES: dict[str, dict[str, Check]] = {
         "negatives": partial(at_least_one, maximum=2**20),
         "width": partial(at_least_one, maximum=2**16),
         "relu": validation.switch,
+        "side": partial(at_least_one, maximum=1024),
+        "normalize": validation.switch,
         "embedding_width": partial(optional_at_least_one, maximum=2**16),
         **{f"{part}_weight": validation.non_negative for part in ("distance", "angle", "target", "inter", "intra")},
     },
