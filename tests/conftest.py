@@ -52,6 +52,13 @@ def tagging(cache: Path) -> Path:
 
 
 @pytest.fixture(autouse=True)
+def _random_state() -> None:
+    """The same random numbers whichever tests ran before."""
+    if torch := sys.modules.get("torch"):
+        torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
 def environment() -> Iterator[None]:
     """Restore the environment after each test: a command that runs in this process changes what later ones read."""
     before = dict(os.environ)
