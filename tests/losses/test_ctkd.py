@@ -1,11 +1,17 @@
 import math
+from pathlib import Path
 
+import lightning as L
 import pytest
 import torch
 
-from stkd_lightning.losses import CTKDLoss, softened_kl
+from stkd_lightning import DistillationModule
+from stkd_lightning.data import DigitsDataModule
+from stkd_lightning.losses import CrossEntropyLoss, CTKDLoss, WeightedSum, softened_kl
 from stkd_lightning.losses.ctkd import curriculum, scale_gradient
+from stkd_lightning.models import create_model
 from stkd_lightning.tasks.types import MixedTarget, ModelOutput, StepContext
+from stkd_lightning.teacher import FrozenTeacher
 from tests.losses.properties import waves
 
 STUDENT, TEACHER = ModelOutput(waves(3, 5)), ModelOutput(4 * waves(3, 5, phase=1.0))
@@ -78,3 +84,16 @@ def test_half_precision_is_raised(dtype: torch.dtype) -> None:
         value = loss(*map(ModelOutput, logits), TARGET)["ctkd"]
     assert value.dtype == torch.float32
     torch.testing.assert_close(value, loss(*(ModelOutput(z.float()) for z in logits), TARGET)["ctkd"])
+
+
+def test_temperature_is_logged(tmp_path: Path) -> None:
+    networks = create_model("resnet8", num_classes=10), FrozenTeacher(create_model("resnet8", num_classes=10))
+    loss = WeightedSum({"ce": CrossEntropyLoss(), "ctkd": CTKDLoss()})
+    trainer = L.Trainer(
+        max_epochs=1, limit_train_batches=2, limit_val_batches=0, accelerator="cpu", logger=False,
+        enable_progress_bar=False, enable_model_summary=False, log_every_n_steps=2, default_root_dir=tmp_path,
+    )  # fmt: skip
+    trainer.fit(DistillationModule(networks[0], loss, networks[1]), DigitsDataModule(batch_size=16))
+    (part,) = (part for part in loss.modules() if isinstance(part, CTKDLoss))
+    assert float(trainer.callback_metrics["train/temperature"]) == pytest.approx(float(part.temperature().detach()))
+    assert float(part.theta.detach()) != 1

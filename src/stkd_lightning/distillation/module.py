@@ -232,7 +232,10 @@ class DistillationModule(EvaluatedModule):
         every = getattr(self.trainer, "log_every_n_steps", 50)  # set by Lightning outside the class
         if every and self.global_step % every == 0 and self.global_step != self._logged_step:
             self._logged_step = self.global_step
-            means = {f"train/{name}": mean for name, mean in self._terms.pop_means().items()}
+            logged = dict(self._terms.pop_means())
+            for part in self.loss.modules():
+                logged |= part.logged() if isinstance(part, Loss) else {}
+            means = {f"train/{name}": value for name, value in logged.items()}
             self.log_dict(means, on_step=True, on_epoch=False, sync_dist=True)
 
     def check_finite(self) -> None:

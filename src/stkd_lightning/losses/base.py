@@ -81,6 +81,10 @@ class Loss(nn.Module):
         """Return the weighted scalar terms; the objective is their sum."""
         raise TypeError(f"{type(self).__name__} defines no forward")
 
+    def logged(self) -> Terms:
+        """Return scalars to log beside the terms, by name, such as a learned temperature."""
+        return {}
+
 
 def full_precision(function: Pure[P]) -> Pure[P]:
     """Decorate a function of ``(student, teacher, ...)``: it computes in float32 or better, also under autocast."""

@@ -69,3 +69,7 @@ class CTKDLoss(Loss):
         """Return ``{"ctkd"}`` of the rows of logits; without a context theta's gradient has its full size."""
         rows, teacher_rows = paired_rows(student, teacher, target, self)
         return {"ctkd": softened_kl(rows.student, teacher_rows, temperature=self.temperature(context), mean=rows.mean)}
+
+    def logged(self) -> Terms:
+        """Return ``{"temperature"}``."""
+        return {"temperature": self.temperature().detach()}
