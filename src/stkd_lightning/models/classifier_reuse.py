@@ -11,7 +11,7 @@ from stkd_lightning.models.feature_hooks import INPUT, FeatureTap
 from stkd_lightning.models.input_adapter import LARGEST, declared
 from stkd_lightning.models.probe import NetworkInspector
 from stkd_lightning.utilities import validation
-from stkd_lightning.utilities.errors import InputError
+from stkd_lightning.utilities.errors import InputError, UndefinedError
 from stkd_lightning.utilities.image_size import Size, shape_of, sides
 
 
@@ -107,7 +107,7 @@ def pooled_width(inspector: NetworkInspector, method: str) -> int:
         pooled = features[path].mean((2, 3))
         if pooled.shape[1] == head.in_features and torch.allclose(head(pooled), logits, rtol=1e-3, atol=1e-4):
             return head.in_features
-    raise InputError(
+    raise UndefinedError(
         f"{inspector.name}: its linear classifier does not read the mean of a feature map, as {method} needs it"
     )
 
