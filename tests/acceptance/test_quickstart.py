@@ -118,6 +118,7 @@ def test_published_protocol_reports_the_last_epoch(command: Command, tmp_path: P
     assert reported.returncode == 0, reported.stderr
     words = "the selected students. Without validation images these are the students of the last epoch."
     assert words in (tmp_path / "report" / "report.md").read_text()
+    assert "The teacher on mixtures" in (tmp_path / "report" / "report.html").read_text()
     failed = command("train", "experiment=[quickstart,publishd]")
     assert (failed.returncode, "experiment 'publishd': unknown; did you mean published?" in failed.stderr) == (2, True)
 

@@ -31,7 +31,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Run]:
 
 def test_what_pictures_there_are(runs: list[Run]) -> None:
     drawn = {p.name: p for p in pictures(settings(runs))}
-    assert list(drawn) == ["curves", "divergence", "similarity", "calibration", "gallery"]
+    assert list(drawn) == ["curves", "divergence", "mixtures", "similarity", "calibration", "gallery"]
     for picture in drawn.values():
         assert png(picture.figure, 40).startswith(b"\x89PNG")
         assert picture.caption.endswith(".")

@@ -2,9 +2,11 @@
 
 STKD claims that a student learns the teacher's similarities between the categories of several samples at once
 (arXiv:2103.10047). The divergence between the two networks on virtual samples measures this, for each weight of the
-first of two mixed samples; one part of it lies among the classes of neither sample.
+first of two mixed samples; one part of it lies among the classes of neither sample. Of the teacher alone, the same
+samples measure whether it sees in a mixture what the mixed label says.
 """
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable
 
 import numpy as np
@@ -14,6 +16,7 @@ from torch.nn import functional as F
 
 from stkd_lightning.losses.stkd import divergence_parts
 from stkd_lightning.reporting.diagnostics import GALLERY, TEMPERATURE, WEIGHTS, Array, Diagnostics
+from stkd_lightning.reporting.mixtures import teacher_on_mixtures
 from stkd_lightning.tasks.calibration import confidence_sums, reliability
 from stkd_lightning.tasks.types import Batch
 
@@ -48,7 +51,7 @@ def diagnose(
         available: number of images in the sample; ``None``: the batches hold all of them.
     """
     seen: dict[str, list[Tensor]] = {"student": [], "teacher": [], "labels": []}
-    virtual: dict[str, list[Tensor]] = {"divergence": [], "incorrect": [], "agreement": []}
+    virtual: dict[str, list[Tensor]] = defaultdict(list)
     gallery: dict[str, Tensor] = {}
     pairs = 0
     for batch in batches:
@@ -77,17 +80,26 @@ def diagnose(
         weights=WEIGHTS[: len(WEIGHTS) if pairs else 0],
         divergence=_numpy(_joined(virtual["divergence"], 1)),
         incorrect=_numpy(_joined(virtual["incorrect"], 1)),
-        agreement=_numpy(_joined(virtual["agreement"], 1).mean(1) if pairs else empty),
+        agreement=_numpy(_mean(virtual["agreement"])),
         shown=_numpy(gallery.get("images", empty)),
         shown_labels=_numpy(gallery.get("labels", empty)),
         shown_weights=_numpy(gallery.get("weights", empty)),
         student_shown=_numpy(gallery.get("student", empty)),
         teacher_shown=_numpy(gallery.get("teacher", empty)),
+        teacher_entropy=_numpy(_mean(virtual["entropy"])),
+        teacher_top1=_numpy(_mean(virtual["top1"])),
+        contradiction=_numpy(_mean(virtual["contradiction"])),
     )
 
 
 def _joined(parts: list[Tensor], dim: int = 0) -> Tensor:
     return torch.cat(parts, dim) if parts else torch.zeros(0)
+
+
+def _mean(parts: list[Tensor]) -> Tensor:
+    """Return the mean over virtual samples for each weight; empty without samples."""
+    values = _joined(parts, 1)
+    return values.mean(1) if values.numel() else torch.zeros(0)
 
 
 def _calibration(logits: Tensor, labels: Tensor) -> Tensor:
@@ -114,10 +126,13 @@ def similarity(logits: Tensor, labels: Tensor, num_classes: int, temperature: fl
 def _on_virtual(
     student: Network, teacher: Network, first: Tensor, second: Tensor, classes: Tensor, num_classes: int
 ) -> dict[str, Tensor]:
-    """Compare both networks on pairs of images mixed with each weight; each result is ``(L, P)``."""
+    """Compare both networks on pairs of images mixed with each weight; each result is ``(L, P)``.
+
+    That of the contradiction has one weight less, and only pairs of different labels.
+    """
     # Both classes count as correct also at weight 1, so the curve of the incorrect classes has no jump there.
     correct = torch.zeros(len(classes), num_classes, dtype=torch.bool, device=classes.device).scatter(1, classes, True)
-    rows: dict[str, list[Tensor]] = {"divergence": [], "incorrect": [], "agreement": []}
+    rows: dict[str, list[Tensor]] = defaultdict(list)
     for weight in WEIGHTS:
         images = float(weight) * first + (1 - float(weight)) * second
         student_logits, teacher_logits = student(images).float(), teacher(images).float()
@@ -125,6 +140,8 @@ def _on_virtual(
         rows["divergence"].append(TEMPERATURE**2 * (target + mass * within))
         rows["incorrect"].append(TEMPERATURE**2 * mass * within)
         rows["agreement"].append((student_logits.argmax(1) == teacher_logits.argmax(1)).float())
+        for name, values in teacher_on_mixtures(teacher_logits, classes, float(weight)).items():
+            rows[name].append(values)
     return {name: torch.stack(values) for name, values in rows.items()}
 
 
@@ -144,8 +161,13 @@ class _ToPixels:
 def _gallery(
     student: Network, teacher: Network, first: Tensor, second: Tensor, classes: Tensor, to_pixels: _ToPixels
 ) -> dict[str, Tensor]:
-    """Return some virtual samples of two different classes, and both networks' distributions for them."""
+    """Return some virtual samples of two different classes, and both networks' distributions for them.
+
+    Without such a pair the result is empty.
+    """
     chosen = (classes[:, 0] != classes[:, 1]).nonzero()[:GALLERY, 0]
+    if not len(chosen):
+        return {}
     first, second, classes = first[chosen], second[chosen], classes[chosen]
     weights = torch.linspace(0.5, 0.9, GALLERY, device=first.device)[: len(chosen)]
     weight = weights.view(-1, 1, 1, 1)

@@ -1,6 +1,6 @@
 """Measurements of a classifier beyond its accuracy."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +36,10 @@ class Diagnostics(DiagnosticsFile):
         shown_weights: ``(G,)``; weight of the first image.
         student_shown: ``(G, K)``; distributions at T = 1.
         teacher_shown: the same for the teacher.
+        teacher_entropy: ``(L,)``; see ``teacher_on_mixtures`` for this and the next two, which are means over virtual
+            samples. All three are empty in files of older versions.
+        teacher_top1: ``(L,)``.
+        contradiction: ``(L - 1,)``, as it is not defined at the weight 0.5; empty if no two mixed labels differ.
     """
 
     kind = "classification"
@@ -53,6 +57,9 @@ class Diagnostics(DiagnosticsFile):
     shown_weights: Array
     student_shown: Array
     teacher_shown: Array
+    teacher_entropy: Array = field(default_factory=lambda: np.zeros(0))
+    teacher_top1: Array = field(default_factory=lambda: np.zeros(0))
+    contradiction: Array = field(default_factory=lambda: np.zeros(0))
 
     @property
     def num_classes(self) -> int:
@@ -82,6 +89,9 @@ class Diagnostics(DiagnosticsFile):
             "shown_weights": (shown,),
             "student_shown": (shown, classes) if shown else (0,),
             "teacher_shown": (shown, classes) if shown else (0,),
+            "teacher_entropy": (weights if self.teacher_entropy.size else 0,),
+            "teacher_top1": self.teacher_entropy.shape,
+            "contradiction": (weights - 1 if self.contradiction.size else 0,),
         }
 
     def check(self) -> None:
@@ -91,7 +101,7 @@ class Diagnostics(DiagnosticsFile):
             ValueError: names the array.
         """
         for name, array in vars(self).items():
-            if name.endswith(("similarity", "_shown")):
+            if name.endswith(("similarity", "_shown", "top1", "contradiction")):
                 check_range(name, array, 0, 1)
         classes, shown, labels, pictures = self.num_classes, len(self.shown), self.shown_labels, self.shown
         if shown and (pictures.ndim != 5 or pictures.dtype != np.uint8 or labels.dtype.kind != "i"):

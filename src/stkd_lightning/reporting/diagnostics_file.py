@@ -85,7 +85,7 @@ class DiagnosticsFile(ABC):
             if kind != cls.kind:
                 raise ValueError(f"it holds measurements of {kind[:50]}, not of {cls.kind}")
             arrays.setdefault("available", arrays["images"])  # older files have all images of their sample
-            diagnostics = cls(**{field.name: arrays[field.name] for field in fields(cls)})
+            diagnostics = cls(**{field.name: arrays[field.name] for field in fields(cls) if field.name in arrays})
             _check(diagnostics)
         except Exception as error:  # numpy and zlib raise many types for a damaged file
             raise InputError(f"diagnostics {path}: cannot be read ({reason(error)}); delete the file") from error

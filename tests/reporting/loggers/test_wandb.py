@@ -100,7 +100,7 @@ def test_an_offline_run_is_written_and_read_back(command: Command, tmp_path: Pat
     assert (facts["data"], facts["method"], facts["network"]) == ("digits", "stkd", "resnet8")
     assert facts["test"] == written["student"]["test"]["selected"]
     pictures = {p.name.split("_")[0] for p in (tmp_path / folder).rglob("media/images/pictures/*.png")}
-    assert pictures == {"curves", "divergence", "similarity", "calibration", "gallery"}
+    assert pictures == {"curves", "divergence", "mixtures", "similarity", "calibration", "gallery"}
     (shown,) = (tmp_path / folder).rglob("networks*.table.json")
     table = json.loads(shown.read_text())
     assert [row[:2] for row in table["data"]] == [["teacher", "resnet20"], ["stkd", "resnet8"]]

@@ -13,6 +13,7 @@ from stkd_lightning.reporting.figures.fonts import escape_missing
 from stkd_lightning.reporting.figures.frame_similarity import frame_similarity
 from stkd_lightning.reporting.figures.gallery import gallery
 from stkd_lightning.reporting.figures.mask_gallery import mask_gallery
+from stkd_lightning.reporting.figures.mixtures import mixtures
 from stkd_lightning.reporting.figures.pareto import pareto
 from stkd_lightning.reporting.figures.picture import Picture
 from stkd_lightning.reporting.figures.precision_recall import precision_recall
@@ -42,6 +43,7 @@ def pictures(settings: Sequence[Setting]) -> list[Picture]:
             curves(shown),
             *(sweep([s for s in settings if s.method == method]) for method in methods),
             divergence(shown),
+            mixtures(shown),
             class_scores(shown, IOU),
             class_scores(shown, AVERAGE_PRECISION),
             precision_recall(shown),

@@ -2,11 +2,9 @@
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from stkd_lightning.reporting.diagnostics import Diagnostics
 from stkd_lightning.reporting.figures.picture import Picture
-from stkd_lightning.reporting.figures.style import legend, new_figure, styles
+from stkd_lightning.reporting.figures.style import legend, mean_and_band, new_figure, styles
 from stkd_lightning.reporting.grouping import Setting
 
 
@@ -24,16 +22,14 @@ def divergence(settings: Sequence[Setting]) -> Picture | None:
         return None
     figure = new_figure(7.2, [s.label for s, _ in measured])
     total, incorrect, agreement = figure.subplots(3, 1, sharex=True)
-    for (setting, seeds), (colour, line, mark) in zip(measured, styles(len(measured)), strict=True):
+    for (setting, seeds), style in zip(measured, styles(len(measured)), strict=True):
         curves = (
             (total, [d.divergence.mean(1) for d in seeds]),
             (incorrect, [d.incorrect.mean(1) for d in seeds]),
             (agreement, [100 * d.agreement for d in seeds]),
         )
         for axis, values in curves:
-            stacked, x = np.stack(values), seeds[0].weights
-            axis.plot(x, stacked.mean(0), line, marker=mark, markersize=4, color=colour, label=setting.label)
-            axis.fill_between(x, stacked.min(0), stacked.max(0), color=colour, alpha=0.15, linewidth=0)
+            mean_and_band(axis, seeds[0].weights, values, style, setting.label)
     total.set_ylabel("divergence, nats")
     incorrect.set_ylabel("part among\nincorrect classes, nats")
     agreement.set_ylabel("same top class, %")

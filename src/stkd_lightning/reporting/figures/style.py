@@ -9,11 +9,13 @@ from itertools import cycle, islice
 from typing import Any
 
 import matplotlib as mpl
+import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, LogLocator, NullLocator
 
+from stkd_lightning.reporting.diagnostics_file import Array
 from stkd_lightning.reporting.figures.fonts import escape_missing, fonts_for
 
 INK = "#1d1d22"  # of text and axes; ``svg`` replaces it by the text colour of the page
@@ -79,6 +81,21 @@ def legend_below(figure: Figure, handles: Sequence[Artist]) -> None:
 
 def _columns(labels: Sequence[str]) -> int:
     return max(1, min(3, 60 // (max(map(len, labels), default=0) + 8)))
+
+
+def mean_and_band(axis: Axes, x: Array, values: Sequence[Array], style: tuple[str, str, str], label: str) -> None:
+    """Draw the mean over seeds as a line, and a band from the lowest to the highest seed.
+
+    Args:
+        axis: axis to draw on.
+        x: ``(L,)``.
+        values: ``(L,)`` for each seed, at least one.
+        style: colour, line style and marker, as ``styles`` returns them.
+        label: label of the line in a legend.
+    """
+    (colour, line, mark), stacked = style, np.stack(values)
+    axis.plot(x, stacked.mean(0), line, marker=mark, markersize=4, color=colour, label=label)
+    axis.fill_between(x, stacked.min(0), stacked.max(0), color=colour, alpha=0.15, linewidth=0)
 
 
 def logarithmic(axis: Axes) -> None:
