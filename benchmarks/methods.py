@@ -43,6 +43,7 @@ SEGMENTATION = ("cwd", "dsd", "dsd_cirkd", "ifvd", "pixel_kd", "skd", "spirit") 
 TAGGING = ("iusp", "kd_iusp")  # measured with clips of sound
 FRONT_END = "{window:200,hop:80,f_max:3800.0,mels:%d}"
 REFERENCE = "kd"
+NORMALIZATION = {"mean": [0.5] * 3, "std": [0.25] * 3}  # of views; the values do not matter
 WARM_UP = 2  # rounds that allocate memory
 
 
@@ -128,7 +129,8 @@ class Training:
         seeded(0)
         student = instantiate(config.distilled or config.student)
         teacher = FrozenTeacher(instantiate(config.teacher.network))
-        loss, mixup = instantiate(config.loss), instantiate(config.mixup)
+        views = {name: value for name, value in NORMALIZATION.items() if name in config.mixup}
+        loss, mixup = instantiate(config.loss), instantiate(config.mixup, **views)
         self.module = DistillationModule(student, loss, teacher, mixup, task=workload.task, example=workload.example)
         self.module.to(device)
         self.optimizer = cifar_sgd([p for p in self.module.parameters() if p.requires_grad])

@@ -34,7 +34,9 @@ def commands() -> list[str]:
 @pytest.mark.parametrize("arguments", commands())
 def test_commands_compose(arguments: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "t.pth").touch()  # the checkpoint of one of them
+    for file in ("t.pth", "resnet56.pth", "outputs/2026-01-31/12-00-00/checkpoints/best.ckpt"):  # that some of them read
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).touch()
     with composing():
         for overrides in jobs([o for o in shlex.split(arguments) if o != "-m"], {}):
             check(composed("train", overrides))
