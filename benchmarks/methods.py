@@ -127,7 +127,8 @@ class Training:
         config = composed("train", [*names, *workload.overrides])
         config.num_classes, config.num_samples = workload.classes, workload.samples
         seeded(0)
-        student = instantiate(config.distilled or config.student)
+        size = {"image_size": 32} if "image_size" in (config.distilled or {}) else {}
+        student = instantiate(config.distilled or config.student, **size)
         teacher = FrozenTeacher(instantiate(config.teacher.network))
         views = {name: value for name, value in NORMALIZATION.items() if name in config.mixup}
         loss, mixup = instantiate(config.loss), instantiate(config.mixup, **views)
