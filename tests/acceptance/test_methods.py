@@ -67,6 +67,28 @@ def test_sweep_of_undefined_methods_only_is_refused(command: Command, tmp_path: 
     assert not (tmp_path / "sweep").exists()
 
 
+def test_sweep_over_seeds_of_an_undefined_method_is_refused(command: Command, tmp_path: Path) -> None:
+    done = command("train", "-m", "experiment=quickstart", "loss=iusp", "seed=0,1", *SHORT, "hydra.sweep.dir=sweep")
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: IUSPLoss: ResNet has no visible frames")
+
+
+def test_a_job_in_a_process_of_its_own_is_skipped(command: Command, tmp_path: Path) -> None:
+    """Jobs of several ranks run in processes of their own."""
+    done = command("train", "-m", "experiment=quickstart", "loss=crd,ce", "mixup=beta", *SHORT, "trainer.strategy=ddp",
+                   "trainer.devices=1", "hydra.sweep.dir=sweep")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "skipped: loss=crd: mixup: CRDLoss is not defined on virtual samples" in done.stdout
+    assert sorted(p.parent.name for p in tmp_path.glob("sweep/*/summary.json")) == ["1"]
+    assert (tmp_path / "sweep" / "comparison.json").is_file()
+
+
+def test_simkd_of_pixels_is_refused_in_one_line(command: Command, tmp_path: Path) -> None:
+    done = command("train", "experiment=quickstart_segmentation", "loss=simkd", *SHORT, "hydra.run.dir=run")
+    assert done.returncode == 2, done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
 def test_every_method_of_segmentation_in_one_multirun(command: Command, tmp_path: Path) -> None:
     done = command("train", "-m", "dataset=digit_canvas", "dataset.canvases=80", "dataset.test_canvases=8",
                    "dataset.batch_size=16", "teacher=dilated_resnet", "teacher.network.width=3",

@@ -6,11 +6,13 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+import torch
 from omegaconf import OmegaConf
 
 from stkd_lightning.commands.training.chain import check_classes
 from stkd_lightning.data.module import ArrayDataModule
 from stkd_lightning.inference.load import load_student
+from stkd_lightning.models.checkpoint_file import KEY
 from stkd_lightning.tasks.classification import Classification
 from stkd_lightning.teacher import Ensemble, FrozenTeacher
 from stkd_lightning.utilities.errors import InputError
@@ -87,6 +89,16 @@ def test_chain_and_ensemble(command: Command, tmp_path: Path) -> None:
         data = SimpleNamespace(name="photos", task=Classification(), class_names=names)
         with pytest.raises(InputError, match=message):
             check_classes(chain, cast(ArrayDataModule, data))
+    for name, change, message in (
+        ("foreign", {"student": {"_target_": "os.system", "command": "true"}}, "teacher.trust=true"),
+        ("resolved", {"teacher": {"network": {"name": "${oc.env:HOME}"}}}, "names that are none, or interpolations"),
+        ("lineage", {"teacher": {"lineage": 5}}, "its configuration has another form"),
+    ):
+        content = torch.load(checkpoints[0], weights_only=True)
+        content[KEY]["config"] |= change
+        torch.save(content, tmp_path / f"{name}.ckpt")
+        refused = command("train", *TINY, "teacher=chain", f"teacher.run={name}.ckpt", "hydra.run.dir=refused")
+        assert (refused.returncode, message in refused.stderr) == (2, True), refused.stderr
     for options, message in (
         (["teacher.run=cache"], "teacher.run=cache: is not the folder of a run; it has no checkpoints/best.ckpt or"),
         (["teacher.run=first/summary.json"], "checkpoint first/summary.json: damaged or not a checkpoint"),

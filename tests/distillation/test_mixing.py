@@ -1,6 +1,7 @@
 """All ways to mix against their definitions, sample by sample."""
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,15 +17,17 @@ from stkd_lightning import (
     MixupOrCutMix,
     ModelOutput,
     StepContext,
+    StrongView,
     UncertainMixup,
 )
-from stkd_lightning.distillation.mixing import Mixing
-from stkd_lightning.losses import CrossEntropyLoss, KDLoss, STKDLoss
+from stkd_lightning.data import DigitsDataModule
+from stkd_lightning.distillation.mixing import Mixing, check_inputs
+from stkd_lightning.losses import CATKDLoss, CrossEntropyLoss, KDLoss, STKDLoss
 from stkd_lightning.models import create_model
 from stkd_lightning.tasks import Segmentation, Tagging
 from stkd_lightning.tasks.types import VirtualBatch
 from stkd_lightning.teacher import FrozenTeacher
-from stkd_lightning.utilities.errors import InputError
+from stkd_lightning.utilities.errors import InputError, UndefinedError
 from stkd_lightning.utilities.random import generator
 
 HERE = StepContext(epoch=1, max_epochs=5, step=3)
@@ -188,6 +191,8 @@ def test_each_batch_has_one_of_two_ways() -> None:
             unlike = virtual.inputs != x
             partners = x[torch.from_numpy(expected.partners[:, 1])]
             assert torch.equal(virtual.inputs[unlike], partners[unlike])
+            others = [i for i, partner in enumerate(expected.partners[:, 1]) if partner != i]
+            assert int(unlike[others].sum()) == len(others) * 3 * round(54 * float(expected.weights[0, 1]))
         else:
             expected = Mixup(1.0).draw(SIZE, draws)
             assert_rows(virtual, 0, x)
@@ -256,6 +261,56 @@ def test_keep_equals_explicit_forwards(forwards: int) -> None:
         torch.testing.assert_close(moved[name], value, rtol=1e-5, atol=1e-6)
 
 
+def test_two_passes_keep_what_has_no_rows() -> None:
+    """CAT-KD reads the weights of the classifiers, which are those of both passes and of all batches."""
+    batch, options = Batch(torch.rand(6, 3, 32, 32), torch.arange(6) % 5), {"loss": CATKDLoss()}
+    one, two = (networks(mixup=Mixup(1.0, keep=True, forwards=n), **options).eval() for n in (1, 2))
+    torch.testing.assert_close(one.terms(batch, HERE), two.terms(batch, HERE))
+
+
+def test_look_ahead_keeps_what_has_no_rows() -> None:
+    data = DigitsDataModule(batch_size=16)
+    torch.manual_seed(0)
+    teacher = FrozenTeacher(create_model("resnet8", num_classes=10))
+    values = []
+    for look_ahead in (1, 3):
+        torch.manual_seed(1)
+        student = create_model("resnet8", num_classes=10)
+        example = torch.zeros(1, 3, 8, 8)
+        module = DistillationModule(
+            student, CATKDLoss(), teacher, Mixup(), look_ahead=look_ahead, example=example
+        ).eval()
+        batches = zip(range(4), data.train_dataloader(), strict=False)
+        values.append([module.terms(b, StepContext(0, 1, i, b.indices))["cat_kd"].detach() for i, b in batches])
+    torch.testing.assert_close(*values)
+
+
+def test_a_reordered_batch_has_no_indices() -> None:
+    """A loss that remembers samples would take others for them."""
+    seen = []
+
+    class Watched(KDLoss):
+        def forward(self, student: Any, teacher: Any, target: Any, context: StepContext | None = None) -> Any:
+            assert context is not None
+            seen.append(context.indices)
+            return super().forward(student, teacher, target, context)
+
+    batch, indices = Batch(torch.rand(6, 3, 32, 32), torch.arange(6) % 5), torch.arange(6) + 10
+    for mixup in (UncertainMixup(kept=1.0), Mixup(keep=True), Mixup()):
+        networks(loss=Watched(), mixup=mixup).terms(batch, replace(HERE, indices=indices))
+    assert seen[0] is None
+    assert [found.tolist() for found in seen[1:]] == [[*range(10, 16)] * 2, [*range(10, 16)]]
+
+
+def test_ways_to_mix_that_do_not_fit_the_data() -> None:
+    check_inputs(Mixup(), dense=True, clips=False)
+    for options in ({"dense": True, "clips": False}, {"dense": False, "clips": True}):
+        with pytest.raises(UndefinedError, match="mixup=strong_view: needs images with a label each"):
+            check_inputs(StrongView(), **options)
+    with pytest.raises(UndefinedError, match="mixup.partner=other_class: needs a label for each sample"):
+        check_inputs(CutMix(partner="other_class"), dense=True, clips=False)
+
+
 @pytest.mark.parametrize(
     ("make", "options", "words"),
     [
@@ -266,6 +321,8 @@ def test_keep_equals_explicit_forwards(forwards: int) -> None:
             {"alpha": None, "weights": [0.5, 0.6]},
             r"mixup.weights=\[0.5, 0.6\]: needs mixup.k=2 weights with sum 1",
         ),
+        (Mixup, {"alpha": None, "weights": 0.5}, "mixup.weights=0.5: must be a list of 2 weights"),
+        (MixupOrCutMix, {"alpha": None}, "mixup.alpha=None: must be"),
         (Mixup, {"alpha": None, "weights": [1.0]}, r"mixup.weights=\[1.0\]: needs mixup.k=2 weights"),
         (Mixup, {"partner": "other"}, "mixup.partner 'other': unknown; did you mean other_class"),
         (Mixup, {"forwards": 2}, "mixup.forwards=2: needs clean rows beside the virtual ones; set mixup.keep=true"),
@@ -283,8 +340,10 @@ def test_errors_of_options(make: Any, options: dict[str, Any], words: str) -> No
 
 
 def test_settings_that_exclude_each_other() -> None:
-    with pytest.raises(InputError, match="loss.hard_label=clean: no sample is left clean; set mixup.keep=true"):
+    with pytest.raises(InputError, match="loss.hard_label=clean: no sample is left clean; mixup=beta mixup.keep"):
         networks(loss=STKDLoss(hard_label="clean"), mixup=Mixup())
+    with pytest.raises(InputError, match="loss.mixed_weight=0: no sample is left clean"):
+        networks(loss=STKDLoss(mixed_weight=0), mixup=Mixup())
     for options in ({"keep": True}, {"fraction": 0.5}, {"probability": 0.5}):
         networks(loss=STKDLoss(hard_label="clean"), mixup=Mixup(**options))
     with pytest.raises(InputError, match="mixup.score=student: teacher.look_ahead=2 needs samples that do not depend"):

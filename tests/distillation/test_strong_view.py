@@ -59,6 +59,7 @@ def test_views_of_resident_data() -> None:
         ({"operations": 0}, "mixup.operations=0"),
         ({"magnitude": 31}, "mixup.magnitude=31"),
         ({"forwards": 3}, "mixup.forwards=3"),
+        ({"mean": 0.5}, "mixup.mean=0.5: must be a list"),
     ],
 )
 def test_errors_of_options(options: dict[str, Any], words: str) -> None:
@@ -73,5 +74,7 @@ def test_errors_of_inputs() -> None:
     masks = torch.zeros(2, 4, 4, dtype=torch.int64)
     with pytest.raises(InputError, match="or a label for each pixel"):
         view((torch.zeros(2, 3, 4, 4), masks), HERE, Segmentation(("a", "b")).target)
+    with pytest.raises(InputError, match="mixup.mean and mixup.std need 3 numbers, one per channel"):
+        StrongView(mean=(0.5,), std=(0.5,))((torch.zeros(2, 3, 4, 4), torch.arange(2)), HERE)
     with pytest.raises(InputError, match="StrongView: needs mean and std"):
         StrongView()((torch.zeros(2, 3, 4, 4), torch.arange(2)), HERE)

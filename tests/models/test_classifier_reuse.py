@@ -4,7 +4,6 @@ from typing import Any
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
-from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from torch import Tensor, nn
@@ -140,7 +139,7 @@ def test_image_size_is_that_of_the_data_unless_it_is_set() -> None:
     node = {"_target_": "stkd_lightning.models.reuse_classifier", **parts, "image_size": None}
     data = StudentFacts({}, {}, tuple("0123456789"), (0.5,) * 3, (0.2,) * 3, 48, about={})
     assert isinstance(build_network(OmegaConf.create(node), data).pool[0], Projector)
-    with pytest.raises(InstantiationException, match=r"cannot be run on an image of shape \(1, 3, 16, 16\)"):
+    with pytest.raises(InputError, match=r"cannot be run on an image of shape \(1, 3, 16, 16\)"):
         build_network(OmegaConf.create({**node, "image_size": 16}), data)
 
 

@@ -119,7 +119,7 @@ def test_a_teachers_score_is_remembered_by_window(tmp_path: Path) -> None:
     for options in ({}, {"window": (8, 10)}, {"train_images": 8}, {}):
         source = data(tmp_path, **options)
         source.prepare_data()
-        teachers._check(teacher, source, node, "here", tmp_path, torch.device("cpu"), refuse=False)
+        teachers.check_score(teacher, source, node, "here", tmp_path, torch.device("cpu"), refuse=False)
     assert len(list((tmp_path / "accuracy").glob("*.json"))) == 3
 
 

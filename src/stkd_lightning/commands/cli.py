@@ -24,11 +24,11 @@ from stkd_lightning.commands.config.hydra_callbacks import hide_in_logs, outcome
 from stkd_lightning.commands.config.paths import home_expanded, resolve_paths
 from stkd_lightning.commands.config.ranges import check_ranges
 from stkd_lightning.commands.config.run_folder import check_fresh, claim, is_sweep
-from stkd_lightning.commands.config.sweeps import combinations, jobs, sweeps_methods
+from stkd_lightning.commands.config.sweeps import combinations, jobs
 from stkd_lightning.commands.endings import failure_of, interruption, is_temporary, mistake_of, resume_hint
 from stkd_lightning.commands.help import help_text
 from stkd_lightning.utilities import signals
-from stkd_lightning.utilities.errors import InputError, RunError, UndefinedError
+from stkd_lightning.utilities.errors import InputError, RunError, undefined
 from stkd_lightning.utilities.orphan import ending_with, watch_starter
 from stkd_lightning.utilities.paths import cache_root, conf_dir
 from stkd_lightning.utilities.rank import process_rank
@@ -38,6 +38,10 @@ from stkd_lightning.utilities.text import printable
 
 EXIT_FAILURE = 1
 EXIT_MISTAKE = 2
+EXIT_UNDEFINED = 3  # of a job in a process of its own, which its sweep skips
+JOB_OF_SWEEP = "STKD_JOB_OF_SWEEP"  # set in the environment of such a process
+LARGEST_ANNOUNCED = 200  # jobs of a sweep that are checked before the first
+ANNOUNCED: set[str] = set()  # reasons for which jobs of this process's sweep are skipped
 FIRST_RANK_REPORTS_S = 20.0
 
 
@@ -99,6 +103,9 @@ def command(config_name: str, job: str) -> None:
             sys.exit(EXIT_FAILURE)
         _remove_empty([*folders, *claimed], existing)
         if folders or os.environ.get("LOCAL_RANK", "0") == "0":  # all ranks find the same mistake in a configuration
+            if undefined(error) and JOB_OF_SWEEP in os.environ:
+                print(printable(f"skipped: {redacted(mistake)}"))
+                sys.exit(EXIT_UNDEFINED)
             print(printable(f"error: {redacted(mistake)}"), file=sys.stderr)
         else:
             # A launcher ends all ranks when one exits: wait until the first rank has reported.
@@ -141,26 +148,34 @@ def _check_all(arguments: Any, config_name: str) -> tuple[set[Path], list[Path]]
                 check(config)
         if arguments.cfg:
             return set(), []
-        if multirun and not intervals and sweeps_methods(arguments.overrides, swept) and process_rank() == 0:
-            _announce_skipped(name, combinations(arguments.overrides, swept, config_dir=directory), directory)
+        if config_name == "train" and multirun and not intervals and process_rank() == 0:
+            here = str(first.hydra.launcher._target_).endswith(".BasicLauncher")  # this machine prepares the data
+            sweep = combinations(arguments.overrides, swept, config_dir=directory)
+            _announce_skipped(name, sweep, directory, in_process=here)
         existing = {p for folder in output_folders(config) for p in _with_parents(folder) if p.exists()}
         return existing, _take_folder(config, arguments.overrides)
 
 
-def _announce_skipped(name: str, sweep: list[list[str]], config_dir: str | None) -> None:
+def _announce_skipped(name: str, sweep: list[list[str]], config_dir: str | None, *, in_process: bool) -> None:
     """Print a line for each job of a sweep that will be skipped, since its method is not defined there.
+
+    The jobs of a very large sweep say it themselves.
 
     Raises:
         UndefinedError: there is no other job.
     """
+    if len(sweep) > LARGEST_ANNOUNCED:
+        return
     configs = (composed(name, overrides, config_dir) for overrides in sweep)
-    obstacles = import_module("stkd_lightning.commands.training.defined").obstacles(configs)
+    defined = import_module("stkd_lightning.commands.training.defined")
+    obstacles = defined.obstacles(configs, prepare=in_process)
     if all(obstacles):
         raise obstacles[0]
     for overrides, obstacle in zip(sweep, obstacles, strict=True):
         if obstacle is not None:
             varied = [text for i, text in enumerate(overrides) if any(other[i] != text for other in sweep)]
             print(printable(f"skipped: {' '.join(varied)}: {redacted(str(obstacle))}"))
+            ANNOUNCED.add(str(obstacle))
 
 
 def _take_folder(config: DictConfig, overrides: list[str]) -> list[Path]:
@@ -205,7 +220,7 @@ def _job(program: str, job: str, errors: list[Exception], folders: list[Path]) -
         folder = Path(HydraConfig.get().runtime.output_dir)
         folders.append(folder)
         if _needs_new_process(config):
-            return _run_in_new_process(program)
+            return _run_in_new_process(program, folder)
         resolve_paths(config, Path(HydraConfig.get().runtime.cwd))
         # When Lightning is imported, it sets a folder for compiled code that is lost when the machine restarts.
         cache = cache_root(config.cache_dir).absolute()
@@ -220,9 +235,11 @@ def _job(program: str, job: str, errors: list[Exception], folders: list[Path]) -
         except Exception as error:
             if HydraConfig.get().mode != RunMode.MULTIRUN:
                 errors.append(error)
-            elif not (isinstance(error, UndefinedError) and _can_skip()):
+            elif (obstacle := undefined(error)) is None or not _can_skip():
                 raise
             else:
+                if str(obstacle) not in ANNOUNCED:
+                    print(printable(f"skipped: job {HydraConfig.get().job.num}: {redacted(str(obstacle))}"))
                 _remove_empty([folder], set())
 
     return run
@@ -240,21 +257,24 @@ def _needs_new_process(config: DictConfig) -> bool:
     return HydraConfig.get().mode == RunMode.MULTIRUN and several_ranks and "LOCAL_RANK" not in os.environ
 
 
-def _run_in_new_process(program: str) -> float | None:
+def _run_in_new_process(program: str, folder: Path) -> float | None:
     """Run one job of a sweep in a new process, with the overrides of that job; return its result."""
     settings = HydraConfig.get()
-    folder = settings.runtime.output_dir
     config_dirs = [s.path for s in settings.runtime.config_sources if s.provider == "command-line"]
     flags = ["--config-name", settings.job.config_name or "train"]
     flags += [flag for path in config_dirs for flag in ("--config-dir", path)]
     task: Any = OmegaConf.to_container(settings.overrides.task, resolve=False)
-    overrides = [*task, f"hydra.run.dir={quoted(folder)}", "hydra.mode=RUN"]
-    exit_code = signals.run_child([sys.executable, "-m", program, *flags, *overrides], cwd=settings.runtime.cwd)
+    overrides = [*task, f"hydra.run.dir={quoted(str(folder))}", "hydra.mode=RUN"]
+    variables = {JOB_OF_SWEEP: "1"} if _can_skip() else {}
+    command = [sys.executable, "-m", program, *flags, *overrides]
+    exit_code = signals.run_child(command, cwd=settings.runtime.cwd, variables=variables)
+    if exit_code == EXIT_UNDEFINED:  # the process has said why
+        return None
     if exit_code == EXIT_MISTAKE:
         raise InputError(f"job {settings.job.num} of the sweep: refused; see the error above")
     if exit_code:
         raise RunError(f"job {settings.job.num} of the sweep: failed with exit code {exit_code}; see {folder}")
-    return outcome(Path(folder))
+    return outcome(folder)
 
 
 def _remove_empty(folders: list[Path], existing: set[Path]) -> None:

@@ -61,6 +61,7 @@ class MixupOrCutMix(Mixing):
 
     def __init__(self, alpha: float = 0.2, *, cutmix_alpha: float = 1.0, **options: Any) -> None:
         super().__init__(**options)
+        validation.positive("mixup.alpha", alpha)
         validation.positive("mixup.cutmix_alpha", cutmix_alpha)
         self.mixup, self.cutmix = Mixup(alpha, **options), CutMix(cutmix_alpha, **options)
 

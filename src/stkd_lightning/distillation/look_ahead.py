@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from stkd_lightning.data.batches import ResidentBatch
+from stkd_lightning.models.feature_hooks import has_batch
 from stkd_lightning.tasks.types import Batch, ModelOutput, StepContext, VirtualBatch
 from stkd_lightning.utilities.errors import InputError
 
@@ -36,7 +37,7 @@ class Group:
         """The teacher's output for each batch; the teacher runs once for all."""
         output, count = self.ask(torch.cat([batch.inputs for batch in self.batches])), len(self.batches)
         logits = output.logits.chunk(count)
-        features = {path: feature.chunk(count) for path, feature in output.features.items()}
+        features = {p: f.chunk(count) if has_batch(p) else (f,) * count for p, f in output.features.items()}
         return tuple(ModelOutput(logits[i], {path: parts[i] for path, parts in features.items()}) for i in range(count))
 
 

@@ -37,10 +37,26 @@ def check_mixable(loss: nn.Module, mixup: "Mixing | None") -> None:
     if mixup.mixes and not getattr(loss, "mixable", True):
         *_, part = (m for m in parts if not getattr(m, "mixable", True))
         raise UndefinedError(f"mixup: {type(part).__name__} is not defined on virtual samples; train with mixup=none")
-    if not mixup.leaves_clean and any(getattr(part, "needs_clean", False) for part in parts):
-        raise UndefinedError(
-            "loss.hard_label=clean: no sample is left clean; set mixup.keep=true, or loss.hard_label=mixed"
-        )
+    option = next(filter(None, (getattr(part, "needs_clean", "") for part in parts)), None)
+    if option and not mixup.leaves_clean:
+        raise UndefinedError(f"{option}: no sample is left clean; mixup=beta mixup.keep=true shows clean ones, too")
+
+
+def check_inputs(mixup: "Mixing", *, dense: bool, clips: bool) -> None:
+    """Refuse a way to mix that is not defined for a kind of data.
+
+    Args:
+        mixup: the way to mix.
+        dense: the data have a label for each pixel.
+        clips: the inputs are clips instead of images.
+
+    Raises:
+        UndefinedError: names the option.
+    """
+    if mixup.has_views and (dense or clips):
+        raise UndefinedError("mixup=strong_view: needs images with a label each, not clips or a label for each pixel")
+    if mixup.partner == "other_class" and dense:
+        raise UndefinedError("mixup.partner=other_class: needs a label for each sample, not for each pixel; set any")
 
 
 def check_order(mixup: "Mixing", *, look_ahead: int, replay: bool, teacher: bool) -> None:

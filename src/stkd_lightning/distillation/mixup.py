@@ -74,6 +74,8 @@ class Mixup(Mixing):
 
 
 def _constant(weights: Sequence[float], k: int) -> tuple[float, ...]:
+    if isinstance(weights, int | float | str):
+        raise InputError(f"mixup.weights={weights}: must be a list of {k} weights with sum 1")
     numbers = tuple(validation.unit_interval("mixup.weights", weight) for weight in weights)
     if len(numbers) != k or not math.isclose(sum(numbers), 1, abs_tol=1e-6):
         raise InputError(f"mixup.weights={list(numbers)}: needs mixup.k={k} weights with sum 1")

@@ -136,6 +136,7 @@ class DistillationModule(EvaluatedModule):
             cuda_graph=cuda_graph,
             look_ahead=validation.whole("teacher.look_ahead", look_ahead, minimum=1),
             passes=mixup.forwards if mixup else 1,
+            reorders=bool(mixup and mixup.asks),
         )
         self._terms = TermTracker()
         self._logged_step = 0

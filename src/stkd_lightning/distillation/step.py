@@ -14,7 +14,7 @@ from stkd_lightning.distillation.look_ahead import LookAhead, Make, check_reside
 from stkd_lightning.distillation.mixing import Mixing
 from stkd_lightning.distillation.traced_step import NamedValues, StepParts
 from stkd_lightning.losses.base import Terms
-from stkd_lightning.models.feature_hooks import FeatureTap
+from stkd_lightning.models.feature_hooks import FeatureTap, has_batch
 from stkd_lightning.models.memory_format import Run, compiled
 from stkd_lightning.tasks.base import Task
 from stkd_lightning.tasks.types import Batch, ModelOutput, StepContext, VirtualBatch
@@ -36,6 +36,7 @@ class TrainingStep:
         cuda_graph: record the step in one CUDA graph; see ``DistillationModule``.
         look_ahead: batches whose teacher outputs are computed at once.
         passes: passes of the student over the rows of a batch, which share them equally.
+        reorders: the rows of a virtual batch are not those of the batch in their order.
 
     Attributes:
         run_student: the student by itself, in training.
@@ -54,9 +55,11 @@ class TrainingStep:
         cuda_graph: bool,
         look_ahead: int,
         passes: int = 1,
+        reorders: bool = False,
     ) -> None:
         self._student, self._loss, self._outputs, self._task, self._virtual = student, loss, outputs, task, virtual
-        self._compiles, self._wants_graph, self._graphs, self._passes = compile, cuda_graph, True, passes
+        self._compiles, self._wants_graph, self._graphs = compile, cuda_graph, True
+        self._passes, self._reorders = passes, reorders
         self.run_student: Run = compiled(student.parts) if compile else student.parts
         ahead = outputs is not None and look_ahead > 1
         self._look_ahead = LookAhead(look_ahead, virtual, outputs.teacher) if outputs and ahead else None
@@ -145,7 +148,10 @@ class TrainingStep:
         virtual, ask = self._asked(batch, context)
         teacher = self._outputs.training_output(virtual.inputs, context, ask) if self._outputs else None
         student = ModelOutput(*in_passes(self.run_student, self._passes)(virtual.inputs))
-        return self._loss(student, teacher, virtual.target, _of_rows(context, len(virtual.inputs)))
+        if context is not None:
+            indices = None if self._reorders else _of_rows(context.indices, len(virtual.inputs))
+            context = replace(context, indices=indices)
+        return self._loss(student, teacher, virtual.target, context)
 
     def _asked(
         self, batch: Batch | ResidentBatch, context: StepContext | None
@@ -167,13 +173,14 @@ def in_passes(run: Run, passes: int) -> Run:
 
     def joined(images: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         logits, features = zip(*(run(part) for part in images.chunk(passes)), strict=True)
-        return torch.cat(logits), {path: torch.cat([part[path] for part in features]) for path in features[0]}
+        whole = {
+            p: torch.cat([part[p] for part in features]) if has_batch(p) else one for p, one in features[0].items()
+        }
+        return torch.cat(logits), whole
 
     return joined
 
 
-def _of_rows(context: StepContext | None, rows: int) -> StepContext | None:
-    """Repeat the indices of the samples for clean and virtual rows of the same samples."""
-    if context is None or context.indices is None or not rows or rows % len(context.indices):
-        return context
-    return replace(context, indices=context.indices.repeat(rows // len(context.indices)))
+def _of_rows(indices: Tensor | None, rows: int) -> Tensor | None:
+    """Repeat the indices of samples whose virtual rows follow the clean ones."""
+    return indices if indices is None or len(indices) == rows else indices.repeat(rows // len(indices))

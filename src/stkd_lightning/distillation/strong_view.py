@@ -52,7 +52,7 @@ class StrongView(Mixing):
         super().__init__(keep=True, forwards=forwards, seed=seed)
         self.operations = validation.whole("mixup.operations", operations, minimum=1, maximum=14)
         self.magnitude = validation.whole("mixup.magnitude", magnitude, maximum=30)
-        self.mean, self.std = (None if values is None else tuple(values) for values in (mean, std))
+        self.mean, self.std = _of_channels("mean", mean), _of_channels("std", std)
         self._augment = RandAugment(self.operations, self.magnitude)
 
     def draw(self, size: int, random: np.random.Generator, sides: tuple[int, ...] = ()) -> BatchDraws:
@@ -72,6 +72,10 @@ class StrongView(Mixing):
             raise InputError("mixup=strong_view: needs images with a label each, not clips or a label for each pixel")
         if self.mean is None or self.std is None:
             raise InputError("StrongView: needs mean and std, by which the data module normalizes its images")
+        if {len(self.mean), len(self.std)} != {images.shape[1]}:
+            raise InputError(
+                f"mixup=strong_view: mixup.mean and mixup.std need {images.shape[1]} numbers, one per channel"
+            )
         strong = self._strong(images, context, *(images.new_tensor(v).view(-1, 1, 1) for v in (self.mean, self.std)))
         both = target(torch.cat([labels, labels])[:, None], labels.new_ones((2 * len(labels), 1), dtype=torch.float32))
         weak = torch.arange(2 * len(labels), device=labels.device) < len(labels)
@@ -89,3 +93,11 @@ class StrongView(Mixing):
                 torch.default_generator.manual_seed(int(seed))
                 views.append(self._augment(image))
         return ((torch.stack(views).to(images.dtype) / 255 - mean) / std).to(images.dtype)
+
+
+def _of_channels(name: str, values: Sequence[float] | None) -> tuple[float, ...] | None:
+    if values is None:
+        return None
+    if isinstance(values, int | float | str):
+        raise InputError(f"mixup.{name}={values}: must be a list of a number per channel")
+    return tuple(validation.non_negative(f"mixup.{name}", value) for value in values)

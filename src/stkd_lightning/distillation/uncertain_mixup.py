@@ -90,10 +90,11 @@ class UncertainMixup(Mixing):
         inputs, labels = Batch(*batch)[:2]
         if not inputs.is_floating_point():
             raise InputError(f"mixup needs floating-point images, got {inputs.dtype}: normalize before mixing")
-        samples, (rank, _) = samples_of(batch, inputs, labels), world()
+        samples, (rank, processes) = samples_of(batch, inputs, labels), world()
         order = gather(entropy(inputs)).sort(descending=True, stable=True).indices
         count = self.rows(len(inputs))
-        ranks = torch.arange(rank * count, (rank + 1) * count, device=inputs.device)
+        # A process has rows from the whole order, so that its BatchNorm statistics are those of all.
+        ranks = torch.arange(count, device=inputs.device) * processes + rank
         epoch, step = (context.epoch, context.step) if context else (int(torch.randint(2**62, ())), 0)
         drawn = self.draw(samples.total, generator(self.seed, "mixup", epoch, step))
         places = order[ranks]

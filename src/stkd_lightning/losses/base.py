@@ -34,11 +34,12 @@ class Loss(nn.Module):
         features: module paths of these outputs; final after ``prepare``.
         mixable: whether the loss is defined on virtual samples.
         needs_views: whether the loss reads a weak and a strong view of each sample.
-        needs_clean: whether some samples of the training must be left clean.
+        needs_clean: the option for which some samples of the training must be left clean; empty: none.
         traceable: whether ``forward`` can be compiled into one trace with the networks: it reads no context, keeps no
             state, and takes no decision by values of tensors.
         dense: whether the loss needs a label for each position; false: for each sample; ``None``: it takes both.
         exclusive: whether the loss needs exactly one class for each label.
+        other_temperatures: at which the loss reads the teacher's logits, besides its ``temperature``.
         smallest_batch: smallest number of samples over all ranks.
         smallest_classes: smallest number of classes in a row of logits.
         notice: a line for the log about the networks, for example a deviation from the paper; set by ``prepare``.
@@ -49,10 +50,11 @@ class Loss(nn.Module):
     features: Features = Features()
     mixable: bool = True
     needs_views: bool = False
-    needs_clean: bool = False
+    needs_clean: str = ""
     traceable: bool = False
     dense: bool | None = None
     exclusive: bool = False
+    other_temperatures: tuple[float, ...] = ()
     smallest_batch: int = 1
     smallest_classes: int = 1
     notice: str = ""

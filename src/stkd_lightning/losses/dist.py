@@ -77,7 +77,7 @@ class DISTLoss(Loss):
     The paper adds cross-entropy of weight 1; on CIFAR-100 it uses weights 2 and 2, and T = 4. The authors' code
     correlates classes over each rank's own batch, and adds 1e-8 to the product of the norms in a correlation. With 64
     samples of 100 classes this changes value and gradient by less than 1e-4 of themselves; with 4 samples of 1000
-    classes, most of which hardly vary over the batch, the gradient of ``intra_class`` by up to 80 %.
+    classes, most of which hardly vary over the batch, the gradient of ``intra_class`` by tens of percent.
 
     Args:
         inter_weight: >= 0.

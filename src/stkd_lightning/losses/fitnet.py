@@ -12,6 +12,8 @@ from stkd_lightning.tasks.types import MixedTarget, ModelOutput, StepContext
 from stkd_lightning.utilities import validation
 from stkd_lightning.utilities.dtypes import at_least_float32
 
+LARGEST_KERNEL = 9
+
 
 @full_precision
 def hint(student: Tensor, teacher: Tensor) -> Tensor:
@@ -37,8 +39,8 @@ def regressor(student: torch.Size, teacher: torch.Size, *, relu: bool = True) ->
 
     The convolution depends on the sides of the maps: 3x3 with stride 2 if the student's are twice as long; transposed,
     4x4 with stride 2, if they are half as long; else with a kernel of ``1 + H_s - H_t`` if they are not shorter. Odd
-    sides, which RepDistiller does not treat, count as twice or half rounded up. For other sides, which it refuses, the
-    convolution is 1x1. There is no bias, which BatchNorm would remove.
+    sides, which RepDistiller does not treat, count as twice or half rounded up. For other sides, which it refuses, and
+    in place of kernels above 9x9, the convolution is 1x1. There is no bias, which BatchNorm would remove.
 
     Args:
         student: shape ``(B, C, H, W)``.
@@ -54,7 +56,8 @@ def regressor(student: torch.Size, teacher: torch.Size, *, relu: bool = True) ->
         kernel = (4 - other[0] % 2, 4 - other[1] % 2)  # an odd side is one shorter than twice the student's
         convolution = nn.ConvTranspose2d(width_in, width, kernel, stride=2, padding=1, bias=False)
     else:
-        reach = [s - t for s, t in sides] if all(s >= t for s, t in sides) else [0, 0]
+        reach = [s - t for s, t in sides]
+        reach = reach if all(0 <= r < LARGEST_KERNEL for r in reach) else [0, 0]
         convolution = nn.Conv2d(width_in, width, (1 + reach[0], 1 + reach[1]), bias=False)
     return nn.Sequential(convolution, nn.BatchNorm2d(width), *([nn.ReLU()] if relu else []))
 

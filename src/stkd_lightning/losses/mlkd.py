@@ -78,6 +78,7 @@ class MLKDLoss(Loss):
     dense = False
     exclusive = True
     needs_views = True
+    other_temperatures = OTHERS
     smallest_batch = 2
 
     def __init__(

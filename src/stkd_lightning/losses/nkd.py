@@ -70,6 +70,7 @@ class NKDLoss(Loss):
     """
 
     traceable = True
+    other_temperatures = (1.0,)
     smallest_classes = 3  # two incorrect classes to compare
 
     def __init__(self, *, temperature: float = 3.0, incorrect_weight: float = 3.5) -> None:

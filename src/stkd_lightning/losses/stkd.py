@@ -169,8 +169,9 @@ class STKDLoss(Loss):
         if hard_label not in HARD_LABELS:
             raise unknown("loss.hard_label", str(hard_label), HARD_LABELS)
         self.hard_label = hard_label
-        self.needs_clean = hard_label == "clean"
         self.mixed_weight = validation.optional_non_negative("loss.mixed_weight", mixed_weight)
+        needs = {"loss.hard_label=clean": hard_label == "clean", "loss.mixed_weight=0": self.mixed_weight == 0}
+        self.needs_clean = next((option for option, given in needs.items() if given), "")
         self.standardize = validation.switch("loss.standardize", standardize)
         # Two incorrect classes to compare; rows of two classes are standardized to two constants.
         self.smallest_classes = 1 if self.incorrect_weight is None and not self.standardize else 3

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, cast
 
 import torch
+from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
@@ -85,7 +86,10 @@ def build_network(
         node.image_size = data.image_size  # of a network that is run on an image when it is built
     if compare_first:
         _compare(node, content, checkpoint, data.num_classes)
-    network: nn.Module = instantiate(node)
+    try:
+        network: nn.Module = instantiate(node)
+    except InstantiationException as error:
+        raise error.__cause__ if isinstance(error.__cause__, InputError) else error from None
     spec = declared(network)
     if checkpoint is not None:
         load_content(network, content, checkpoint, checkpoint_key)

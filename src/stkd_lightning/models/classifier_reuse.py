@@ -39,7 +39,9 @@ class Projector(nn.Sequential):
         )
 
 
-def reuse_classifier(student: nn.Module, teacher: nn.Module, *, reduction: int = 2, image_size: Size = 32) -> nn.Module:
+def reuse_classifier(
+    student: nn.Module, teacher: nn.Module, *, reduction: int = 2, image_size: Size | None = None
+) -> nn.Module:
     """Insert a projector before a student's pooling, and replace its classifier by a copy of the teacher's.
 
     The student is changed in place and returned: it keeps its class, and is counted, evaluated and saved with these
@@ -51,14 +53,15 @@ def reuse_classifier(student: nn.Module, teacher: nn.Module, *, reduction: int =
         student: a network with known layers; see ``NetworkInspector``.
         teacher: likewise; it does not change.
         reduction: of the projector, >= 1; 2 in the paper.
-        image_size: side in pixels of the image that is run to find the channels, or height and width; a network that
-            declares an input size is run at that one.
+        image_size: side in pixels of the image that is run to find the channels, or height and width; ``None``: 32. A
+            network that declares an input size is run at that one.
 
     Raises:
         InputError: an argument outside its range, or a network whose classifier is not linear in the mean of its last
             feature map; no network changes.
     """
     validation.whole("student.reduction", reduction, minimum=1)
+    image_size = 32 if image_size is None else image_size
     for side in sides(image_size):
         validation.whole("distilled.image_size", side, minimum=1, maximum=LARGEST)
     inspector, teacher_inspector = (_inspector(network, image_size) for network in (student, teacher))
@@ -100,8 +103,10 @@ def pooled_width(inspector: NetworkInspector, method: str) -> int:
     head: nn.Module = head_of(inspector)
     if path and isinstance(head, nn.Linear):  # that of a segmentation network is a convolution
         tap = FeatureTap(inspector.network, [path])
+        # Maps of an image of zeros may be zero, whatever pools them.
+        image = torch.randn(inspector.image.shape, generator=torch.Generator().manual_seed(0)).to(inspector.image)
         try:
-            logits, features = inspector.run(tap.parts)
+            logits, features = NetworkInspector(inspector.network, image).run(tap.parts)
         finally:
             tap.close()
         pooled = features[path].mean((2, 3))

@@ -42,6 +42,11 @@ def check_paths(network: nn.Module, paths: Iterable[str]) -> dict[str, nn.Module
     return {path: modules[module_path(path)] for path in paths}
 
 
+def has_batch(path: str) -> bool:
+    """Return true if the feature of a path has a row for each sample; a weight has not."""
+    return not path.endswith(WEIGHT)
+
+
 class FeatureTap:
     """Runs a network and returns the outputs of some of its modules.
 

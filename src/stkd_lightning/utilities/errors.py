@@ -28,6 +28,13 @@ class RunError(RuntimeError):
         self.passes = passes
 
 
+def undefined(error: BaseException | None) -> UndefinedError | None:
+    """Return the ``UndefinedError`` that an exception is, or that caused it; else ``None``."""
+    while error is not None and not isinstance(error, UndefinedError):
+        error = error.__cause__
+    return error
+
+
 def reason(error: BaseException) -> str:
     """Return the first line of an exception's message, or its type if it has no message."""
     message = str(error).strip()

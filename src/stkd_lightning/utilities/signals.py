@@ -4,7 +4,7 @@ import os
 import signal
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from signal import Signals
 from types import FrameType
@@ -114,16 +114,21 @@ def deferred() -> Iterator[None]:
         raise Interrupted(_State.received)
 
 
-def run_child(command: list[str], *, cwd: str | None = None) -> int:
+def run_child(command: list[str], *, cwd: str | None = None, variables: Mapping[str, str] | None = None) -> int:
     """Run a command and return its exit code; a signal to this process is sent on to the command once.
 
     The command ends with this process if it calls ``orphan.watch_starter``.
+
+    Args:
+        command: program and arguments.
+        cwd: working directory.
+        variables: of the environment, beside those of this process.
 
     Raises:
         Interrupted: the command ended after a signal.
     """
     with deferred():
-        environment = {**os.environ, STARTER: str(os.getpid())}
+        environment = {**os.environ, **(variables or {}), STARTER: str(os.getpid())}
         _State.child = subprocess.Popen(command, start_new_session=True, env=environment, cwd=cwd)
         if _State.received is not None:
             _State.child.send_signal(_State.received)

@@ -50,7 +50,7 @@ def test_losses(loss: str) -> None:
     config = composed(f"loss={loss}")
     assert isinstance(instantiate(config.loss), nn.Module)
     mixup = instantiate(config.mixup)
-    assert (mixup.probability > 0) == (loss in ("stkd", "ce_mixup"))
+    assert (mixup.probability > 0) == (loss in ("stkd", "ce_mixup", "mlkd", "mlkd_standardization"))
 
 
 def test_mixing_on_the_command_line_wins() -> None:

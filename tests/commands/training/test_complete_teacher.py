@@ -4,6 +4,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
+from stkd_lightning.commands.config.teachers import check_teachers
 from stkd_lightning.commands.training.ensemble import complete_teacher
 from stkd_lightning.commands.training.loss_checks import check_loss
 from stkd_lightning.commands.training.pretrain import plain
@@ -57,12 +58,27 @@ def test_several_temperatures_are_refused(capsys: pytest.CaptureFixture[str]) ->
     with pytest.raises(InputError, match="teacher.temperature: the loss has the temperatures 2 and 4; set the one"):
         complete_teacher(settings(*several))
     assert complete_teacher(settings(*several, "teacher.temperature=2")).teacher.temperature == 2
-    assert "teacher.temperature=2: the loss has 4, at which it reads no mean" in capsys.readouterr().out
+    assert (
+        "teacher.temperature=2: the loss has 4, too, at which the ensemble is not the mean" in capsys.readouterr().out
+    )
 
 
 def test_standardized_logits_are_no_mean(capsys: pytest.CaptureFixture[str]) -> None:
     complete_teacher(settings("loss=logit_standardization", *MEMBERS))
-    assert "teacher: the loss standardizes logits, so it does not read the mean" in capsys.readouterr().out
+    assert "teacher: the loss standardizes logits, so the ensemble is not the mean" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("loss", "others"), [("nkd", "1"), ("wttm", "1"), ("mlkd", "2 and 3 and 5 and 6")])
+def test_other_temperatures_are_named(loss: str, others: str, capsys: pytest.CaptureFixture[str]) -> None:
+    complete_teacher(settings(f"loss={loss}", *MEMBERS))
+    assert f"the loss has {others}, too, at which the ensemble is not the mean" in capsys.readouterr().out
+
+
+def test_options_of_the_whole_ensemble_are_not_those_of_a_member() -> None:
+    with pytest.raises(
+        InputError, match="teacher.members.a.look_ahead: is an option of the ensemble; set teacher.look"
+    ):
+        check_teachers(settings("loss=kd", *MEMBERS, "teacher.members.a.look_ahead=2"))
 
 
 @pytest.mark.parametrize("loss", ["sp", "fitnet", "crd", "simkd", "spirit", "kd_iusp"])

@@ -40,13 +40,9 @@ def jobs(
 
 def combinations(overrides: list[str], swept: dict[str, str], *, config_dir: str | None = None) -> list[list[str]]:
     """Return the overrides of all jobs of a sweep without intervals; arguments as in ``jobs``."""
-    return [list(job) for job in product(*_values(overrides, swept, config_dir=config_dir))]
-
-
-def sweeps_methods(overrides: list[str], swept: dict[str, str]) -> bool:
-    """Return true if a sweep has several losses or ways to mix, of which some may not fit."""
-    named = {name: text for text in overrides for name, found, _ in [text.partition("=")] if found} | swept
-    return any("," in named.get(group, "") or "(" in named.get(group, "") for group in ("loss", "mixup"))
+    # Of two values of an option the sweeper takes the last.
+    by_option = {values[0].partition("=")[0]: values for values in _values(overrides, swept, config_dir=config_dir)}
+    return [list(job) for job in product(*by_option.values())]
 
 
 def _values(

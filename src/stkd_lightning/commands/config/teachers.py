@@ -69,6 +69,9 @@ def _check_members(name: str, node: DictConfig) -> None:
             raise InputError(
                 f"{name}.members.{member}: is no teacher; add it with +teacher@{name}.members.{member}=CHOICE"
             )
+        for option, default in (("replay", False), ("look_ahead", 1)):
+            if child.get(option, default) != default:
+                raise InputError(f"{name}.members.{member}.{option}: is an option of the ensemble; set {name}.{option}")
     _refuse(name, node, f"an ensemble has none; set {name}.members.{_named(members)[0][0]}.{{}}")
     if not isinstance(node.weights, Mapping | None):
         raise InputError(f"{name}.weights={node.weights}: must be weights by member, such as {{a: 2, b: 1}}")

@@ -12,7 +12,7 @@ from stkd_lightning.inference.load import checkpoint_file, has_checkpoint
 from stkd_lightning.inference.provenance import StudentProvenance
 from stkd_lightning.inference.trust import check_trusted
 from stkd_lightning.models.build import without_start
-from stkd_lightning.utilities.errors import InputError
+from stkd_lightning.utilities.errors import InputError, reason
 
 
 def of_run(name: str, node: DictConfig) -> dict[str, Any]:
@@ -35,20 +35,30 @@ def of_run(name: str, node: DictConfig) -> dict[str, Any]:
             check_trusted({"teacher": origin.network}, checkpoint)
         except InputError as error:
             raise InputError(str(error).replace("trust=true", f"{name}.trust=true")) from error
+    lineage = _lineage(origin, checkpoint)
     return {
         f"{name}.checkpoint": str(checkpoint.absolute()),
         f"{name}.network": OmegaConf.to_container(without_start(OmegaConf.create(origin.network))),
-        f"{name}.lineage": _lineage(origin),
+        f"{name}.lineage": lineage,
     }
 
 
-def _lineage(origin: StudentProvenance) -> list[str]:
-    """Return the names of a student, of its teacher, of the teacher of that, and so on."""
-    teacher = origin.config.get("teacher") if origin.teacher else None
-    if not isinstance(teacher, Mapping):
-        return [name_of(origin.config["student"])]
-    earlier = teacher.get("lineage") or [name_of(teacher.get("network") or {})]
-    return [name_of(origin.config["student"]), *map(str, earlier)]
+def _lineage(origin: StudentProvenance, checkpoint: Path) -> list[str]:
+    """Return the names of a student, of its teacher, of the teacher of that, and so on.
+
+    Raises:
+        InputError: the checkpoint's configuration has another form, or texts that a configuration would resolve.
+    """
+    try:
+        names = [name_of(origin.config["student"])]
+        teacher = origin.config.get("teacher") if origin.teacher else None
+        if isinstance(teacher, Mapping):
+            names += list(teacher.get("lineage") or [name_of(teacher.get("network") or {})])
+    except (AttributeError, LookupError, TypeError) as error:
+        raise InputError(f"checkpoint {checkpoint}: its configuration has another form ({reason(error)})") from None
+    if not all(isinstance(text, str) for text in names) or "${" in repr((names, origin.network)):
+        raise InputError(f"checkpoint {checkpoint}: its configuration has names that are none, or interpolations")
+    return names
 
 
 def check_classes(node: DictConfig, data: ArrayDataModule) -> None:

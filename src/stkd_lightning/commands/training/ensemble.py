@@ -71,14 +71,21 @@ def _temperature(name: str, node: DictConfig, settings: DictConfig) -> float:
             f"{name}.temperature: the loss has the temperatures {' and '.join(f'{t:g}' for t in found)}; "
             "set the one at which the teachers' probabilities are averaged"
         )
-    temperature = float(next(iter(found), 1.0) if node.temperature is None else node.temperature)
-    others = [f"{t:g}" for t in found if t != temperature]
+    learned = next((float(first().detach()) for first in read if callable(first)), None)
+    temperature = float(next(iter(found), learned or 1.0) if node.temperature is None else node.temperature)
+    beside = {t for part in parts for t in getattr(part, "other_temperatures", ())}
+    others = [f"{t:g}" for t in sorted({*found, *beside}) if t != temperature]
     if others:
-        warn(f"{name}.temperature={temperature:g}: the loss has {' and '.join(others)}, at which it reads no mean")
-    if any(callable(temperature) for temperature in read):
-        warn(f"{name}: the loss learns its temperature, and reads the mean only at temperature {temperature:g}")
+        warn(
+            f"{name}.temperature={temperature:g}: the loss has {' and '.join(others)}, too, at which the ensemble is "
+            "not the mean of its members"
+        )
+    if learned is not None:
+        warn(
+            f"{name}: the loss learns its temperature; the ensemble is the mean of its members only at {temperature:g}"
+        )
     if any(getattr(part, "standardize", False) for part in parts):
-        warn(f"{name}: the loss standardizes logits, so it does not read the mean of the teachers' probabilities")
+        warn(f"{name}: the loss standardizes logits, so the ensemble is not the mean of its members")
     return temperature
 
 

@@ -6,7 +6,7 @@ from torch import nn
 
 from stkd_lightning.commands.config.compose import with_values
 from stkd_lightning.data.module import ArrayDataModule
-from stkd_lightning.distillation.mixing import check_mixable, check_order
+from stkd_lightning.distillation.mixing import check_inputs, check_mixable, check_order
 from stkd_lightning.losses.base import Features, Loss
 from stkd_lightning.losses.weighted_sum import WeightedSum
 from stkd_lightning.models.build import build_network, example_of, without_start
@@ -69,6 +69,11 @@ def check_classes(loss: nn.Module, data: ArrayDataModule, method: str) -> None:
         raise UndefinedError(
             f"loss={method}: needs {smallest} classes, but {data.name} has {classes}; {nearest} needs fewer"
         )
+
+
+def check_mixing(config: DictConfig, data: ArrayDataModule) -> None:
+    """Refuse a way to mix that is not defined for the data; see ``check_inputs``."""
+    check_inputs(instantiate(config.mixup), dense=data.task.dense, clips=len(data.input_shape) == 1)
 
 
 def check_labels(loss: nn.Module, task: Task) -> None:

@@ -19,7 +19,13 @@ from stkd_lightning.commands.training.features import Front, find_front, plan_fe
 from stkd_lightning.commands.training.fine_tuning import plan_pretraining, start_student
 from stkd_lightning.commands.training.fit import Fitted
 from stkd_lightning.commands.training.limits import check_limits, count_steps, teacher_trainer
-from stkd_lightning.commands.training.loss_checks import check_classes, check_labels, print_features, try_features
+from stkd_lightning.commands.training.loss_checks import (
+    check_classes,
+    check_labels,
+    check_mixing,
+    print_features,
+    try_features,
+)
 from stkd_lightning.commands.training.optimizer import optimizer_factory
 from stkd_lightning.commands.training.precision import device_type, resolve_compile, resolve_precision
 from stkd_lightning.commands.training.pretrain import (
@@ -102,6 +108,7 @@ def plan_run(settings: DictConfig, earlier: EarlierRun | None, ranks: int) -> Ru
     loss: nn.Module = instantiate(settings.loss)
     check_classes(loss, data, settings.method)
     check_labels(loss, data.task)
+    check_mixing(settings, data)
     stage = plan_features(settings, data)
     before = plan_pretraining(settings, data)
     images = stage.input if stage else before.input if before else {}

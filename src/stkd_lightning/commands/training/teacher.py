@@ -62,6 +62,7 @@ def load(node: DictConfig, trainer: DictConfig, data: ArrayDataModule, cache: Pa
         data,
         checkpoint=None if pretrained else node.checkpoint,
         checkpoint_key=node.checkpoint_key,
+        compare_first="run" in node,  # then the network is named by the file
         input_size=node.input_size,
         mean=node.mean,
         std=node.std,
