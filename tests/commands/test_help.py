@@ -37,7 +37,7 @@ def test_help_lists_a_commands_own_options(command: str) -> None:
     assert "\nhydra" not in text
     assert "--hydra-help" in text
     listed = text.partition("== Choices")[2].partition("== Options")[0]
-    assert ("loss: at, cckd" in listed) == (command == "train")
+    assert ("loss: at, cat_kd" in listed) == (command == "train")
     assert ("format: onnx" in listed) == (command == "export")
     assert " _" not in listed
     with composing():
