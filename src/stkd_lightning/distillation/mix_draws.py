@@ -24,7 +24,7 @@ class BatchDraws(NamedTuple):
         weights: ``(G, k)``, each row non-negative with sum 1.
         mixed: ``(G,)`` bool, false for samples that are left clean.
         box: ``(G, 2 d)`` first position, and the position after the last, of a partner's part in each of the d
-            dimensions of an input; equal where there is none. ``None``: there is none in any sample.
+            dimensions of an input; equal where there is none. ``None``: there is none in any sample. With boxes k is 2.
     """
 
     partners: NDArray[np.int64]
@@ -120,9 +120,9 @@ def combined(inputs: Tensor, draws: MixDraws, at: At) -> Tensor:
         at: from places in the global batch ``(B,)`` to inputs.
     """
     shape = (-1,) + (1,) * (inputs.ndim - 1)
-    partners = [at(draws.partners[:, j]) for j in range(1, draws.partners.shape[1])]
-    virtual = draws.weights[:, 0].view(shape) * inputs
-    for j, partner in enumerate(partners, start=1):
+    virtual, partner = draws.weights[:, 0].view(shape) * inputs, inputs
+    for j in range(1, draws.partners.shape[1]):
+        partner = at(draws.partners[:, j])
         virtual = virtual + draws.weights[:, j].view(shape) * partner
     if draws.box is not None:
         sides = sides_of(inputs)
@@ -132,7 +132,7 @@ def combined(inputs: Tensor, draws: MixDraws, at: At) -> Tensor:
         pasted = pasted.view(shape)
         if inputs.ndim == 3 and inputs.shape[1] == 2:
             pasted = torch.cat([pasted, torch.zeros_like(pasted)], dim=1)
-        virtual = torch.where(pasted, torch.where(inside, partners[0], inputs), virtual)
+        virtual = torch.where(pasted, torch.where(inside, partner, inputs), virtual)
     return virtual.to(inputs.dtype)
 
 
