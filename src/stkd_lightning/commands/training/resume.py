@@ -15,7 +15,7 @@ from stkd_lightning.data.description import DataDescription
 from stkd_lightning.inference.about import name_of
 from stkd_lightning.inference.provenance import StudentProvenance
 from stkd_lightning.reporting.loggers.run_names import run_name, run_names, sweep_name
-from stkd_lightning.reporting.run_options import result_options
+from stkd_lightning.reporting.run_options import flat, result_options
 from stkd_lightning.reporting.summary import RunSummary
 from stkd_lightning.utilities.errors import InputError, reason
 from stkd_lightning.utilities.redaction import redacted
@@ -83,6 +83,7 @@ class EarlierRun:
             )
 
 
+CHANGED = {"FitNetLoss", "ReviewKDLoss", "SimKDLoss"}  # computed as by their authors since mixup.keep exists
 NEW_RUN = "start a new run in another hydra.run.dir"
 
 
@@ -109,6 +110,8 @@ def find_earlier(settings: DictConfig) -> EarlierRun | None:
     earlier = EarlierRun(checkpoint, origin, summary)
     current = public(earlier.resolve_auto(with_values(settings, counts)))
     _check_settings(origin.config, current, checkpoint)
+    if summary is None:
+        _check_losses(origin.config, checkpoint)
     return earlier
 
 
@@ -129,6 +132,18 @@ def name_dashboards(settings: DictConfig, earlier: EarlierRun | None) -> DictCon
         tags=[settings.method, student, data],
     )
     return with_values(settings, {f"logger.{option}": value for option, value in names.items()})
+
+
+def _check_losses(config: dict[str, Any], checkpoint: Path) -> None:
+    """Refuse to continue a run of an earlier version whose loss is computed otherwise now."""
+    mixing = config.get("mixup", {})
+    if "keep" in mixing or mixing.get("_target_") != "stkd_lightning.Mixup":  # both came with the changes
+        return
+    names = {str(value).rpartition(".")[2] for key, value in flat(config["loss"]) if key.endswith("_target_")}
+    if changed := sorted(names & CHANGED):
+        raise InputError(
+            f"resume: {checkpoint} is of an earlier version, whose {changed[0]} reads other feature maps; {NEW_RUN}"
+        )
 
 
 def _check_settings(earlier: dict[str, Any], current: dict[str, Any], checkpoint: Path) -> None:
