@@ -4,14 +4,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-def hold_out(labels: NDArray[np.int64], fraction: float, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def hold_out(
+    labels: NDArray[np.int64], fraction: float, seed: int | np.random.Generator
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Split sample positions in two, class by class.
 
     Args:
         labels: ``(N,)``.
         fraction: share in [0, 1) of each class that is held out, rounded to whole samples. Above 0, a class of
             2 or more samples has at least one in each part; a single sample is not held out.
-        seed: >= 0.
+        seed: >= 0, or a generator.
 
     Returns:
         Positions of training samples and of held-out samples, each sorted.

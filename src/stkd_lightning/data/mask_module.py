@@ -68,6 +68,8 @@ class MaskDataModule(ArrayDataModule):
         self.weights = class_weights_of("dataset.class_weights", class_weights)
         self.resize = resize_factor("dataset.resize", resize)
         self.train_images = validation.optional_whole("dataset.train_images", train_images, minimum=1)
+        if self.train_fraction != 1:
+            raise InputError("dataset.train_fraction: images with masks have no single class; set dataset.train_images")
         if self.sampler != "shuffled":
             raise InputError(f"dataset.sampler={self.sampler}: images with masks have no single class; set shuffled")
 

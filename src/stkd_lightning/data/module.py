@@ -41,6 +41,9 @@ class ArrayDataModule(L.LightningDataModule):
             split; 0 trains on all images.
         split_seed: seed of the held-out images; it differs from ``seed`` so that runs of several seeds share one
             validation set.
+        train_fraction: share in (0, 1] of each training class, without the held-out images, that is trained on; at
+            least one image of a class.
+        train_seed: seed of that share; ``None``: ``seed``.
         seed: of order and augmentation.
         padding: pixels of the random shift; ``None``: an eighth of the image's shorter side.
         flip: mirror half of the training images.
@@ -64,6 +67,8 @@ class ArrayDataModule(L.LightningDataModule):
         batch_size: int = 64,
         validation_fraction: float = 0.1,
         split_seed: int = 0,
+        train_fraction: float = 1.0,
+        train_seed: int | None = None,
         seed: int = 0,
         padding: int | None = None,
         flip: bool = True,
@@ -81,6 +86,8 @@ class ArrayDataModule(L.LightningDataModule):
             raise InputError("dataset.validation_fraction=1: leaves nothing to train on; 0.1 is usual")
         self.split_seed = validation.whole("dataset.split_seed", split_seed)
         self.seed = validation.whole("seed", seed)
+        self.train_fraction = validation.share("dataset.train_fraction", train_fraction)
+        self.train_seed = self.seed if train_seed is None else validation.whole("dataset.train_seed", train_seed)
         self.padding = validation.optional_whole("dataset.padding", padding)
         self.flip = flip
         self.resident = validation.automatic("dataset.resident", resident)
@@ -190,13 +197,15 @@ class ArrayDataModule(L.LightningDataModule):
     @cached_property
     def _train_and_held_out(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         fraction = 0.0 if "val" in self.arrays.splits else self.validation_fraction
-        kept, held_out = hold_out(self._sample_classes(), fraction, self.split_seed)
+        classes = self._sample_classes()
+        kept, held_out = hold_out(classes, fraction, self.split_seed)
         if fraction > 0 and not len(held_out):
             raise InputError(
                 f"dataset.validation_fraction={fraction}: no class has 2 training images, so none can be held out; "
                 "0 trains on all images"
             )
-        return kept, held_out
+        drawn, _ = hold_out(classes[kept], 1 - self.train_fraction, generator(self.train_seed, "train_fraction"))
+        return kept[drawn], held_out
 
     def _sample_classes(self) -> NDArray[np.int64]:
         """Return the classes of the training images ``(N,)``, of each of which a share is held out."""

@@ -33,7 +33,19 @@ LATER_OPTIONS: dict[str, Any] = {
 }  # fmt: skip
 MEMBER = re.compile(r"^teacher(\.members\.[^.]+)+\.")  # of an ensemble: its options are those of a teacher
 ROUNDING = {"compile", "cuda_graph", "deterministic"}  # change the rounding only; such runs are still compared
-SEEDS = {"seed", "dataset.seed", "mixup.seed"}  # the latter two follow the first
+SEEDS = {"seed", "dataset.seed", "dataset.train_seed", "mixup.seed"}  # the others follow the first
+
+
+def data_options(dataset: dict[str, Any]) -> dict[str, Any]:
+    """Return the options of the data that change the samples of a training, besides its seed, for cache keys."""
+    others = DATA_LOCATION_OPTIONS | LOADING_OPTIONS | _unused_share(dataset)
+    return {k: v for k, v in dataset.items() if k not in others}
+
+
+def _unused_share(options: dict[str, Any], prefix: str = "") -> set[str]:
+    """Return the options of the share to train on, where all is trained on, as in earlier versions."""
+    whole = options.get(f"{prefix}train_fraction", 1) == 1
+    return {f"{prefix}train_fraction", f"{prefix}train_seed"} if whole else set()
 
 
 def flat(node: Any, name: str = "") -> Iterator[tuple[str, Any]]:
@@ -47,10 +59,13 @@ def flat(node: Any, name: str = "") -> Iterator[tuple[str, Any]]:
 
 def result_options(config: dict[str, Any]) -> dict[str, Any]:
     """Return the options of a run's configuration that change its result, by dotted name."""
+    options = dict(flat(config))
+    unused = _unused_share(options, "dataset.")
     return {
         k: v
-        for k, v in flat(config)
-        if MEMBER.sub("teacher.", k) not in NON_RESULT_OPTIONS
+        for k, v in options.items()
+        if k not in unused
+        and MEMBER.sub("teacher.", k) not in NON_RESULT_OPTIONS
         and not k.startswith(NON_RESULT_GROUPS)
         and not (k in LATER_OPTIONS and LATER_OPTIONS[k] == v)
     }

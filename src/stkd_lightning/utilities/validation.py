@@ -34,6 +34,19 @@ def unit_interval(name: str, value: Any) -> float:
     return number
 
 
+def share(name: str, value: Any) -> float:
+    """Return a number in (0, 1].
+
+    Raises:
+        InputError: another value; 0.1 is given as an example where it is too small.
+    """
+    number = _number(name, value, "a number above 0 and at most 1")
+    if not 0 < number <= 1:
+        hint = "the nearest is 1" if number > 1 else "0.1 is a tenth"
+        raise InputError(f"{name}={value}: must be above 0 and at most 1; {hint}")
+    return number
+
+
 def positive(name: str, value: Any) -> float:
     """Return a finite number above 0.
 

@@ -64,6 +64,31 @@ def test_keys_do_not_depend_on_errors_of_images() -> None:
     assert len({key_of(result_options(plain(config))) for config in configs}) == 1
 
 
+def test_keys_of_a_share_of_the_images() -> None:
+    """All images are the same images whatever the seed of the share is, and a teacher may train on all."""
+
+    def key(*overrides: str) -> str:
+        recipes: list[Recipe] = []
+
+        def obtain(node: DictConfig, recipe: Recipe, *rest: object, **options: object) -> None:
+            recipes.append(recipe)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(stages.teachers, "obtain", obtain)
+            patch.setattr(stages, "data_like", lambda data, dataset, name: data)
+            stages.find_teacher(settings([*CIFAR100, *overrides]), DATA, needed=True)
+        return recipes[0].key(DATA)
+
+    share = "dataset.train_fraction=0.1"
+    assert key() == key("dataset.train_seed=5") == key(share, "teacher.dataset={train_fraction: 1}")
+    assert len({key(), key(share, "dataset.train_seed=1"), key(share, "dataset.train_seed=2")}) == 3
+    options = [
+        result_options(plain(settings([*CIFAR100, *more])))
+        for more in ([], ["dataset.train_seed=5"], [share], [share, "dataset.train_seed=5"])
+    ]
+    assert options[0] == options[1] != options[2] != options[3]
+
+
 DATA = cast(
     Any,
     SimpleNamespace(

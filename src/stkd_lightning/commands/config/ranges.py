@@ -85,6 +85,8 @@ RANGES: dict[str, dict[str, Check]] = {
         "batch_size": at_least_one,
         "validation_fraction": validation.unit_interval,
         "split_seed": validation.whole,
+        "train_fraction": validation.share,
+        "train_seed": validation.seed,
         "seed": validation.seed,
         "padding": partial(validation.optional_whole, maximum=256),
         "image_size": partial(validation.whole, minimum=8),

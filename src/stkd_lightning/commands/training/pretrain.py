@@ -33,7 +33,7 @@ from stkd_lightning.models.build import build_network, input_facts
 from stkd_lightning.models.cost import flops
 from stkd_lightning.models.weights import read_checkpoint
 from stkd_lightning.reporting.loggers.metrics_csv import MetricsFile
-from stkd_lightning.reporting.run_options import DATA_LOCATION_OPTIONS, INCIDENTAL, LOADING_OPTIONS
+from stkd_lightning.reporting.run_options import INCIDENTAL, data_options
 from stkd_lightning.tasks.base import Task
 from stkd_lightning.teacher.frozen import FrozenTeacher
 from stkd_lightning.utilities.cache import locked, mark_used, set_aside
@@ -84,9 +84,7 @@ class Recipe:
         if nodes["trainer"]["precision"] == "auto":  # the hardware decides
             nodes["trainer"]["precision"] = ["auto", has_bfloat16(device_type(self.trainer))]
         nodes["trainer"] = {k: v for k, v in nodes["trainer"].items() if k not in INCIDENTAL}
-        nodes["dataset"] = {
-            k: v for k, v in nodes["dataset"].items() if k not in DATA_LOCATION_OPTIONS | LOADING_OPTIONS
-        }
+        nodes["dataset"] = data_options(nodes["dataset"])
         nodes["network"] = _with_digests(nodes["network"])
         return key_of([RECIPE, nodes, self.seed, self.digest or data.arrays.digest])
 

@@ -9,7 +9,7 @@ from omegaconf import DictConfig
 
 from stkd_lightning.commands.training.pretrain import plain
 from stkd_lightning.data.module import ArrayDataModule
-from stkd_lightning.reporting.run_options import DATA_LOCATION_OPTIONS, LATER_OPTIONS, LOADING_OPTIONS
+from stkd_lightning.reporting.run_options import LATER_OPTIONS, data_options
 from stkd_lightning.teacher.frozen import FrozenTeacher
 from stkd_lightning.utilities.cache import mark_used
 from stkd_lightning.utilities.console import print_rank_zero
@@ -53,11 +53,7 @@ def replay_folder(
         InputError: the logits need more space than ``teacher.replay_limit`` or the disk leaves.
     """
     root = cache_root(config.cache_dir) / "replay"
-    dataset = {
-        k: v
-        for k, v in plain(config.dataset).items()
-        if k == "seed" or k not in DATA_LOCATION_OPTIONS | LOADING_OPTIONS
-    }
+    dataset = data_options(plain(config.dataset)) | {"seed": config.dataset.seed}
     dtype = str(teacher.dtype or config.trainer.precision)
     ahead = [config.teacher.look_ahead] if config.teacher.look_ahead > 1 else []  # other batches round differently
     mixup = {k: v for k, v in plain(config.mixup).items() if LATER_OPTIONS.get(f"mixup.{k}", math.nan) != v}

@@ -108,6 +108,8 @@ def check_score(
         return
     key = [data.arrays.digest, data.validation_fraction, data.split_seed, str(teacher.dtype)]
     key += data.evaluation_options()
+    if not data.has_validation and data.train_fraction < 1:  # then the training images are evaluated
+        key += [data.train_fraction, data.train_seed]
     value = remembered(
         cache / "accuracy" / f"{key_of([teacher.digest, *key])}.json",
         lambda: score(teacher, data.val_dataloader() or data.plain_train_dataloader(), device, task),
