@@ -165,13 +165,22 @@ def markdown(table: Table) -> str:
 
 
 def _beside(table: Table) -> str:
-    """Return parts as columns: validation accuracy in percent, and mean minutes per run."""
+    """Return parts as columns: validation accuracy in percent, its mean ± std over seeds, and mean minutes per run."""
     found = {part: records(table, part) for part in table.parts}
-    values = {part: {r["row"]: f"{_validation(r):.2f}" for r in own} for part, own in found.items()}
+    values = {
+        part: {row: _over_seeds([r for r in own if r["row"] == row]) for row in {r["row"] for r in own}}
+        for part, own in found.items()
+    }
     head = ["", *(part["words"] for part in table.parts.values())]
     body = [[row, *(values[part].get(row, "not run") for part in table.parts)] for row in table.rows]
     cost = ["minutes per run", *(_minutes_a_run(own) if own else "not run" for own in found.values())]
     return _lines([head, ["---", *["---:"] * len(table.parts)], *body, cost])
+
+
+def _over_seeds(own: Sequence[Record]) -> str:
+    """Return the validation accuracy of a row in percent, and how many seeds it is of if there are several."""
+    spread = Spread.of([_validation(r) / 100 for r in own])
+    return spread.percent() + (f" ({len(own)})" if len(own) > 1 else "")
 
 
 def _lines(cells: Sequence[Sequence[str]]) -> str:

@@ -9,9 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
+from kept_teacher import portable, rounded
 from machine import device
-from safetensors.torch import save_file
 
 from gpu.budget import Budget
 from gpu.check import one_graph_passed
@@ -20,9 +19,6 @@ from gpu.places import Places
 from gpu.queue import tail
 from gpu.sizes import Recipe, Sizes
 from stkd_lightning.data import CIFAR100DataModule
-from stkd_lightning.models import create_model
-from stkd_lightning.teacher import FrozenTeacher, load_weights
-from stkd_lightning.teacher.frozen import score
 from stkd_lightning.utilities.files import write_json
 
 BEGIN = 45.0  # seconds in which a training starts and compiles, and its weights are tested and written
@@ -75,37 +71,23 @@ def keep(name: str, recipe: Recipe, folder: Path, places: Places) -> Result:
         folder: of its run.
         places: folders of the queue.
     """
-    content = torch.load(folder / "checkpoints" / "last.ckpt", map_location="cpu", weights_only=True)
-    state = {k.removeprefix("student."): v for k, v in content["state_dict"].items() if k.startswith("student.")}
-    rounded = {k: v.half().contiguous() for k, v in state.items() if v.is_floating_point()}
-    places.teachers.mkdir(parents=True, exist_ok=True)
-    weights, partial_file = places.teachers / f"{name}.safetensors", folder / f"{name}.safetensors"
-    save_file(rounded, partial_file, {"network": name, "num_classes": "100"})
     data = CIFAR100DataModule(places.data, download=False, validation_fraction=0)
-    network = create_model(name, data.num_classes)
-    load_weights(network, partial_file)
-    accuracy = score(FrozenTeacher(network.to(device())), data.test_dataloader(), device(), data.task)
+    weights, partial_file = places.teachers / f"{name}.safetensors", folder / f"{name}.safetensors"
+    facts = rounded(name, folder / "checkpoints" / "last.ckpt", partial_file, data)
     summary = json.loads((folder / "summary.json").read_text())
-    about: dict[str, Any] = {
-        "network": name,
-        "test_accuracy": accuracy,
+    about: dict[str, Any] = facts | {
         "test_accuracy_before_rounding": summary["student"]["test"]["last"]["accuracy"],
-        "recipe": {"name": recipe.name, "epochs": recipe.epochs, "overrides": _portable(summary["overrides"])},
+        "recipe": {"name": recipe.name, "epochs": recipe.epochs, "overrides": portable(summary["overrides"])},
         "data": {"name": summary["data"]["name"], "digest": summary["data"]["digest"]},
-        "mean": list(data.mean),
-        "std": list(data.std),
         "training_seconds": summary["seconds"],
         "images_per_second": summary["images_per_second"],
         "versions": summary["versions"],
         "hardware": summary["hardware"],
     }
+    places.teachers.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(partial_file, weights)
     write_json(places.teachers / f"{name}.json", about)
     return about
-
-
-def _portable(overrides: Sequence[str]) -> list[str]:
-    return [o for o in overrides if not o.startswith(("dataset.data_dir=", "hydra.", "resume=", "logger="))]
 
 
 def missing(data: Path) -> str:
