@@ -41,10 +41,15 @@ def test_quickstart(command: Command, tmp_path: Path) -> None:
         assert {k.split(".")[0] for k in content["state_dict"]} == {"student"}
         assert content["stkd_lightning"]["config"]["loss"]["alpha"] == 0.9
 
-    evaluated = command("evaluate", "checkpoint=run", "cache_dir=cache", "output=figures/best.json", "trainer=cpu")
+    evaluated = command("evaluate", "checkpoint=run", "cache_dir=cache", "output=figures/best.json", "trainer=cpu",
+                        "corruptions=true")  # fmt: skip
     assert evaluated.returncode == 0, evaluated.stderr
     figures = json.loads((tmp_path / "figures" / "best.json").read_text())
     assert figures["accuracy"] == pytest.approx(student["test"]["selected"]["accuracy"])
+    distorted = figures["corruptions"]
+    assert {name: len(each) for name, each in distorted.items()} == {"noise": 5, "blur": 5, "jpeg": 5}
+    mean = sum(metrics["accuracy"] for each in distorted.values() for metrics in each) / 15
+    assert f"test/accuracy on distorted images, mean: {mean:.4f}" in evaluated.stdout
     evaluated = command(
         "evaluate", "checkpoint=run/checkpoints/last.ckpt", "cache_dir=cache", "split=val", "trainer=cpu"
     )

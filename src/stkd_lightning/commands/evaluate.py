@@ -13,6 +13,7 @@ from stkd_lightning.callbacks import ProgressBar
 from stkd_lightning.commands.chosen_run import student_path
 from stkd_lightning.commands.evaluate_figures import write_figures
 from stkd_lightning.commands.local_data import load_local_data
+from stkd_lightning.commands.robustness import check_distortable, mean_score, robustness, robustness_table
 from stkd_lightning.commands.training.fit import quiet, with_bar
 from stkd_lightning.data.module import ArrayDataModule
 from stkd_lightning.distillation.module import DistillationModule
@@ -65,20 +66,28 @@ def evaluate(config: DictConfig) -> float:
     if isinstance(loader, list):
         raise InputError(f"split=val: {data.name} has no validation samples (dataset.validation_fraction=0)")
     single = data.task.of_classes
+    if config.corruptions:
+        check_distortable(loader)
     metrics = {k.removeprefix("test/"): v for k, v in trainer.test(module, loader, verbose=False)[0].items()}
     for name, value in metrics.items():
         if single is None or not name.startswith(single.prefix):
             print_rank_zero(f"{config.split}/{name}: {value:.4f}")
     if single is not None:
         print_rank_zero(_class_table(data.class_names, metrics, single))
+    found = robustness(trainer, module, loader, data.task.score) if config.corruptions else {}
+    if found:
+        print_rank_zero(robustness_table(found, metrics, data.task.score))
+        mean = mean_score(found, data.task.score)
+        print_rank_zero(f"{config.split}/{data.task.score.name} on distorted images, mean: {mean:.4f}")
     if config.figures is not None:
         folder, device = Path(config.figures), trainer.strategy.root_device
         files = write_figures(folder, student, data, loader, metrics, SPLITS[config.split], device)
         print_rank_zero(f"{folder}: {', '.join(files)}")
     if config.output is not None:
         output = Path(config.output)
+        more = {"corruptions": found} if found else {}
         output.parent.mkdir(parents=True, exist_ok=True)
-        write_json(output, {"checkpoint": str(path), "split": config.split, "data": data.name, **metrics})
+        write_json(output, {"checkpoint": str(path), "split": config.split, "data": data.name, **metrics} | more)
     return float(metrics[data.task.score.name])
 
 

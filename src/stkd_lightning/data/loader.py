@@ -187,6 +187,12 @@ class EvalLoader:
         self.split, self.indices, self.batch_size, self.workers = split, indices, batch_size, workers
         self.normalize = normalize.to(split.inputs.device)
 
+    def normalized_by(self, normalize: Normalize) -> "EvalLoader":
+        """Return a loader of the same samples with another normalization."""
+        return EvalLoader(
+            self.split, self.indices, batch_size=self.batch_size, normalize=normalize, workers=self.workers
+        )
+
     def _dataset(self) -> Batches:
         rank, ranks = world()
         samples = torch.from_numpy(self.indices[rank::ranks]).to(self.split.inputs.device)

@@ -39,6 +39,7 @@ SINGLE: dict[str, Check] = {
     "batch_size": optional_at_least_one,  # of evaluate and predict
     "window": list_validation.optional_sides,  # likewise
     "top": at_least_one,
+    "corruptions": validation.switch,
 }
 
 # Within a group, options of the same name have the same range at any depth.
