@@ -42,6 +42,7 @@ class Table:
         metrics: metrics on test images by their words, in place of the score on validation and test images.
         relative: three rows, for example IUSP, SP and CE: how far the first one's gain over the last exceeds the
             second one's, as a share of the latter.
+        samples: what the samples are called.
         results: folder of the results of all tables.
     """
 
@@ -56,6 +57,7 @@ class Table:
     validation_only: bool
     metrics: dict[str, str]
     relative: list[str]
+    samples: str
     results: Path = RESULTS
 
 
@@ -90,6 +92,7 @@ def read_table_file(path: Path, results: Path = RESULTS) -> Table:
         validation_only=content.pop("validation_only", False),
         metrics=content.pop("metrics", {}),
         relative=content.pop("relative", []),
+        samples=content.pop("samples", "images"),
         results=results,
         **content,
     )
@@ -193,7 +196,7 @@ def _part(table: Table, part: str) -> str:
     if not found:
         return f"{heading}: not run; `python benchmarks/accuracy.py table={table.name} parts={part}`"
     published = table.parts[part].get("published", {})
-    heading += f"{_teacher(found, published)}; {_minutes(found)}"
+    heading += f"{_teacher(table, found, published)}; {_minutes(found)}"
     if table.validation_only:
         return "\n\n".join(filter(None, [heading, _matrix(table, found), _plain(table, found)]))
     rows = {row.method: row for row in compare([_as_run(r) for r in found], "")}
@@ -269,14 +272,14 @@ def _as_run(record: Record) -> Run:
     return Run(RunSummary.from_plain(summary), {"teacher": {"network": {"name": record["part"]}}})
 
 
-def _teacher(found: Sequence[Record], published: dict[str, float]) -> str:
+def _teacher(table: Table, found: Sequence[Record], published: dict[str, float]) -> str:
     taught = next((r["teacher"] for r in found if "teacher" in r), None)
     if taught is None:
         return ""
     beside = f" (published {published['teacher']:.2f})" if "teacher" in published else ""
     name = score_name(next(r for r in found if "teacher" in r))
     words = "" if name == "accuracy" else f"{SCORES.get(name, name)} "
-    return f"; teacher {words}{100 * taught['test']['last'][name]:.2f} % on test images{beside}"
+    return f"; teacher {words}{100 * taught['test']['last'][name]:.2f} % on test {table.samples}{beside}"
 
 
 def _minutes(found: Sequence[Record]) -> str:

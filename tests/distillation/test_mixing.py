@@ -21,7 +21,7 @@ from stkd_lightning import (
     UncertainMixup,
 )
 from stkd_lightning.data import DigitsDataModule
-from stkd_lightning.distillation.mixing import Mixing, check_inputs
+from stkd_lightning.distillation.mixing import Mixing, check_inputs, check_mixable
 from stkd_lightning.losses import CATKDLoss, CrossEntropyLoss, KDLoss, STKDLoss
 from stkd_lightning.models import create_model
 from stkd_lightning.tasks import Segmentation, Tagging
@@ -337,6 +337,17 @@ def test_ways_to_mix_that_do_not_fit_the_data() -> None:
 def test_errors_of_options(make: Any, options: dict[str, Any], words: str) -> None:
     with pytest.raises(InputError, match=words):
         make(**options)
+
+
+@pytest.mark.parametrize(("fraction", "clean"), [(0.99, False), (0.5, True), (1.0, False)])
+def test_a_fraction_may_be_rounded_to_the_whole_batch(fraction: float, clean: bool) -> None:
+    loss, mixup = STKDLoss(hard_label="clean"), Mixup(fraction=fraction)
+    assert mixup.leaves_clean(16) == clean
+    if clean:
+        check_mixable(loss, mixup, 16)
+    else:
+        with pytest.raises(UndefinedError, match="no sample is left clean"):
+            check_mixable(loss, mixup, 16)
 
 
 def test_settings_that_exclude_each_other() -> None:

@@ -34,6 +34,11 @@ class DataDescription:
     task: str = "classification"
     sample_rate: Count | None = None
 
+    @property
+    def noun(self) -> str:
+        """What several samples are called."""
+        return "images" if self.sample_rate is None else "clips"
+
     @classmethod
     def of(cls, data: ArrayDataModule) -> "DataDescription":
         """Describe prepared data."""

@@ -23,8 +23,13 @@ BLOCK = 64  # batches whose draws are made and copied to the device at once
 PARTNERS = ("any", "other_class")
 
 
-def check_mixable(loss: nn.Module, mixup: "Mixing | None") -> None:
+def check_mixable(loss: nn.Module, mixup: "Mixing | None", size: int | None = None) -> None:
     """Refuse to mix for a loss that is not defined on virtual samples, or that needs other ones.
+
+    Args:
+        loss: of the run.
+        mixup: the way to mix.
+        size: samples of a global batch; ``None``: not known yet.
 
     Raises:
         UndefinedError: names the loss, or the part of a sum.
@@ -38,7 +43,7 @@ def check_mixable(loss: nn.Module, mixup: "Mixing | None") -> None:
         *_, part = (m for m in parts if not getattr(m, "mixable", True))
         raise UndefinedError(f"mixup: {type(part).__name__} is not defined on virtual samples; train with mixup=none")
     option = next(filter(None, (getattr(part, "needs_clean", "") for part in parts)), None)
-    if option and not mixup.leaves_clean:
+    if option and not mixup.leaves_clean(size):
         raise UndefinedError(f"{option}: no sample is left clean; mixup=beta mixup.keep=true shows clean ones, too")
 
 
@@ -145,10 +150,14 @@ class Mixing(nn.Module, ABC):
         """True if any sample is ever mixed."""
         return self.probability > 0 and self.fraction > 0
 
-    @property
-    def leaves_clean(self) -> bool:
-        """True if some samples are left clean, whatever their labels are."""
-        return self.keep or self.probability < 1 or self.fraction < 1
+    def leaves_clean(self, size: int | None = None) -> bool:
+        """Return whether some samples are left clean, whatever their labels are.
+
+        Args:
+            size: samples of a global batch, of which the fraction is rounded; ``None``: large.
+        """
+        whole = self.fraction == 1 or (size is not None and round(self.fraction * size) == size)
+        return self.keep or self.probability < 1 or not whole
 
     def rows(self, size: int) -> int:
         """Return the rows of a batch of some samples."""

@@ -175,7 +175,7 @@ def table(summary: RunSummary, task: Task) -> Table:
         box=box.SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
         pad_edge=False,
-        title=f"{summary.data.name}, test images, % ({students}), seed {summary.seed}",
+        title=f"{summary.data.name}, test {summary.data.noun}, % ({students}), seed {summary.seed}",
         title_justify="left",
     )
     for title in ("", "network"):

@@ -33,7 +33,7 @@ def check_loss(config: DictConfig) -> None:
     """
     loss = example_loss(config)
     mixup, taught = instantiate(config.mixup), getattr(loss, "needs_teacher", True)
-    check_mixable(loss, mixup)
+    check_mixable(loss, mixup, config.dataset.batch_size)
     check_order(mixup, look_ahead=config.teacher.look_ahead, replay=config.teacher.replay, teacher=taught)
     if "members" in config.teacher and (_reads_layers(loss) or (config.distilled and "teacher" in config.distilled)):
         raise UndefinedError(

@@ -12,6 +12,7 @@ from stkd_lightning.commands.training.devices import rank_device
 from stkd_lightning.commands.training.fit import Fitted
 from stkd_lightning.commands.training.precision import best_dtype, device_type
 from stkd_lightning.commands.training.pretrain import TRAINED, Recipe, find, get_or_train
+from stkd_lightning.data.description import DataDescription
 from stkd_lightning.data.module import ArrayDataModule
 from stkd_lightning.inference.about import name_of
 from stkd_lightning.models.build import build_network
@@ -115,8 +116,9 @@ def check_score(
         lambda: score(teacher, data.val_dataloader() or data.plain_train_dataloader(), device, task),
     )
     name = f"{name_of(node.network)} ({source})"
+    noun = DataDescription.of(data).noun
     split = "validation" if data.has_validation else "training"
-    print_rank_zero(f"teacher: {name}, {task.score.label} {task.score.text(value)} on {split} images")
+    print_rank_zero(f"teacher: {name}, {task.score.label} {task.score.text(value)} on {split} {noun}")
     try:
         check_accuracy(value, minimum=minimum, source=name, score=task.score)
     except InputError as error:
