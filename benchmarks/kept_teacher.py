@@ -17,6 +17,7 @@ from machine import device
 from safetensors.torch import save_file
 
 from stkd_lightning.data import CIFAR100DataModule
+from stkd_lightning.data.module import ArrayDataModule
 from stkd_lightning.models import create_model
 from stkd_lightning.teacher import FrozenTeacher, load_weights
 from stkd_lightning.teacher.frozen import score
@@ -24,10 +25,10 @@ from stkd_lightning.utilities.errors import InputError
 from stkd_lightning.utilities.files import write_json
 
 TEACHERS = Path(__file__).parent / "teachers"
-PLACES = ("dataset.data_dir=", "hydra.", "resume=", "logger=")  # options that do not change a result
+PLACES = ("cache_dir=", "dataset.data_dir=", "hydra.", "resume=", "logger=")  # options that do not change a result
 
 
-def rounded(network: str, checkpoint: Path, weights: Path, data: CIFAR100DataModule) -> dict[str, Any]:
+def rounded(network: str, checkpoint: Path, weights: Path, data: ArrayDataModule) -> dict[str, Any]:
     """Write a trained network's weights in float16, and test the written file.
 
     Args:
@@ -55,7 +56,7 @@ def portable(overrides: list[str]) -> list[str]:
     return [o for o in overrides if not o.startswith(PLACES)]
 
 
-def keep(run: Path, name: str, data: CIFAR100DataModule, folder: Path = TEACHERS) -> dict[str, Any]:
+def keep(run: Path, name: str, data: ArrayDataModule, folder: Path = TEACHERS) -> dict[str, Any]:
     """Keep the teacher that a run trained.
 
     Args:
@@ -76,7 +77,13 @@ def keep(run: Path, name: str, data: CIFAR100DataModule, folder: Path = TEACHERS
         raise InputError(f"{run}: trained no teacher; its source is {taught.get('source')}")
     if summary["data"]["digest"] != data.arrays.digest:
         raise InputError(f"{run}: its data are others than those in {data.data_dir}")
-    facts = rounded(taught["network"], Path(summary["teacher_checkpoint"]), folder / f"{name}.safetensors", data)
+    checkpoint = Path(summary["teacher_checkpoint"])
+    if not checkpoint.is_file():
+        raise InputError(f"{run}: the checkpoint of its teacher is gone from {checkpoint}; train it again")
+    weights = folder / f"{name}.safetensors"
+    partial = weights.with_name(f"{name}.partial.safetensors")
+    facts = rounded(taught["network"], checkpoint, partial, data)
+    partial.rename(weights)
     facts |= {
         "test_accuracy_before_rounding": taught["test"]["last"]["accuracy"],
         "recipe": {"overrides": portable(summary["overrides"])},

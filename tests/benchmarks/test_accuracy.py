@@ -99,6 +99,15 @@ def test_a_gain_relative_to_another(sp: list[float], end: str, monkeypatch: pyte
     assert text == f"(IUSP's gain - SP's gain) / SP's gain over CE{end}"
 
 
+def test_cells_of_several_seeds_have_a_deviation(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    import tabulated
+
+    own = [{"student": {"validation": {"accuracy": value}}} for value in (0.5, 0.52)]
+    assert tabulated._over_seeds(own[:1]) == "50.00"
+    assert tabulated._over_seeds(own) == "51.00 ± 1.41 (2)"
+
+
 @pytest.mark.slow
 def test_a_table_is_taken_up_where_it_was_killed(tmp_path: Path) -> None:
     """In a copy of the benchmarks with another table, README and page."""

@@ -9,6 +9,7 @@ from PIL import Image
 from torch import Tensor
 
 from stkd_lightning.commands.robustness import check_distortable, mean_score
+from stkd_lightning.data.arrays import Split
 from stkd_lightning.data.batches import Normalize
 from stkd_lightning.data.corruption import DEVIATIONS, QUALITIES, STRENGTHS, Corruption, DistortedNormalize, names
 from stkd_lightning.data.datasets.digits import DigitsDataModule
@@ -75,8 +76,13 @@ def test_images_are_distorted_before_they_are_normalized() -> None:
     assert not torch.equal(next(iter(other)).inputs, next(iter(loader)).inputs)
 
 
-def test_clips_are_refused() -> None:
+def test_other_samples_are_refused() -> None:
     check_distortable(DigitsDataModule().test_dataloader())
+    data = DigitsDataModule()
+    loader = data.test_dataloader()
+    loader.split = Split(torch.zeros(2, 4, 8, 8, dtype=torch.uint8), torch.zeros(2, dtype=torch.int64))
+    with pytest.raises(InputError, match=r"JPEG has 1 or 3 channels, but these images have 4"):
+        check_distortable(loader)
     with pytest.raises(InputError, match=r"corruptions=true: distorts images of one size"):
         check_distortable(SyntheticSoundsDataModule().test_dataloader())
 

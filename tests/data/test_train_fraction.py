@@ -1,5 +1,6 @@
 """A share of the training images: drawn class by class, while the validation images stay."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,7 @@ def held_out(**options: Any) -> list[int]:
     return list(loader.indices)
 
 
-def counts(positions: list[int]) -> list[int]:
+def counts(positions: Sequence[int]) -> list[int]:
     labels = DigitsDataModule().arrays.splits["train"].labels.numpy()
     return list(np.bincount(labels[positions], minlength=10))
 
@@ -35,7 +36,7 @@ def test_each_class_keeps_its_share(fraction: float, seed: int) -> None:
     every, share = drawn(), drawn(train_fraction=fraction, seed=seed)
     assert set(share) <= set(every)
     for kept, images in zip(counts(share), counts(every), strict=True):
-        assert abs(kept - fraction * images) <= 0.5 + 1e-9 or kept in (1, images - 1)
+        assert kept == max(1, round(fraction * images))
 
 
 def test_validation_images_do_not_depend_on_it() -> None:
@@ -57,6 +58,16 @@ def test_clips() -> None:
     data = SyntheticSoundsDataModule(train_fraction=0.1)
     every = SyntheticSoundsDataModule().train_dataloader().indices
     assert len(data.train_dataloader().indices) == round(0.1 * len(every))
+
+
+def test_images_for_validation_of_their_own_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = DigitsDataModule(train_fraction=0.1, batch_size=1)
+    splits = data.arrays.splits
+    monkeypatch.setitem(splits, "val", splits["test"])
+    assert len(data.train_dataloader().indices) == sum(
+        max(1, round(0.1 * n)) for n in counts(range(splits["train"].samples))
+    )
+    assert data.image_counts["validation"] == splits["test"].samples
 
 
 @pytest.mark.parametrize("value", [0, -0.1, 1.5, float("nan"), True, "half"])

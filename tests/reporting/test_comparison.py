@@ -61,6 +61,15 @@ def test_each_setting_is_compared_with_the_reference_of_its_own() -> None:
     assert [row.difference.mean if row.difference else None for row in rows] == pytest.approx([None, 0.01, None, 0.01])
 
 
+def test_a_seed_of_its_own_for_the_share_of_images_is_a_setting() -> None:
+    given = [run("kd", 0, 0.9, dataset__train_fraction=0.1, dataset__train_seed=draw) for draw in range(3)]
+    assert [row.last.n for row in compare(given, "kd")] == [1, 1, 1]
+    followed = [run("kd", seed, 0.9, dataset__train_fraction=0.1) for seed in range(3)]
+    for one in followed:
+        one.config["dataset"]["train_seed"] = one.seed
+    assert [row.last.n for row in compare(followed, "kd")] == [3]
+
+
 def test_methods_own_options_may_differ_but_nothing_else() -> None:
     """A sweep over STKD's alpha has one KD to be compared with; another learning rate has none."""
     swept = [run("stkd", 0, 0.6, loss__alpha=a, optimizer__lr=0.1) for a in (0.5, 0.9)]

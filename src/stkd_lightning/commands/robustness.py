@@ -17,13 +17,16 @@ Robustness = dict[str, list[dict[str, float]]]  # metrics by distortion, one map
 
 
 def check_distortable(loader: EvalLoader) -> None:
-    """Refuse samples other than images of one size.
+    """Refuse samples other than images of one size, gray or in colour.
 
     Raises:
-        InputError: images with masks, or clips.
+        InputError: images with masks, images of other channels, or clips.
     """
     if not isinstance(loader.split, Split):
         raise InputError("corruptions=true: distorts images of one size, not clips or images with masks; leave it out")
+    channels = loader.split.images.shape[1]
+    if channels not in (1, 3):
+        raise InputError(f"corruptions=true: JPEG has 1 or 3 channels, but these images have {channels}; leave it out")
 
 
 def robustness(trainer: L.Trainer, module: L.LightningModule, loader: EvalLoader, score: Score) -> Robustness:

@@ -47,8 +47,7 @@ class Corruption:
         if self.name == "noise":
             return _noisy(images, 255 * DEVIATIONS[self.strength - 1])
         if self.name == "blur":
-            sigma = SIGMAS[self.strength - 1] * max(1, min(images.shape[-2:]) / SIDE)
-            return functional.gaussian_blur(images, 2 * math.ceil(3 * sigma) + 1, sigma)
+            return _blurred(images, SIGMAS[self.strength - 1] * max(1, min(images.shape[-2:]) / SIDE))
         return _compressed(images, QUALITIES[self.strength - 1])
 
 
@@ -59,11 +58,18 @@ def names() -> tuple[Name, ...]:
 
 def _noisy(images: Tensor, deviation: float) -> Tensor:
     """Add Gaussian noise, which the values of an image seed, so that batches and ranks do not change it."""
-    levels = images.cpu().numpy()
-    generators = [np.random.default_rng(zlib.crc32(image.tobytes())) for image in levels]
-    noise = np.stack([generator.standard_normal(levels.shape[1:]) for generator in generators])
-    distorted = np.clip(np.rint(levels + deviation * noise), 0, 255).astype(np.uint8)
+    distorted = np.empty(images.shape, dtype=np.uint8)
+    for image, result in zip(images.cpu().numpy(), distorted, strict=True):
+        noise = np.random.default_rng(zlib.crc32(image.tobytes())).standard_normal(image.shape, dtype=np.float32)
+        result[:] = np.clip(np.rint(image + deviation * noise), 0, 255)
     return torch.from_numpy(distorted).to(images.device)
+
+
+def _blurred(images: Tensor, sigma: float) -> Tensor:
+    """Blur along the rows, then along the columns, which takes less time than both at once."""
+    width = 2 * math.ceil(3 * sigma) + 1
+    along_rows = functional.gaussian_blur(images.float(), [width, 1], [sigma, sigma])
+    return functional.gaussian_blur(along_rows, [1, width], [sigma, sigma]).round().clamp(0, 255).byte()
 
 
 def _compressed(images: Tensor, quality: int) -> Tensor:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from stkd_lightning.data.arrays import FORMAT, AnySplit, Arrays, RawData
 from stkd_lightning.data.augment import Augmentation, CropAndFlip
 from stkd_lightning.data.batches import Batches, Normalize, samples_of
-from stkd_lightning.data.holdout import hold_out
+from stkd_lightning.data.holdout import draw_share, hold_out
 from stkd_lightning.data.loader import EvalLoader, TrainLoader
 from stkd_lightning.data.prepare import prepare
 from stkd_lightning.data.resident import fits
@@ -204,8 +204,8 @@ class ArrayDataModule(L.LightningDataModule):
                 f"dataset.validation_fraction={fraction}: no class has 2 training images, so none can be held out; "
                 "0 trains on all images"
             )
-        drawn, _ = hold_out(classes[kept], 1 - self.train_fraction, generator(self.train_seed, "train_fraction"))
-        return kept[drawn], held_out
+        random = generator(self.train_seed, "train_fraction")
+        return kept[draw_share(classes[kept], self.train_fraction, random)], held_out
 
     def _sample_classes(self) -> NDArray[np.int64]:
         """Return the classes of the training images ``(N,)``, of each of which a share is held out."""

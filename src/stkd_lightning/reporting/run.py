@@ -13,7 +13,7 @@ from typing import Any
 from stkd_lightning.inference.about import name_of
 from stkd_lightning.reporting.diagnostics import Diagnostics
 from stkd_lightning.reporting.diagnostics_file import FILE, D, DiagnosticsFile
-from stkd_lightning.reporting.run_options import ROUNDING, SEEDS, flat, result_options
+from stkd_lightning.reporting.run_options import OWN_SEEDS, ROUNDING, SEEDS, flat, result_options
 from stkd_lightning.reporting.segmentation_diagnostics import SegmentationDiagnostics
 from stkd_lightning.reporting.summary import Figures, NetworkSummary, RunSummary
 from stkd_lightning.reporting.tagging_diagnostics import TaggingDiagnostics
@@ -86,7 +86,9 @@ class Run:
     @cached_property
     def options(self) -> dict[str, str]:
         """The options that change the result, as text by dotted name; without method, seed and rounding."""
-        options = {k: _text(v) for k, v in result_options(self.config).items() if k not in SEEDS | ROUNDING}
+        fixed = {o.partition("=")[0].lstrip("+") for o in self.summary.overrides} & OWN_SEEDS
+        left_out = (SEEDS - fixed) | ROUNDING
+        options = {k: _text(v) for k, v in result_options(self.config).items() if k not in left_out}
         of_teachers = flat({"teacher": self.config.get("teacher", {})})
         return options | {k: str(v) for k, v in of_teachers if k.endswith(".checkpoint") and v}
 

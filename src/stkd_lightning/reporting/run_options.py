@@ -34,6 +34,7 @@ LATER_OPTIONS: dict[str, Any] = {
 MEMBER = re.compile(r"^teacher(\.members\.[^.]+)+\.")  # of an ensemble: its options are those of a teacher
 ROUNDING = {"compile", "cuda_graph", "deterministic"}  # change the rounding only; such runs are still compared
 SEEDS = {"seed", "dataset.seed", "dataset.train_seed", "mixup.seed"}  # the others follow the first
+OWN_SEEDS = {"dataset.train_seed"}  # those that are settings of their own where they are given
 
 
 def data_options(dataset: dict[str, Any]) -> dict[str, Any]:

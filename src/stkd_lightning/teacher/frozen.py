@@ -151,7 +151,7 @@ def check_accuracy(value: float, *, minimum: float, source: str, score: Score | 
     if score.better(minimum, value):
         side = "below" if score.higher else "above"
         raise InputError(
-            f"teacher {source}: {score.label} {score.text(value)} on validation samples is {side} "
+            f"teacher {source}: {score.label} {score.text(value)} on these data is {side} "
             f"teacher.min_accuracy={minimum:.3g}; "
             "is it trained on these classes, in this order, with this normalization (teacher.mean, teacher.std)?"
         )

@@ -109,9 +109,9 @@ def find_earlier(settings: DictConfig) -> EarlierRun | None:
         raise InputError(f"{summary_path}: damaged ({reason(error)}); delete it and run again") from error
     earlier = EarlierRun(checkpoint, origin, summary)
     current = public(earlier.resolve_auto(with_values(settings, counts)))
-    _check_settings(origin.config, current, checkpoint)
     if summary is None:
         _check_losses(origin.config, checkpoint)
+    _check_settings(origin.config, current, checkpoint)
     return earlier
 
 
@@ -142,7 +142,7 @@ def _check_losses(config: dict[str, Any], checkpoint: Path) -> None:
     names = {str(value).rpartition(".")[2] for key, value in flat(config["loss"]) if key.endswith("_target_")}
     if changed := sorted(names & CHANGED):
         raise InputError(
-            f"resume: {checkpoint} is of an earlier version, whose {changed[0]} reads other feature maps; {NEW_RUN}"
+            f"resume: {checkpoint} is of an earlier version, whose {changed[0]} is computed otherwise; {NEW_RUN}"
         )
 
 
