@@ -108,6 +108,17 @@ def test_cells_of_several_seeds_have_a_deviation(monkeypatch: pytest.MonkeyPatch
     assert tabulated._over_seeds(own) == "51.00 ± 1.41 (2)"
 
 
+def test_teachers_of_tables_for_a_cpu_are_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    import tabulated
+
+    for path in (ROOT / "benchmarks" / "tables").glob("*.yaml"):
+        table = tabulated.read_table(path.stem)
+        if "trainer=gpu" not in table.settings:
+            named = [s.partition("=")[2] for s in table.settings if s.startswith("teacher.checkpoint=")]
+            assert all((ROOT / name).is_file() for name in named), path
+
+
 @pytest.mark.slow
 def test_a_table_is_taken_up_where_it_was_killed(tmp_path: Path) -> None:
     """In a copy of the benchmarks with another table, README and page."""
