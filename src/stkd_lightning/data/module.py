@@ -204,6 +204,8 @@ class ArrayDataModule(L.LightningDataModule):
                 f"dataset.validation_fraction={fraction}: no class has 2 training images, so none can be held out; "
                 "0 trains on all images"
             )
+        if self.train_fraction == 1:
+            return kept, held_out
         random = generator(self.train_seed, "train_fraction")
         return kept[draw_share(classes[kept], self.train_fraction, random)], held_out
 
