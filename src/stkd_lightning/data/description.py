@@ -36,7 +36,7 @@ class DataDescription:
 
     @property
     def noun(self) -> str:
-        """What several samples are called."""
+        """The word for several samples: ``images`` or ``clips``."""
         return "images" if self.sample_rate is None else "clips"
 
     @classmethod
