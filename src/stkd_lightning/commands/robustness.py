@@ -36,7 +36,10 @@ def robustness(trainer: L.Trainer, module: L.LightningModule, loader: EvalLoader
         trainer: runs the evaluations.
         module: with the student.
         loader: the images.
-        score: metric that is kept, with the calibration error.
+        score: metric that is kept, with calibration error and cross-entropy where the task has them.
+
+    Returns:
+        By distortion, the metrics at each strength, weakest first.
     """
     kept = (score.name, "calibration_error", "cross_entropy")
     found: Robustness = {}
