@@ -7,6 +7,7 @@ import struct
 import tarfile
 import zipfile
 import zlib
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -189,7 +190,7 @@ def test_images(name: str, tmp_path: Path, recwarn: pytest.WarningsRecorder) -> 
     path.write_bytes(IMAGES[name])
     assert isinstance(read(name, lambda: decode(path, 8)), InputError)
     errors: dict[int, UnreadableImageError] = {}
-    assert read(name, lambda: list(decode_all([path], 8, "images", errors))) == []
+    assert read(name, lambda: list(decode_all([path], partial(decode, size=8), 1, "images", errors))) == []
     error = errors[0]
     assert str(error).startswith(f"image {path}: cannot be read (")
     assert [w for w in recwarn if "bomb" in str(w.message)][1:] == []  # decode_all adds none

@@ -16,6 +16,7 @@ from stkd_lightning.data.arrays import MaskedSplit, Split
 from stkd_lightning.data.batches import Normalize
 from stkd_lightning.data.clip_arrays import ClipSplit
 from stkd_lightning.data.module import ArrayDataModule
+from stkd_lightning.data.picture_split import FileSplit, PictureSplit
 from stkd_lightning.inference.export_folder import CARD, check_replaceable, is_export, write_facts
 from stkd_lightning.inference.formats.base import Format, need
 from stkd_lightning.inference.front_end import front_end_of, without_front_end
@@ -136,10 +137,10 @@ def _images(student: Student, path: Path, config: DictConfig) -> tuple[Tensor, s
         return torch.randn(number, *shape, generator=generator), f"{number} random {kind}", None
 
 
-def _first_images(split: Split | MaskedSplit, count: int) -> Tensor:
+def _first_images(split: Split | MaskedSplit | PictureSplit | FileSplit, count: int) -> Tensor:
     """Return the first images of a split ``(B, 3, H, W)`` uint8; of unequal ones those with the sides of the first."""
-    if isinstance(split, Split):
-        return split.images[:count]
+    if not isinstance(split, MaskedSplit):
+        return split.pictures(torch.arange(min(count, split.samples)))
     equal = (split.sizes == split.sizes[0]).all(1).nonzero()[:count, 0]
     return torch.stack([split.image(i) for i in equal.tolist()])
 

@@ -7,7 +7,8 @@ import lightning as L
 from rich import box
 from rich.table import Table
 
-from stkd_lightning.data.arrays import Split
+from stkd_lightning.data.arrays import MaskedSplit, Split
+from stkd_lightning.data.clip_arrays import ClipSplit
 from stkd_lightning.data.corruption import STRENGTHS, Corruption, DistortedNormalize, names
 from stkd_lightning.data.loader import EvalLoader
 from stkd_lightning.tasks.base import Score
@@ -22,9 +23,9 @@ def check_distortable(loader: EvalLoader) -> None:
     Raises:
         InputError: images with masks, images of other channels, or clips.
     """
-    if not isinstance(loader.split, Split):
+    if isinstance(loader.split, MaskedSplit | ClipSplit):
         raise InputError("corruptions=true: distorts images of one size, not clips or images with masks; leave it out")
-    channels = loader.split.images.shape[1]
+    channels = loader.split.images.shape[1] if isinstance(loader.split, Split) else 3
     if channels not in (1, 3):
         raise InputError(f"corruptions=true: JPEG has 1 or 3 channels, but these images have {channels}; leave it out")
 

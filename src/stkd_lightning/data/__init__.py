@@ -18,10 +18,12 @@ from stkd_lightning.data.datasets.synthetic_sounds import SyntheticSoundsDataMod
 from stkd_lightning.data.datasets.tiny_imagenet import TinyImageNetDataModule
 from stkd_lightning.data.mask_module import MaskDataModule
 from stkd_lightning.data.module import ArrayDataModule
+from stkd_lightning.data.transforms import Augment
 
 __all__ = [
     "ArrayDataModule",
     "AudioFolderDataModule",
+    "Augment",
     "CIFAR10DataModule",
     "CIFAR100DataModule",
     "CINIC10DataModule",

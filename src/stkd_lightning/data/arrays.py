@@ -1,7 +1,6 @@
 """Whole splits as memory-mapped arrays: images uint8, clips int16."""
 
 import json
-import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +11,20 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torchvision.transforms.v2.functional import resized_crop
 
 from stkd_lightning.data.clip_arrays import ClipSplit, RawClips
-from stkd_lightning.data.decode import UnreadableImageError
+from stkd_lightning.data.decode import Box, UnreadableImageError
+from stkd_lightning.data.picture_split import (
+    BICUBIC,
+    FileSplit,
+    PictureSplit,
+    RawFiles,
+    RawPictures,
+    View,
+    file_type,
+    mapped,
+)
 from stkd_lightning.utilities.errors import InputError, RunError, reason
 
 FORMAT = 2
@@ -53,6 +63,9 @@ class RawMasks(NamedTuple):
     channels: int = 3
 
 
+AnyRaw = RawSplit | RawMasks | RawPictures | RawFiles | RawClips
+
+
 class RawData(NamedTuple):
     """A data set as it is read, before it is written to the cache.
 
@@ -64,7 +77,7 @@ class RawData(NamedTuple):
         sample_rate: Hz of clips; ``None`` for images.
     """
 
-    splits: Mapping[str, RawSplit | RawMasks | RawClips]
+    splits: Mapping[str, "AnyRaw"]
     class_names: list[str]
     superclasses: list[int] | None = None
     superclass_names: list[str] | None = None
@@ -90,6 +103,28 @@ class Split(NamedTuple):
     def samples(self) -> int:
         """Number of images."""
         return len(self.labels)
+
+    def sides(self, i: int) -> tuple[int, int]:
+        """Return height and width of an image."""
+        height, width = self.images.shape[2:]
+        return height, width
+
+    def pictures(self, indices: Tensor) -> Tensor:
+        """Return images ``(B, C, H, W)`` uint8."""
+        return self.images.index_select(0, indices)
+
+    def crop(self, i: int, box: Box, size: tuple[int, int]) -> Tensor:
+        """Return a part of an image, resized.
+
+        Args:
+            i: position in the split.
+            box: first row and column, height and width of the part, in pixels.
+            size: height and width of the result.
+
+        Returns:
+            ``(C, *size)`` uint8.
+        """
+        return resized_crop(self.images[i], *map(round, box), list(size), BICUBIC, antialias=True)
 
 
 class MaskedSplit(NamedTuple):
@@ -151,7 +186,7 @@ class MaskedSplit(NamedTuple):
         return self.labels[start : start + height * width].view(height, width)
 
 
-AnySplit = Split | MaskedSplit | ClipSplit
+AnySplit = Split | MaskedSplit | PictureSplit | FileSplit | ClipSplit
 
 
 @dataclass(frozen=True)
@@ -220,15 +255,8 @@ def open_arrays(folder: Path) -> Arrays:
         facts: dict[str, Any] = json.loads((folder / FACTS).read_text())
         stamps = {name: stamp_of(folder / name) for name in files_of(facts["splits"])}
         facts = {name: tuple(fact) if isinstance(fact, list) else fact for name, fact in facts.items()}
-        sizes, lengths = facts.pop("sizes", None), facts.pop("lengths", None)
-        facts["splits"] = {
-            name: _open_clips(folder, name, lengths[name])
-            if lengths is not None
-            else _open_split(folder, name)
-            if sizes is None
-            else _open_masks(folder, name, sizes[name])
-            for name in facts["splits"]
-        }
+        known = {name: facts.pop(name, None) for name in ("sizes", "lengths", "view", "root")}
+        facts["splits"] = {name: _open(folder, name, known) for name in facts["splits"]}
         arrays = Arrays(**facts, folder=folder, stamps=stamps)
         _check(arrays)
     except Exception as error:  # json, numpy and wrong types raise many types
@@ -238,13 +266,44 @@ def open_arrays(folder: Path) -> Arrays:
     return arrays
 
 
+def _open(folder: Path, name: str, known: Mapping[str, Any]) -> AnySplit:
+    """Open a split of the kind that its description tells: sizes, lengths, view and root, where there are any."""
+    if known["lengths"] is not None:
+        return _open_clips(folder, name, known["lengths"][name])
+    if known["view"] is not None:
+        size, side = (tuple(pair) for pair in known["view"])
+        if known["root"] is not None:
+            return _open_files(folder, name, Path(known["root"]), View(size, side))
+        return _open_pictures(folder, name, known["sizes"][name], View(size, side))
+    return _open_split(folder, name) if known["sizes"] is None else _open_masks(folder, name, known["sizes"][name])
+
+
+def _open_pictures(folder: Path, name: str, sizes: list[list[int]], view: View) -> PictureSplit:
+    images, labels = np.load(folder / f"{name}_images.npy", mmap_mode="r"), np.load(folder / f"{name}_labels.npy")
+    pairs = torch.tensor(sizes, dtype=torch.int64).view(-1, 2)
+    if images.dtype != np.uint8 or images.shape != (3 * int(pairs.prod(1).sum()),) or pairs.min() < 1:
+        raise ValueError(f"{name}_images.npy holds {images.dtype} {images.shape}, not the images of {FACTS}")
+    if labels.dtype != np.int64 or len(labels) != len(pairs):
+        raise ValueError(f"{name}_labels.npy holds {labels.dtype} {labels.shape} for {len(pairs)} images")
+    return PictureSplit.of(mapped(images), torch.from_numpy(labels), pairs, view)
+
+
+def _open_files(folder: Path, name: str, root: Path, view: View) -> FileSplit:
+    files, labels = np.load(folder / f"{name}_images.npy", mmap_mode="r"), np.load(folder / f"{name}_labels.npy")
+    if files.ndim != 1 or files.dtype != file_type(files.dtype["path"].itemsize):
+        raise ValueError(f"{name}_images.npy holds {files.dtype}, not records of files")
+    if labels.dtype != np.int64 or len(labels) != len(files):
+        raise ValueError(f"{name}_labels.npy holds {labels.dtype} {labels.shape} for {len(files)} images")
+    return FileSplit(files, torch.from_numpy(labels), root, view)
+
+
 def _open_split(folder: Path, name: str) -> Split:
     images, labels = np.load(folder / f"{name}_images.npy", mmap_mode="r"), np.load(folder / f"{name}_labels.npy")
     if images.dtype != np.uint8 or images.ndim != 4:
         raise ValueError(f"{name}_images.npy holds {images.dtype} {images.shape}")
     if labels.dtype != np.int64 or len(labels) != len(images):
         raise ValueError(f"{name}_labels.npy holds {labels.dtype} {labels.shape} for {len(images)} images")
-    return Split(_tensor(images), torch.from_numpy(labels))
+    return Split(mapped(images), torch.from_numpy(labels))
 
 
 def _open_masks(folder: Path, name: str, sizes: list[list[int]]) -> MaskedSplit:
@@ -255,7 +314,7 @@ def _open_masks(folder: Path, name: str, sizes: list[list[int]]) -> MaskedSplit:
         raise ValueError(f"{name}_labels.npy holds {labels.shape}, which does not fit the sizes in {FACTS}")
     if images.dtype != np.uint8 or labels.dtype != np.uint8 or images.ndim != 1:
         raise ValueError(f"{name}_images.npy holds {images.dtype} {images.shape}, the masks {labels.dtype}")
-    return MaskedSplit.of(_tensor(images), _tensor(labels), pairs)
+    return MaskedSplit.of(mapped(images), mapped(labels), pairs)
 
 
 def _open_clips(folder: Path, name: str, lengths: list[int]) -> ClipSplit:
@@ -264,14 +323,10 @@ def _open_clips(folder: Path, name: str, lengths: list[int]) -> ClipSplit:
         raise ValueError(f"{name}_images.npy holds {waveforms.dtype} {waveforms.shape}, not the samples of {FACTS}")
     if labels.dtype != np.uint8 or labels.ndim != 2 or len(labels) != len(lengths):
         raise ValueError(f"{name}_labels.npy holds {labels.dtype} {labels.shape} for {len(lengths)} clips")
-    return ClipSplit.of(_tensor(waveforms), torch.from_numpy(labels).long(), torch.tensor(lengths))
+    return ClipSplit.of(mapped(waveforms), torch.from_numpy(labels).long(), torch.tensor(lengths))
 
 
-def _tensor(array: NDArray[Any]) -> Tensor:
-    """Return a tensor on the memory of a mapped file."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*not writable.*")  # nothing writes to a split
-        return torch.from_numpy(array)
+OF_IMAGES = (Split, PictureSplit, FileSplit)  # their labels are of whole images
 
 
 def _check(arrays: Arrays) -> None:
@@ -292,6 +347,8 @@ def _check(arrays: Arrays) -> None:
 def _channels(split: AnySplit) -> int:
     if isinstance(split, ClipSplit):
         return 0
+    if isinstance(split, PictureSplit | FileSplit):
+        return 3
     return split.channels if isinstance(split, MaskedSplit) else split.images.shape[1]
 
 
@@ -299,9 +356,9 @@ def _check_split(name: str, split: AnySplit, arrays: Arrays) -> None:
     train, count = arrays.splits["train"], len(arrays.class_names)
     if split.inputs.shape[1:] != train.inputs.shape[1:]:
         raise ValueError(f"{name}_images.npy holds images of {tuple(split.inputs.shape[1:])}")
-    if isinstance(split, ClipSplit) or (isinstance(split, Split) and split.labels.ndim == 2):
+    if isinstance(split, ClipSplit) or (isinstance(split, OF_IMAGES) and split.labels.ndim == 2):
         if split.labels.shape[1] != count or not set(split.labels.unique().tolist()) <= {0, 1, 255}:
             raise ValueError(f"{name}_labels.npy holds no tags 0, 1 and 255 of {count} classes")
-    elif isinstance(split, Split) and (split.labels.min() < 0 or split.labels.max() >= count):
+    elif isinstance(split, OF_IMAGES) and (split.labels.min() < 0 or split.labels.max() >= count):
         # Those of masks are too many to be read here; the digest covers them.
         raise ValueError(f"{name}_labels.npy holds labels beyond the {count} classes")

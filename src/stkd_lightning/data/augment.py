@@ -1,7 +1,7 @@
 """Augmentation of whole batches; that of CIFAR: pad with black, crop at random, flip at random."""
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -13,7 +13,13 @@ from stkd_lightning.utilities.random import sample_bits
 
 
 class Augmentation(Protocol):
-    """Makes the samples of a training epoch from a split, as a function of (seed, epoch, sample)."""
+    """Makes the samples of a training epoch from a split, as a function of (seed, epoch, sample).
+
+    Attributes:
+        per_image: samples are made one by one, which takes time and makes no trace; worker processes make them.
+    """
+
+    per_image: ClassVar[bool]
 
     def draw(self, indices: NDArray[np.int64], *, seed: int, epoch: int) -> tuple[Tensor, ...]:
         """Draw the augmentation of samples ``(N,)``: tensors ``(N,)``; a sample's draw is the same in any company."""
@@ -76,6 +82,7 @@ class CropAndFlip:
 
     padding: int
     flip: bool
+    per_image: ClassVar[bool] = False
 
     def draw(self, indices: NDArray[np.int64], *, seed: int, epoch: int) -> tuple[Tensor, ...]:
         """Return ``draw``."""
@@ -83,7 +90,7 @@ class CropAndFlip:
 
     def images(self, split: Split, indices: Tensor, draws: tuple[Tensor, ...]) -> Tensor:
         """Return shifted and mirrored images uint8."""
-        return crop_and_flip(split.images.index_select(0, indices), Draws(*draws), padding=self.padding)
+        return crop_and_flip(split.pictures(indices), Draws(*draws), padding=self.padding)
 
     def labels(self, split: Split, indices: Tensor, draws: tuple[Tensor, ...]) -> Tensor:
         """Return the labels of the split."""

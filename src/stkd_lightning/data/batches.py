@@ -12,6 +12,7 @@ from torch.utils.data import Dataset
 from stkd_lightning.data.arrays import AnySplit, MaskedSplit, Split
 from stkd_lightning.data.augment import Augmentation
 from stkd_lightning.data.clip_arrays import ClipSplit
+from stkd_lightning.data.picture_split import FileSplit, PictureSplit
 from stkd_lightning.tasks.types import Batch
 
 
@@ -43,7 +44,7 @@ class Normalize:
 
 @dataclass(frozen=True)
 class BatchDataset(Dataset[Batch]):
-    """Some samples of a split without augmentation; item i is the i-th batch.
+    """Some images of a split without augmentation; item i is the i-th batch.
 
     Attributes:
         split: the images and labels.
@@ -52,7 +53,7 @@ class BatchDataset(Dataset[Batch]):
         normalize: from uint8 to normalized float32.
     """
 
-    split: Split
+    split: Split | PictureSplit | FileSplit
     order: Tensor
     batch_size: int
     normalize: Normalize
@@ -62,7 +63,7 @@ class BatchDataset(Dataset[Batch]):
 
     def __getitem__(self, i: int) -> Batch:
         indices = self.order[i * self.batch_size : (i + 1) * self.batch_size]
-        images = self.normalize(self.split.images.index_select(0, indices))
+        images = self.normalize(self.split.pictures(indices))
         return Batch(images, self.split.labels.index_select(0, indices), indices)
 
 

@@ -1,56 +1,88 @@
 """Read a split of class folders, with images of one size."""
 
+import os
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from itertools import chain
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
 from stkd_lightning.data.arrays import RawSplit
-from stkd_lightning.data.decode import UnreadableImageError, decode
-from stkd_lightning.data.image_files import images_below, kinds_of, say_left_out
+from stkd_lightning.data.decode import UnreadableImageError, decode, decode_covering
+from stkd_lightning.data.image_files import SHOWN, images_below, kinds_of, say_left_out
+from stkd_lightning.data.picture_split import RawPictures, View
+from stkd_lightning.utilities.console import print_rank_zero
 from stkd_lightning.utilities.errors import InputError
+from stkd_lightning.utilities.paths import key_of
 
 CHUNK = 512  # images; fewer if they are large
 CHUNK_BYTES = 1 << 28
+PICTURES = 64  # of unequal sides in a chunk
 
 
-def image_split(paths: Sequence[Path], labels: list[int] | NDArray[np.int64], size: int, description: str) -> RawSplit:
+Labels = list[int] | NDArray[np.int64]  # of images (N,), or tags (N, C)
+
+
+def image_split(paths: Sequence[Path], labels: Labels, size: int | tuple[int, int], description: str) -> RawSplit:
     """Return a split of image files, which are decoded when its images are iterated over.
 
     Args:
         paths: of the images.
         labels: their labels ``(N,)``, or tags ``(N, C)``.
-        size: side in pixels to which images are resized and cropped.
+        size: side in pixels, or height and width, to which images are resized and cropped.
         description: shown beside the progress bar.
     """
     unreadable: dict[int, UnreadableImageError] = {}
-    return RawSplit(labels, decode_all(paths, size, description, unreadable), (3, size, size), unreadable)
+    height, width = (size, size) if isinstance(size, int) else size
+    count = max(1, min(CHUNK, CHUNK_BYTES // (3 * height * width)))
+    chunks = decode_all(paths, partial(decode, size=size), count, description, unreadable)
+    return RawSplit(labels, map(np.stack, chunks), (3, height, width), unreadable)
 
 
-def decode_all(
-    paths: Sequence[Path], size: int, description: str, unreadable: dict[int, UnreadableImageError]
-) -> Iterator[NDArray[np.uint8]]:
-    """Yield chunks ``(n, 3, size, size)`` of the image files that can be read, in order, decoded on several threads.
+def picture_split(paths: Sequence[Path], labels: Labels, view: View, description: str) -> RawPictures:
+    """Return a split of image files of unequal sides, each made smaller, but so that it covers ``view.side``.
 
     Args:
         paths: of the images.
-        size: side in pixels.
+        labels: as in ``image_split``.
+        view: of an evaluation.
+        description: shown beside the progress bar.
+    """
+    unreadable: dict[int, UnreadableImageError] = {}
+    chunks = decode_all(paths, partial(decode_covering, cover=view.side), PICTURES, description, unreadable)
+    return RawPictures(labels, chain.from_iterable(chunks), view, unreadable)
+
+
+def decode_all(
+    paths: Sequence[Path],
+    read: Callable[[Path], NDArray[np.uint8]],
+    count: int,
+    description: str,
+    unreadable: dict[int, UnreadableImageError],
+) -> Iterator[list[NDArray[np.uint8]]]:
+    """Yield the image files that can be read, in order and in chunks, decoded on several threads.
+
+    Args:
+        paths: of the images.
+        read: decodes a file.
+        count: largest number of images in a chunk.
         description: shown beside the progress bar.
         unreadable: gets the errors of the other files, by position.
     """
 
     def attempt(path: Path) -> NDArray[np.uint8] | UnreadableImageError:
         try:
-            return decode(path, size)
+            return read(path)
         except UnreadableImageError as error:
             return UnreadableImageError(error.path, error.words)  # without the frames that hold its content
 
-    count = max(1, min(CHUNK, CHUNK_BYTES // (3 * size**2)))
     with (
         ThreadPoolExecutor() as pool,
         tqdm(total=len(paths), desc=description, unit="image", leave=False, disable=None) as bar,
@@ -66,7 +98,7 @@ def decode_all(
                 else:
                     images.append(result)
             if images:
-                yield np.stack(images)
+                yield images
             bar.update(len(results))
 
 
@@ -75,38 +107,85 @@ def class_folders(folder: Path) -> list[str]:
     return sorted(p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
 
 
+class Listed(NamedTuple):
+    """The image files of a split, and their labels ``(N,)``, or tags ``(N, C)``."""
+
+    paths: list[Path]
+    labels: Labels
+
+
 def read_folder(folder: Path, class_names: list[str], size: int, description: str) -> RawSplit:
-    """Read a split from class folders.
+    """Read a split from class folders; arguments as in ``list_folder`` and ``image_split``."""
+    return image_split(*list_folder(folder, class_names), size, description)
+
+
+def list_folder(
+    folder: Path, class_names: Sequence[str], *, all_classes: bool = True, beside: Collection[str] = ()
+) -> Listed:
+    """List the images of a split in class folders.
 
     Args:
         folder: holds a folder for each class.
         class_names: names of these folders, in the order of the labels.
-        size: side in pixels to which images are resized and cropped.
-        description: shown beside the progress bar.
+        all_classes: refuse a class without a folder or without images; otherwise say so.
+        beside: names of folders in it that belong to other splits.
 
     Raises:
         InputError: no class folder, other class folders, or a class without images.
     """
     if not class_names:
         raise InputError(f"{folder}: contains no class folder")
-    folders = class_folders(folder)
-    if folders != sorted(class_names):
-        odd = sorted(set(folders) ^ set(class_names))
-        raise InputError(f"{folder}: its class folders differ from those of the training images: {', '.join(odd[:5])}")
-    paths, labels, left_out = [], [], Counter[str]()
-    beside = sum(not p.is_dir() for p in folder.iterdir())
-    if beside:
-        left_out["outside a class folder"] = beside
+    folders = set(class_folders(folder)) - set(beside)
+    odd = folders ^ set(class_names) if all_classes else folders - set(class_names)
+    if odd:
+        raise InputError(
+            f"{folder}: its class folders differ from those of the training images: {', '.join(sorted(odd)[:5])}"
+        )
+    paths, labels, left_out, empty = list[Path](), list[int](), Counter[str](), []
+    if outside := sum(not p.is_dir() for p in folder.iterdir()):
+        left_out["outside a class folder"] = outside
     around = {folder.resolve(), *folder.resolve().parents}
     for label, name in enumerate(class_names):
+        if not all_classes and name not in folders:
+            empty.append(name)
+            continue
         if (folder / name).resolve() in around:
             raise InputError(f"{folder / name}: a link to a folder that contains it; delete this link")
         found = images_below(folder / name)
-        if not found.images:
+        if not found.images and not all_classes:
+            empty.append(name)
+        elif not found.images:
             others = f", only other files: {kinds_of(found.left_out)}" if found.left_out else ""
             raise InputError(f"{folder / name}: contains no image{others}")
         paths += found.images
         labels += [label] * len(found.images)
         left_out += found.left_out
     say_left_out(folder, left_out)
-    return image_split(paths, labels, size, description)
+    if empty:
+        more = f" and {len(empty) - SHOWN} more" if len(empty) > SHOWN else ""
+        print_rank_zero(f"{folder}: no image of class {', '.join(empty[:SHOWN])}{more}")
+    return Listed(paths, labels)
+
+
+def hold_out_files(listed: Listed, root: Path, fraction: float, seed: int) -> tuple[Listed, Listed]:
+    """Divide the images of class folders in those to train on and those to test on.
+
+    A function of the file's name and the seed decides, so that images which are added later move few others.
+
+    Args:
+        listed: files with a label each.
+        root: folder to which the names are relative.
+        fraction: share in (0, 1) of each class to test on, rounded to whole images; of 2 or more at least one is in
+            each part, and a single image is trained on.
+        seed: of the choice.
+    """
+    labels = np.asarray(listed.labels)
+    keys = [key_of([seed, "test", os.path.relpath(path, root)]) for path in listed.paths]
+    tested = np.zeros(len(keys), dtype=bool)
+    for label in np.unique(labels):
+        members = sorted(np.flatnonzero(labels == label).tolist(), key=keys.__getitem__)
+        tested[members[: min(max(1, round(fraction * len(members))), len(members) - 1)]] = True
+    first, second = (
+        Listed([listed.paths[i] for i in np.flatnonzero(part)], labels[part].tolist()) for part in (~tested, tested)
+    )
+    return first, second

@@ -5,6 +5,7 @@ waveform, so that two networks with different front ends see the same masks.
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from stkd_lightning.data.clip_arrays import ClipSplit
-from stkd_lightning.utilities.random import sample_bits
+from stkd_lightning.utilities.random import sample_uniforms
 
 BELOW_1 = np.float32(1 - 2**-24)
 MEL = 700.0  # Hz: mel = log(1 + f / 700), up to a factor
@@ -39,6 +40,7 @@ class ClipAugmentation:
     band_masks: int = 0
     band_mask: float = 0.1
     sample_rate: int = 16000
+    per_image: ClassVar[bool] = False
 
     def draw(self, indices: NDArray[np.int64], *, seed: int, epoch: int) -> tuple[Tensor, ...]:
         """Draw place of the part, turn, and place and width of each mask, as numbers in [0, 1): ``(N,)`` each.
@@ -47,8 +49,8 @@ class ClipAugmentation:
         """
         masks = [f"{kind} {i}" for kind, n in (("time", self.time_masks), ("band", self.band_masks)) for i in range(n)]
         purposes = ["crop", "shift", *(f"{mask} {part}" for mask in masks for part in ("place", "width"))]
-        bits = (sample_bits(seed, purpose, epoch, indices) >> np.uint64(11) for purpose in purposes)
-        return tuple(torch.from_numpy((values * 2.0**-53).astype(np.float32).clip(max=BELOW_1)) for values in bits)
+        numbers = (sample_uniforms(seed, purpose, epoch, indices) for purpose in purposes)
+        return tuple(torch.from_numpy(values.astype(np.float32).clip(max=BELOW_1)) for values in numbers)
 
     def images(self, split: ClipSplit, indices: Tensor, draws: tuple[Tensor, ...]) -> Tensor:
         """Return clips ``(B, T)`` or ``(B, 2, T)`` in levels of 16 bits; see ``split_clips``."""

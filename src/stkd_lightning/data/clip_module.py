@@ -12,6 +12,7 @@ from stkd_lightning.data.batches import Normalize
 from stkd_lightning.data.clip_arrays import ClipSplit
 from stkd_lightning.data.clip_augment import ClipAugmentation
 from stkd_lightning.data.module import ArrayDataModule
+from stkd_lightning.data.transforms import check_no_augment
 from stkd_lightning.tasks.tagging import Tagging
 from stkd_lightning.utilities import validation
 from stkd_lightning.utilities.errors import InputError
@@ -64,6 +65,7 @@ class ClipDataModule(ArrayDataModule):
         self.time_mask = validation.unit_interval("dataset.time_mask", time_mask)
         self.band_masks = validation.whole("dataset.band_masks", band_masks)
         self.band_mask = validation.unit_interval("dataset.band_mask", band_mask)
+        check_no_augment(self.augment, "clips", "dataset.time_shift and dataset.time_masks")
         if self.sampler != "shuffled":
             raise InputError(f"dataset.sampler={self.sampler}: clips have no single class; set shuffled")
 
@@ -132,7 +134,7 @@ class ClipDataModule(ArrayDataModule):
     def _evaluation_batch_size(self) -> int:
         splits = cast(dict[str, ClipSplit], self.arrays.splits)
         longest = max(split.longest for split in splits.values())
-        return max(1, min(max(self.batch_size, EVALUATED), LARGEST_EVALUATED // longest))
+        return max(1, min(self._evaluation_size or max(self.batch_size, EVALUATED), LARGEST_EVALUATED // longest))
 
     def _sample_classes(self) -> NDArray[np.int64]:
         return np.zeros(self.train_split.samples, dtype=np.int64)

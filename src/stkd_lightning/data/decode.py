@@ -1,5 +1,6 @@
 """Decode one image file to 8-bit RGB; training and prediction read images only here."""
 
+import math
 import os
 import re
 import stat
@@ -21,10 +22,15 @@ SHOWN = 10  # files in a message
 MAX_PIXELS = 1 << 26  # a decoded image takes 4 bytes for each pixel, on every thread
 MAX_SCANS = 100  # each scan of a JPEG goes over the whole image; encoders write about 10
 MAX_SCANNED = 1 << 28  # bytes
+HEAD = 1 << 12  # bytes by which a file is recognized, beside its size
 MARKER = re.compile(rb"\xff+([^\x00\x01\xff\xd0-\xd8])", re.DOTALL)  # of a JPEG's segment, with a length
 START_OF_SCAN, END_OF_IMAGE = 0xDA, 0xD9
+ORIENTATION, TURNED = 0x0112, range(5, 9)  # tag of EXIF, and its values that swap height and width
 BITS, PHOTOMETRIC, SAMPLE_FORMAT = 258, 262, 339  # tags of TIFF
 UNSIGNED = {1, 4}  # values of SAMPLE_FORMAT; 4: not said
+
+
+Box = tuple[float, float, float, float]  # first row and column, height and width, in pixels
 
 
 class UnreadableImageError(InputError):
@@ -39,6 +45,9 @@ class UnreadableImageError(InputError):
         super().__init__(f"image {path}: cannot be read ({words}); replace or delete it")
         self.path, self.words = path, words
 
+    def __reduce__(self) -> tuple[type["UnreadableImageError"], tuple[Path, str]]:
+        return UnreadableImageError, (self.path, self.words)  # worker processes send it
+
 
 def listed(errors: Sequence[UnreadableImageError]) -> str:
     """Return the first files that cannot be read with their causes, and the number of the others."""
@@ -46,19 +55,118 @@ def listed(errors: Sequence[UnreadableImageError]) -> str:
     return "; ".join(f"{error.path} ({error.words})" for error in errors[:SHOWN]) + more
 
 
-def decode(path: Path, size: int) -> NDArray[np.uint8]:
-    """Decode an image file to ``(3, size, size)`` uint8: resized to cover this size, then cropped at the center.
+def decode(path: Path, size: int | tuple[int, int], side: tuple[int, int] | None = None) -> NDArray[np.uint8]:
+    """Decode an image file to ``(3, *size)`` uint8: resized to cover ``side``, then cropped to ``size`` at the centre.
 
-    The image is turned as its EXIF orientation says. Values of more than 8 bits are scaled by the range of the format.
+    Both are one resampling. The image is turned as its EXIF orientation says. Values of more than 8 bits are scaled by
+    the range of the format.
+
+    Args:
+        path: of the file.
+        size: side in pixels, or height and width.
+        side: height and width, not smaller than ``size``; ``None``: ``size``.
 
     Raises:
         UnreadableImageError: the file is not an image, is damaged or is too large, or its values have no known range.
     """
+    height, width = (size, size) if isinstance(size, int) else size
     with opened(path) as file:
         image = rgb(file, path)
-        if image.size != (size, size):
-            image = ImageOps.fit(image, (size, size), Image.Resampling.BICUBIC)
+        if side in (None, (height, width)):
+            if image.size != (width, height):
+                image = ImageOps.fit(image, (width, height), Image.Resampling.BICUBIC)
+        else:
+            top, left, rows, columns = central_box((image.height, image.width), (height, width), side)
+            box = (left, top, left + columns, top + rows)
+            image = image.resize((width, height), Image.Resampling.BICUBIC, box=box)
         return np.asarray(image).transpose(2, 0, 1)
+
+
+def central_box(sides: tuple[int, int], size: tuple[int, int], cover: tuple[int, int]) -> Box:
+    """Return the central part of an image that is seen at ``size`` after the image is resized to cover ``cover``.
+
+    Args:
+        sides: height and width of the image.
+        size: of the result.
+        cover: not smaller than ``size``.
+    """
+    scale = min(sides[0] / cover[0], sides[1] / cover[1])
+    height, width = (min(scale * part, side) for part, side in zip(size, sides, strict=True))
+    return (sides[0] - height) / 2, (sides[1] - width) / 2, height, width
+
+
+def decode_covering(path: Path, cover: tuple[int, int]) -> NDArray[np.uint8]:
+    """Decode an image file to ``(3, h, w)`` uint8, made smaller, but so that it covers a height and width.
+
+    A JPEG is decoded at a reduced scale where that is enough.
+
+    Raises:
+        UnreadableImageError: as in ``decode``.
+    """
+    with opened(path) as file:
+        height, width = turned_sides(file)
+        scale = max(cover[0] / height, cover[1] / width)
+        check_cost(file, path)
+        _reduce(file, scale)
+        image = _eight_bits(_turned(file)).convert("RGB")
+        if scale < 1:
+            size = max(cover[1], round(scale * width)), max(cover[0], round(scale * height))
+            image = image.resize(size, Image.Resampling.BICUBIC)
+        return np.asarray(image).transpose(2, 0, 1)
+
+
+def decode_part(path: Path, sides: tuple[int, int], box: Box, size: tuple[int, int]) -> NDArray[np.uint8]:
+    """Decode a part of an image file to ``(3, *size)`` uint8; a JPEG at a reduced scale where the part stays as large.
+
+    Args:
+        path: of the file, whose cost was checked by ``head_of``.
+        sides: height and width of the image, turned.
+        box: the part.
+        size: height and width of the result.
+
+    Raises:
+        UnreadableImageError: as in ``decode``, or an image of other sides.
+    """
+    with opened(path) as file:
+        if turned_sides(file) != sides:
+            raise ValueError(f"{' x '.join(map(str, sides[::-1]))} pixels before; it was changed during the run")
+        _reduce(file, max(size[0] / box[2], size[1] / box[3]))
+        image = _eight_bits(_turned(file)).convert("RGB")
+        down, across = image.height / sides[0], image.width / sides[1]
+        top, left = box[0] * down, box[1] * across
+        bottom, right = min(top + box[2] * down, image.height), min(left + box[3] * across, image.width)
+        # Whole pixels around the part, so that none outside of it is mixed into its edge.
+        first_row, first_column = math.floor(top), math.floor(left)
+        part = image.crop((first_column, first_row, math.ceil(right), math.ceil(bottom)))
+        inner = (left - first_column, top - first_row, right - first_column, bottom - first_row)
+        return np.array(part.resize(size[::-1], Image.Resampling.BICUBIC, box=inner)).transpose(2, 0, 1)
+
+
+def head_of(path: Path) -> tuple[tuple[int, int], bytes]:
+    """Return height and width of an image, turned as its EXIF orientation says, and the first bytes of its file.
+
+    Raises:
+        UnreadableImageError: the file is not an image, or takes very much memory or time to decode.
+    """
+    with opened(path) as file:
+        check_cost(file, path)
+        sides = turned_sides(file)
+        with path.open("rb") as content:
+            return sides, content.read(HEAD)
+
+
+def turned_sides(file: Image.Image) -> tuple[int, int]:
+    """Return height and width of an opened image after it is turned as its EXIF orientation says."""
+    orientation = None
+    with suppress(Exception):  # an orientation that cannot be read
+        orientation = file.getexif().get(ORIENTATION)
+    return (file.width, file.height) if orientation in TURNED else (file.height, file.width)
+
+
+def _reduce(file: Image.Image, scale: float) -> None:
+    """Let a JPEG be decoded at a half, a quarter or an eighth of its sides, but not below a scale of them."""
+    if file.format == "JPEG" and scale < 1:
+        file.draft(None, (math.ceil(scale * file.width), math.ceil(scale * file.height)))
 
 
 @contextmanager
@@ -87,10 +195,16 @@ def load_turned(file: Image.Image, path: Path) -> None:
     Raises:
         ValueError: too many pixels or scans.
     """
-    _check_cost(file, path)
+    check_cost(file, path)
+    _turned(file)
+
+
+def _turned(file: Image.Image) -> Image.Image:
+    """Decode an opened image, turn it as its EXIF orientation says, and return it."""
     file.load()
     with suppress(Exception):  # an orientation that cannot be read
         ImageOps.exif_transpose(file, in_place=True)
+    return file
 
 
 def rgb(file: Image.Image, path: Path) -> Image.Image:
@@ -110,7 +224,7 @@ def _formats() -> tuple[str, ...]:
     return tuple(name for name in FORMATS if name in Image.OPEN)
 
 
-def _check_cost(file: Image.Image, path: Path) -> None:
+def check_cost(file: Image.Image, path: Path) -> None:
     """Refuse a small file that takes very much memory or time to decode.
 
     Raises:

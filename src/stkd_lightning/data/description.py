@@ -22,6 +22,7 @@ class DataDescription:
         image_size: side in pixels, or height and width where they differ.
         task: name of the task.
         sample_rate: Hz of clips; ``None`` of images.
+        evaluation_resize: height and width that an image covers before its centre is cropped; ``None``: ``image_size``.
     """
 
     name: str
@@ -33,6 +34,7 @@ class DataDescription:
     image_size: Count | tuple[Count, Count]
     task: str = "classification"
     sample_rate: Count | None = None
+    evaluation_resize: tuple[Count, Count] | None = None
 
     @property
     def noun(self) -> str:
@@ -52,6 +54,7 @@ class DataDescription:
             data.image_size,
             data.task.name,
             data.arrays.sample_rate,
+            data.evaluation_resize,
         )
 
     @classmethod

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from stkd_lightning.data.arrays import FACTS, Arrays, ClipSplit, MaskedSplit, Stamp, files_of, stamp_of
+from stkd_lightning.data.picture_split import FileSplit, PictureSplit, identity
 from stkd_lightning.utilities.files import write_json
 from stkd_lightning.utilities.paths import cache_root, key_of
 
@@ -102,6 +103,9 @@ def _digest(arrays: Arrays) -> str:
                 digest.update(split.lengths.numpy().data)
                 continue
             digest.update(split.labels.numpy().data)
-            if isinstance(split, MaskedSplit):
+            if isinstance(split, MaskedSplit | PictureSplit):
                 digest.update(split.sizes.numpy().data)
+    train = arrays.splits["train"]
+    if isinstance(train, PictureSplit | FileSplit):
+        digest.update(identity(train.view, streamed=isinstance(train, FileSplit)))
     return digest.hexdigest()

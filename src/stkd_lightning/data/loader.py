@@ -6,11 +6,12 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from stkd_lightning.data.arrays import AnySplit
 from stkd_lightning.data.augment import Augmentation
@@ -21,6 +22,7 @@ from stkd_lightning.data.batches import (
     TrainEpoch,
     samples_of,
 )
+from stkd_lightning.data.decode import UnreadableImageError
 from stkd_lightning.data.sampling import Order
 from stkd_lightning.tasks.types import Batch
 from stkd_lightning.utilities import signals
@@ -47,6 +49,26 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
+@dataclass(frozen=True)
+class _Guarded(Dataset["Batch | UnreadableImageError"]):
+    """Batches of worker processes; the error of an image is returned, since torch changes errors that are raised."""
+
+    batches: Batches | TrainEpoch
+
+    def __getitem__(self, i: int) -> Batch | UnreadableImageError:
+        try:
+            return self.batches[i]
+        except UnreadableImageError as error:
+            return error
+
+
+def _read(made: Iterator[Batch | UnreadableImageError]) -> Iterator[Batch]:
+    for batch in made:
+        if isinstance(batch, UnreadableImageError):
+            raise batch
+        yield batch
+
+
 def _batches(dataset: Batches | TrainEpoch, workers: int, first: int = 0) -> Iterator[Batch]:
     """Yield the batches from position ``first`` on, made in this process or by worker processes."""
     positions = range(first, len(dataset))
@@ -56,7 +78,7 @@ def _batches(dataset: Batches | TrainEpoch, workers: int, first: int = 0) -> Ite
     fork = "fork" if sys.platform == "linux" else None
     pinned = torch.cuda.is_available()
     loader = DataLoader(
-        dataset,
+        _Guarded(dataset),
         batch_size=None,
         sampler=positions,
         num_workers=workers,
@@ -65,7 +87,7 @@ def _batches(dataset: Batches | TrainEpoch, workers: int, first: int = 0) -> Ite
         worker_init_fn=_set_worker_signals,
     )
     with signals.blocked():  # until the workers have set their signal handlers
-        return iter(loader)
+        return _read(iter(loader))
 
 
 class TrainLoader:

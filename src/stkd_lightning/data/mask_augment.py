@@ -1,6 +1,7 @@
 """Augmentation of images together with their masks: scale, crop, flip and colour, as one resampling of each image."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -10,7 +11,7 @@ from torch.nn import functional as F
 
 from stkd_lightning.data.arrays import MaskedSplit
 from stkd_lightning.tasks.segmentation import IGNORED
-from stkd_lightning.utilities.random import sample_bits
+from stkd_lightning.utilities.random import sample_uniforms
 
 GRAY = (0.299, 0.587, 0.114)  # weights of red, green and blue (ITU-R BT.601)
 COLOURS = ("brightness", "contrast", "saturation")
@@ -77,6 +78,7 @@ class MaskAugmentation:
     scale: tuple[float, float] = (1.0, 1.0)
     flip: bool = True
     colour: float = 0.0
+    per_image: ClassVar[bool] = False
 
     def draw(self, indices: NDArray[np.int64], *, seed: int, epoch: int) -> tuple[Tensor, ...]:
         """Draw scale, place of the crop in [0, 1] twice, mirrored or not, and colours: ``(N,)`` each.
@@ -85,7 +87,7 @@ class MaskAugmentation:
         """
 
         def uniform(purpose: str) -> NDArray[np.float64]:
-            return (sample_bits(seed, purpose, epoch, indices) >> np.uint64(11)) * 2.0**-53
+            return sample_uniforms(seed, purpose, epoch, indices)
 
         low, high = self.scale
         places = [low + (high - low) * uniform("scale"), uniform("top"), uniform("left")]

@@ -14,6 +14,7 @@ from stkd_lightning.data.augment import Augmentation
 from stkd_lightning.data.mask_augment import MaskAugmentation
 from stkd_lightning.data.mask_resize import resized
 from stkd_lightning.data.module import ArrayDataModule
+from stkd_lightning.data.transforms import check_no_augment
 from stkd_lightning.tasks.segmentation import IGNORED, Segmentation
 from stkd_lightning.utilities import validation
 from stkd_lightning.utilities.distributed import world
@@ -68,6 +69,7 @@ class MaskDataModule(ArrayDataModule):
         self.weights = class_weights_of("dataset.class_weights", class_weights)
         self.resize = resize_factor("dataset.resize", resize)
         self.train_images = validation.optional_whole("dataset.train_images", train_images, minimum=1)
+        check_no_augment(self.augment, "images with masks", "dataset.scale and dataset.colour")
         if self.train_fraction != 1:
             raise InputError("dataset.train_fraction: images with masks have no single class; set dataset.train_images")
         if self.sampler != "shuffled":
@@ -121,7 +123,7 @@ class MaskDataModule(ArrayDataModule):
 
     @property
     def _evaluation_batch_size(self) -> int:
-        return max(1, self.batch_size // world()[1])
+        return self._evaluation_size or max(1, self.batch_size // world()[1])
 
     def _sample_classes(self) -> NDArray[np.int64]:
         return np.zeros(self.train_split.samples, dtype=np.int64)

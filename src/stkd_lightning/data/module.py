@@ -16,9 +16,11 @@ from stkd_lightning.data.augment import Augmentation, CropAndFlip
 from stkd_lightning.data.batches import Batches, Normalize, samples_of
 from stkd_lightning.data.holdout import draw_share, hold_out
 from stkd_lightning.data.loader import EvalLoader, TrainLoader
+from stkd_lightning.data.picture_split import FileSplit, PictureSplit
 from stkd_lightning.data.prepare import prepare
 from stkd_lightning.data.resident import fits
 from stkd_lightning.data.sampling import checked, order_of
+from stkd_lightning.data.transforms import Augment, ResizedCrops, ShiftedAndTransformed
 from stkd_lightning.tasks.base import Task
 from stkd_lightning.tasks.classification import Classification
 from stkd_lightning.utilities import validation
@@ -37,6 +39,7 @@ class ArrayDataModule(L.LightningDataModule):
     Args:
         data_dir: folder of the official folders.
         batch_size: samples of a training batch over all ranks.
+        evaluation_batch_size: samples of a batch in evaluations on each rank; ``None``: the batch size, at least 256.
         validation_fraction: share in [0, 1) of the training images that is held out if the data set has no validation
             split; 0 trains on all images.
         split_seed: seed of the held-out images; it differs from ``seed`` so that runs of several seeds share one
@@ -47,6 +50,7 @@ class ArrayDataModule(L.LightningDataModule):
         seed: of order and augmentation.
         padding: pixels of the random shift; ``None``: an eighth of the image's shorter side.
         flip: mirror half of the training images.
+        augment: random transforms of training images; ``None``: only the shift and the flip.
         cache_dir: folder of the cache with the prepared arrays; see ``cache_root``.
         resident: ``True``: hold whole splits on the training device and index batches there; ``False``: worker
             processes make the same batches; ``"auto"``: workers only for a split that does not fit.
@@ -65,6 +69,7 @@ class ArrayDataModule(L.LightningDataModule):
         data_dir: str | Path = "data",
         *,
         batch_size: int = 64,
+        evaluation_batch_size: int | None = None,
         validation_fraction: float = 0.1,
         split_seed: int = 0,
         train_fraction: float = 1.0,
@@ -72,6 +77,7 @@ class ArrayDataModule(L.LightningDataModule):
         seed: int = 0,
         padding: int | None = None,
         flip: bool = True,
+        augment: Augment | None = None,
         cache_dir: str | Path | None = None,
         resident: bool | Literal["auto"] = "auto",
         workers: int | None = None,
@@ -81,6 +87,9 @@ class ArrayDataModule(L.LightningDataModule):
         super().__init__()
         self.data_dir = Path(data_dir).expanduser()
         self.batch_size = validation.whole("dataset.batch_size", batch_size, minimum=1)
+        self._evaluation_size = validation.optional_whole(
+            "dataset.evaluation_batch_size", evaluation_batch_size, minimum=1
+        )
         self.validation_fraction = validation.unit_interval("dataset.validation_fraction", validation_fraction)
         if validation_fraction == 1:
             raise InputError("dataset.validation_fraction=1: leaves nothing to train on; 0.1 is usual")
@@ -89,7 +98,7 @@ class ArrayDataModule(L.LightningDataModule):
         self.train_fraction = validation.share("dataset.train_fraction", train_fraction)
         self.train_seed = self.seed if train_seed is None else validation.whole("dataset.train_seed", train_seed)
         self.padding = validation.optional_whole("dataset.padding", padding)
-        self.flip = flip
+        self.flip, self.augment = flip, augment
         self.resident = validation.automatic("dataset.resident", resident)
         self.workers = validation.optional_whole("dataset.workers", workers, minimum=1)
         self.sampler, self.sampler_groups = checked(sampler, sampler_groups)
@@ -174,13 +183,21 @@ class ArrayDataModule(L.LightningDataModule):
     @property
     def input_shape(self) -> tuple[int, ...]:
         """Shape of a training sample: ``(C, H, W)`` of an image."""
-        return tuple(self.arrays.splits["train"].inputs.shape[1:])
+        train = self.arrays.splits["train"]
+        if isinstance(train, PictureSplit | FileSplit):
+            return 3, *train.view.size
+        return tuple(train.inputs.shape[1:])
 
     @property
     def image_size(self) -> Size:
         """Side of square images in pixels; height and width of others."""
         height, width = self.input_shape[1:]
         return size_of(height, width)
+
+    @property
+    def evaluation_resize(self) -> tuple[int, int] | None:
+        """Height and width that an image covers before its centre is cropped; ``None``: the image size."""
+        return None
 
     @property
     def image_counts(self) -> dict[str, int]:
@@ -221,15 +238,25 @@ class ArrayDataModule(L.LightningDataModule):
     @property
     def augmentation(self) -> Augmentation:
         """The augmentation of training images."""
-        return CropAndFlip(min(self.input_shape[1:]) // 8 if self.padding is None else self.padding, self.flip)
+        shift = CropAndFlip(min(self.input_shape[1:]) // 8 if self.padding is None else self.padding, self.flip)
+        if self.augment is None:
+            return shift
+        if self.augment.crop_scale is None:
+            transform = self.augment.transform(self.mean, flip=False)
+            return shift if transform is None else ShiftedAndTransformed(shift, transform)
+        height, width = self.input_shape[1:]
+        return ResizedCrops((height, width), self.augment, self.augment.transform(self.mean, flip=self.flip))
 
     def _placed_split(self, name: str) -> tuple[AnySplit, int]:
         """Return a split on the training device if it fits, and the number of processes that make its batches."""
         device = torch.device("cpu") if self.trainer is None else self.trainer.strategy.root_device
         if name not in self._placed or self._placed[name][0] != device:
             split = self.arrays.splits[name]
-            resident = fits(split, device) if self.resident == "auto" else self.resident
-            if not resident and self.resident == "auto":
+            pictures = isinstance(split, PictureSplit | FileSplit)
+            quick = not pictures and (name != "train" or not self.augmentation.per_image)
+            automatic = self.resident == "auto"
+            resident = fits(split, device) and quick if automatic else bool(self.resident)
+            if not resident and automatic and quick:
                 size = split.inputs.nbytes / 2**30
                 print_rank_zero(
                     f"dataset: the {name} samples, {size:.1f} GiB, do not fit on {device}; worker processes read them"
@@ -272,7 +299,7 @@ class ArrayDataModule(L.LightningDataModule):
 
     @property
     def _evaluation_batch_size(self) -> int:
-        return max(self.batch_size, 256)
+        return self._evaluation_size or max(self.batch_size, 256)
 
     def val_dataloader(self) -> EvalLoader | list[EvalLoader]:
         """Return the validation images, without augmentation; an empty list if there are none."""

@@ -9,11 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stkd_lightning.data.array_header import array_header
-from stkd_lightning.data.arrays import FACTS, RawData, RawMasks, RawSplit, files_of
+from stkd_lightning.data.arrays import FACTS, AnyRaw, RawData, RawMasks, RawSplit, files_of
 from stkd_lightning.data.clip_arrays import RawClips
 from stkd_lightning.data.clip_writer import write_clips
 from stkd_lightning.data.decode import listed
 from stkd_lightning.data.integrity import record
+from stkd_lightning.data.picture_split import RawFiles, RawPictures, identity
+from stkd_lightning.data.picture_writer import histogram, kept_labels, write_files, write_pictures
 from stkd_lightning.utilities.choices import OnError
 from stkd_lightning.utilities.console import print_rank_zero
 from stkd_lightning.utilities.errors import InputError
@@ -56,7 +58,8 @@ def write(folder: Path, raw: RawData, on_error: OnError | None = None) -> None:
 
 def _write_images(folder: Path, raw: RawData, digest: "hashlib._Hash", on_error: OnError | None) -> dict[str, Any]:
     """Write the splits, and return what is known of them only now: mean, std, and the sizes of images with masks."""
-    counts = {name: _write(folder, name, split, digest) for name, split in raw.splits.items()}
+    written = {name: _write(folder, name, split, digest) for name, split in raw.splits.items()}
+    counts = {name: pixels for name, (pixels, _) in written.items()}
     _check_readable(folder.name, raw, on_error)
     mean, std = _moments(counts["train"])
     if max(std) < LEAST_STD:
@@ -64,8 +67,13 @@ def _write_images(folder: Path, raw: RawData, digest: "hashlib._Hash", on_error:
             f"dataset {folder.name}: all pixels of its train split have almost the same value (standard deviation "
             f"{255 * max(std):.2f} of 255 levels); look at the image files"
         )
-    sizes = {name: split.sizes.tolist() for name, split in raw.splits.items() if isinstance(split, RawMasks)}
-    return {"mean": mean, "std": std} | ({"sizes": sizes} if sizes else {})
+    sizes = {name: own.tolist() for name, (_, own) in written.items() if own is not None}
+    facts: dict[str, Any] = {"mean": mean, "std": std} | ({"sizes": sizes} if sizes else {})
+    first = raw.splits["train"]
+    if isinstance(first, RawPictures | RawFiles):
+        digest.update(identity(first.view, streamed=isinstance(first, RawFiles)))
+        facts["view"] = first.view
+    return facts | ({"root": str(first.root)} if isinstance(first, RawFiles) else {})
 
 
 def _write_clips(folder: Path, raw: RawData, digest: "hashlib._Hash", on_error: OnError | None) -> dict[str, Any]:
@@ -81,7 +89,8 @@ def _check_readable(name: str, raw: RawData, on_error: OnError | None) -> None:
     Raises:
         InputError: names the images, or a class of which none is left.
     """
-    splits = {name: split for name, split in raw.splits.items() if isinstance(split, RawSplit)}
+    kinds = RawSplit | RawPictures | RawFiles
+    splits = {name: split for name, split in raw.splits.items() if isinstance(split, kinds)}
     errors = [error for split in splits.values() for error in split.unreadable.values()]
     if not errors:
         return
@@ -93,7 +102,7 @@ def _check_readable(name: str, raw: RawData, on_error: OnError | None) -> None:
     for part, split in splits.items():
         if np.ndim(split.labels) > 1:  # tags
             continue
-        for label in sorted({*np.unique(split.labels)} - {*np.unique(_kept_labels(split))}):
+        for label in sorted({*np.unique(split.labels)} - {*np.unique(kept_labels(split))}):
             raise InputError(
                 f"dataset {name}: no image of class {raw.class_names[label]} in its {part} split can be read: "
                 f"{listed(errors)}; replace them"
@@ -104,20 +113,21 @@ def _check_readable(name: str, raw: RawData, on_error: OnError | None) -> None:
     )
 
 
-def _kept_labels(split: RawSplit) -> NDArray[np.int64]:
-    """Return the labels of the images that could be read."""
-    return np.delete(np.asarray(split.labels, dtype=np.int64), list(split.unreadable), axis=0)
-
-
 def _write(
-    folder: Path, name: str, split: RawSplit | RawMasks | RawClips, digest: "hashlib._Hash"
-) -> NDArray[np.int64]:
-    """Write a split, update the digest, and return the number of pixels ``(C, 256)`` by channel and value."""
-    return (
-        _write_masks(folder, name, split, digest)
-        if isinstance(split, RawMasks)
-        else _write_split(folder, name, cast(RawSplit, split), digest)
-    )
+    folder: Path, name: str, split: AnyRaw, digest: "hashlib._Hash"
+) -> tuple[NDArray[np.int64], NDArray[np.int64] | None]:
+    """Write a split, and update the digest.
+
+    Returns:
+        The number of pixels ``(C, 256)`` by channel and value, and the sizes ``(N, 2)`` where images have unequal ones.
+    """
+    if isinstance(split, RawMasks):
+        return _write_masks(folder, name, split, digest), split.sizes
+    if isinstance(split, RawPictures):
+        return write_pictures(folder, name, split, digest)
+    if isinstance(split, RawFiles):
+        return write_files(folder, name, split, digest), None
+    return _write_split(folder, name, cast(RawSplit, split), digest), None
 
 
 def _write_split(folder: Path, name: str, split: RawSplit, digest: "hashlib._Hash") -> NDArray[np.int64]:
@@ -134,8 +144,8 @@ def _write_split(folder: Path, name: str, split: RawSplit, digest: "hashlib._Has
             file.write(content)
             digest.update(content)
             written += len(chunk)
-            counts += _histogram(chunk.swapaxes(0, 1))
-        labels = _kept_labels(split)
+            counts += histogram(chunk.swapaxes(0, 1))
+        labels = kept_labels(split)
         file.seek(0)
         file.write(array_header((len(labels), *split.shape)))
     if written != len(labels):
@@ -161,18 +171,13 @@ def _write_masks(folder: Path, name: str, split: RawMasks, digest: "hashlib._Has
             for file, content in ((images_file, image), (masks_file, mask)):
                 file.write(np.ascontiguousarray(content).data)
             digest.update(np.ascontiguousarray(image).data)
-            counts += _histogram(image)
+            counts += histogram(image)
             written += 1
     if written != len(split.sizes):
         raise ValueError(f"{name}: {written} images for {len(split.sizes)} sizes")
     digest.update(np.load(masks, mmap_mode="r").data)
     digest.update(np.ascontiguousarray(split.sizes, dtype=np.int64).data)
     return counts
-
-
-def _histogram(pixels: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """Count pixels ``(C, ...)`` by channel and value, ``(C, 256)``."""
-    return np.stack([np.bincount(channel.ravel(), minlength=256) for channel in pixels])
 
 
 def _moments(counts: NDArray[np.int64]) -> tuple[list[float], list[float]]:

@@ -38,10 +38,19 @@ def wording(facts: StudentFacts) -> Wording:
     if isinstance(facts.task, Tagging):
         return _tagging(facts)
     height, width = sides(facts.image_size)
-    return _segmentation(height, width) if facts.task.dense else _classification(height, width)
+    return _segmentation(height, width) if facts.task.dense else _classification(height, width, _seen(facts))
 
 
-def _classification(height: int, width: int) -> Wording:
+def _seen(facts: StudentFacts) -> str:
+    """Return in words how images become input."""
+    size, cover = (
+        "x".join(map(str, sides(part))) for part in (facts.image_size, facts.evaluation_resize or facts.image_size)
+    )
+    centre = "cropped centrally" if size == cover else f"cropped centrally to {size}"
+    return f"RGB, resized to cover {cover} and {centre}"
+
+
+def _classification(height: int, width: int, seen: str) -> Wording:
     return Wording(
         tag="image-classification",
         metrics={"accuracy": "accuracy", "top5": "top-5 accuracy", "calibration_error": "calibration error"},
@@ -53,7 +62,7 @@ def _classification(height: int, width: int) -> Wording:
         network=f"A classifier of {{classes}} classes for images of {height}x{width}",
         predict='print(student.predict("image.png", top=5))',
         after="",
-        images=f"RGB, resized to cover {height}x{width} and cropped centrally",
+        images=seen,
         limits="its accuracy is unknown, and it predicts one of its classes for any image",
     )
 
@@ -91,6 +100,6 @@ def _tagging(facts: StudentFacts) -> Wording:
         predict=f'(tags,) = student.predict("{"clip.wav" if hears else "image.png"}")\n'
         "print(dict(zip(student.class_names, tags.probabilities.round(3))))",
         after="probabilities = 1 / (1 + exp(-logits))  # (B, C)",
-        images=f"Mono, {facts.sample_rate} Hz" if hears else f"RGB, resized to cover {size} and cropped centrally",
+        images=f"Mono, {facts.sample_rate} Hz" if hears else _seen(facts),
         limits="its scores are unknown, and it gives a probability to each of its tags",
     )

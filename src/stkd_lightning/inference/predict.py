@@ -1,6 +1,6 @@
 """Predictions of a student for image files, batch by batch; other threads decode the next images."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from stkd_lightning.data.batches import Normalize
-from stkd_lightning.data.decode import decode
 from stkd_lightning.utilities import validation
 from stkd_lightning.utilities.errors import InputError
 from stkd_lightning.utilities.float32 import exact_float32
@@ -37,15 +36,18 @@ class Classifier(Protocol):
         """Standard deviation of each channel, in units of 1."""
 
     @property
-    def image_size(self) -> int:
-        """Side of the images in pixels."""
-
-    @property
     def device(self) -> torch.device:
         """Device of the weights."""
 
+    def decode(self, path: Path) -> NDArray[np.uint8]:
+        """Read an image file as ``(3, H, W)`` uint8 of the network's size.
+
+        Raises:
+            InputError: a file that cannot be read.
+        """
+
     def __call__(self, images: Tensor) -> Tensor:
-        """Return logits ``(B, K)`` of normalized images ``(B, 3, S, S)``."""
+        """Return logits ``(B, K)`` of normalized images ``(B, 3, H, W)``."""
 
 
 class Prediction(NamedTuple):
@@ -79,7 +81,7 @@ def predictions(
     validation.whole("batch_size", batch_size, minimum=1)
     count = min(validation.whole("top", top, minimum=1), len(student.class_names))
     normalize = Normalize(student.mean, student.std).to(student.device)
-    for chunk in _decoded(paths, student.image_size, batch_size):
+    for chunk in _decoded(paths, student.decode, batch_size):
         images = [image for _, image in chunk if not isinstance(image, InputError)]
         results: Iterator[tuple[list[float], list[int]]] = iter(())
         if images:
@@ -95,23 +97,24 @@ def predictions(
                 yield Prediction(path, tuple(student.class_names[i] for i in indices), tuple(probabilities))
 
 
-def _decoded(paths: Iterable[Path], size: int, count: int) -> Iterator[list[tuple[Path, Decoded]]]:
+def _decoded(
+    paths: Iterable[Path], decode: Callable[[Path], NDArray[np.uint8]], count: int
+) -> Iterator[list[tuple[Path, Decoded]]]:
     """Yield chunks of decoded files; the next chunk is decoded in the meantime."""
     remaining = iter(paths)
     with ThreadPoolExecutor() as pool:
 
+        def attempt(path: Path) -> Decoded:
+            try:
+                return decode(path)
+            except InputError as error:
+                return error
+
         def begin() -> list[tuple[Path, Future[Decoded]]]:
-            return [(path, pool.submit(_decode, path, size)) for path in islice(remaining, count)]
+            return [(path, pool.submit(attempt, path)) for path in islice(remaining, count)]
 
         chunk = begin()
         while chunk:
             following = begin()
             yield [(path, future.result()) for path, future in chunk]
             chunk = following
-
-
-def _decode(path: Path, size: int) -> Decoded:
-    try:
-        return decode(path, size)
-    except InputError as error:
-        return error

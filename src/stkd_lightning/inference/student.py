@@ -5,7 +5,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 
@@ -83,16 +85,25 @@ class Student(nn.Module):
         return logits_of(self.network(images))
 
     def preprocess(self, paths: Paths) -> Tensor:
-        """Read image files as input of the network, ``(B, 3, S, S)`` float32 on the CPU.
+        """Read image files as input of the network, ``(B, 3, H, W)`` float32 on the CPU.
 
-        Images are decoded, resized to cover S x S, cropped at the center and normalized as in training.
+        Images are decoded, resized to cover H x W, or the larger ``evaluation_resize`` of the facts, cropped at the
+        centre and normalized as in evaluations.
 
         Raises:
             InputError: a file that cannot be read.
         """
-        pixels = [torch.from_numpy(decode(path, self.image_size).copy()) for path in listed(paths)]
-        empty = torch.empty(0, 3, self.image_size, self.image_size)
+        pixels = [torch.from_numpy(self.decode(path).copy()) for path in listed(paths)]
+        empty = torch.empty(0, 3, *sides(self.facts.image_size))
         return Normalize(self.mean, self.std)(torch.stack(pixels) if pixels else empty)
+
+    def decode(self, path: Path) -> NDArray[np.uint8]:
+        """Read an image file as ``(3, H, W)`` uint8, as ``preprocess`` does before it normalizes.
+
+        Raises:
+            InputError: a file that cannot be read.
+        """
+        return decode(path, sides(self.facts.image_size), self.facts.evaluation_resize)
 
     def predict(self, paths: Paths, top: int = 5) -> list[Prediction]:
         """Return the most probable classes of image files, in their order.

@@ -29,12 +29,13 @@ class StudentFacts:
         class_names: in the order of the logits.
         mean: mean of each channel of the training images, in units of 1.
         std: standard deviation, likewise.
-        image_size: side in pixels; of segmentation, whose images may have any sides, height and width in training; of
-            clips, of any length, the samples in training.
+        image_size: side in pixels, or height and width; of segmentation, whose images may have any sides, those in
+            training; of clips, of any length, the samples in training.
         about: origin of the student, as far as it is known: ``name``, ``data``, ``method``, ``objective``, ``mixup``,
             ``seed``, ``epochs``, ``selection``, and, of ``student``, ``teacher`` and ``alone``, the figures.
         task_name: name of its task; files of older versions do not have it.
         sample_rate: Hz of clips; ``None`` of images. Clips have no mean and std.
+        evaluation_resize: height and width that an image covers before its centre is cropped; ``None``: ``image_size``.
         outside: whether an exported file begins behind the front end, with log-mel spectrograms of the clips.
     """
 
@@ -48,6 +49,7 @@ class StudentFacts:
     task_name: str = Classification.name
     sample_rate: int | None = None
     outside: bool = False
+    evaluation_resize: tuple[int, int] | None = None
 
     @property
     def task(self) -> Task:
@@ -78,6 +80,7 @@ def of_checkpoint(path: Path) -> StudentFacts:
         "task_name": data.task,
         **{"mean": data.mean, "std": data.std, "image_size": data.image_size},
         "sample_rate": data.sample_rate,
+        "evaluation_resize": data.evaluation_resize,
     }
     return checked(facts, f"checkpoint {path}")
 
@@ -95,6 +98,8 @@ def checked(facts: Mapping[str, Any], place: str) -> StudentFacts:
     input_, task = facts.get("input") or {}, facts.get("task_name", Classification.name)
     size: Any = facts.get("image_size")
     size = tuple(size) if isinstance(size, list) else size
+    cover: Any = facts.get("evaluation_resize")
+    cover = tuple(cover) if isinstance(cover, list) else cover
     names: Any = facts.get("class_names")
     rate: Any = facts.get("sample_rate")
     hears = isinstance(rate, int) and not isinstance(rate, bool) and RATES[0] <= rate <= RATES[1]
@@ -107,8 +112,9 @@ def checked(facts: Mapping[str, Any], place: str) -> StudentFacts:
         "mean": is_channels(facts.get("mean")) or hears,
         "std": (is_channels(facts.get("std")) and min(facts["std"]) > 0) or hears,
         "task_name": task in (Classification.name, Segmentation.name, Tagging.name),
-        "image_size": is_side(size, LONGEST * rate) if hears else _is_size(size, task),
-        "input": is_input(input_, size) if isinstance(size, int) or _is_size(size, task) else False,
+        "image_size": is_side(size, LONGEST * rate) if hears else _is_size(size),
+        "evaluation_resize": cover is None or (_is_size(cover) and not isinstance(cover, int)),
+        "input": is_input(input_, size) if isinstance(size, int) or _is_size(size) else False,
         "about": isinstance(about, Mapping),
     }
     for name, valid in tests.items():
@@ -125,12 +131,13 @@ def checked(facts: Mapping[str, Any], place: str) -> StudentFacts:
         task_name=task,
         sample_rate=rate,
         outside=bool(facts.get("outside")),
+        evaluation_resize=cover,
     )
 
 
-def _is_size(size: Any, task: str) -> bool:
-    """Return whether a value is a side, or for segmentation also height and width."""
-    pair = task == Segmentation.name and isinstance(size, tuple) and len(size) == 2
+def _is_size(size: Any) -> bool:
+    """Return whether a value is a side, or height and width."""
+    pair = isinstance(size, tuple) and len(size) == 2
     return all(is_side(side, LARGEST) for side in (size if pair else [size]))
 
 

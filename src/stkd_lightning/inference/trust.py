@@ -11,7 +11,15 @@ LARGEST_IMAGE = 1024  # pixels of a side; larger images take gigabytes in a netw
 # The networks that contain other networks or a front end.
 REUSING = ("stkd_lightning.models.reuse_classifier", "stkd_lightning.models.spirit_student")
 HEARING = ("stkd_lightning.models.cnn", "stkd_lightning.models.crnn")
-PARTS = dict.fromkeys(REUSING, ("student", "teacher")) | dict.fromkeys(HEARING, ("front_end",))
+SEEN = tuple(
+    f"stkd_lightning.data.{name}DataModule"
+    for name in ("CIFAR10", "CIFAR100", "CINIC10", "TinyImageNet", "ImageFolder", "Digits")
+)
+PARTS = (
+    dict.fromkeys(REUSING, ("student", "teacher"))
+    | dict.fromkeys(HEARING, ("front_end",))
+    | dict.fromkeys(SEEN, ("augment",))
+)
 TRUSTED = (
     "stkd_lightning.models.create_model",
     "stkd_lightning.models.DilatedResNet",
@@ -23,12 +31,8 @@ TRUSTED = (
     "stkd_lightning.models.timm_model",
     "stkd_lightning.models.torchvision_model",
     "stkd_lightning.models.torchvision_segmentation_model",
-    "stkd_lightning.data.CIFAR10DataModule",
-    "stkd_lightning.data.CIFAR100DataModule",
-    "stkd_lightning.data.CINIC10DataModule",
-    "stkd_lightning.data.TinyImageNetDataModule",
-    "stkd_lightning.data.ImageFolderDataModule",
-    "stkd_lightning.data.DigitsDataModule",
+    *SEEN,
+    "stkd_lightning.data.Augment",
     "stkd_lightning.data.CamVidDataModule",
     "stkd_lightning.data.CityscapesDataModule",
     "stkd_lightning.data.DigitCanvasDataModule",
@@ -41,8 +45,9 @@ TRUSTED = (
 WORDS = {"_target_", "name", "encoder", "resident", "weights", "weights_key", "data_dir", "cache_dir", "url", "md5",
          "train_folder", "val_folder", "test_folder", "sampler", "on_error", "class_weights", "class_names",
          "classes_file", "images_folder", "masks_folder", "sequences", "test_sequences", "proximity", "student_cut",
-         "teacher_cut", "head", "kind", "pooling", "labels", "classes", "level"}  # fmt: skip
-LISTS = {"crop", "scale", "window", "class_weights", "class_names", "sequences", "test_sequences", "proximity"}
+         "teacher_cut", "head", "kind", "pooling", "labels", "classes", "level", "storage", "policy"}  # fmt: skip
+LISTS = {"image_size", "evaluation_resize", "crop_scale", "crop_ratio", "crop", "scale", "window", "class_weights",
+         "class_names", "sequences", "test_sequences", "proximity"}  # fmt: skip
 
 
 def check_image_size(facts: StudentFacts, path: Path) -> None:

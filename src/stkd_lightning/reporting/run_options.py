@@ -7,11 +7,12 @@ from typing import Any
 # Options of the trainer that set where a run takes place and what it displays.
 INCIDENTAL = {"accelerator", "devices", "num_nodes", "strategy", "log_every_n_steps", "default_root_dir", "plugins",
               "logger", "callbacks", "enable_progress_bar", "enable_model_summary", "num_sanity_val_steps"}  # fmt: skip
-# Options of the data that set where they are and what of them is left out; a digest identifies the data. The seed is
-# that of the run.
-DATA_LOCATION_OPTIONS = {"data_dir", "cache_dir", "download", "url", "md5", "seed", "on_error"}
+# Options of the data that set where they are, how they are stored and what of them is left out; a digest identifies the
+# data. The seed is that of the run.
+DATA_LOCATION_OPTIONS = {"data_dir", "cache_dir", "download", "url", "md5", "seed", "on_error", "storage",
+                         "evaluation_resize", "test_fraction"}  # fmt: skip
 # Options of the data that set how batches are loaded, not what they contain.
-LOADING_OPTIONS = {"resident", "workers"}
+LOADING_OPTIONS = {"resident", "workers", "evaluation_batch_size"}
 # All options of a run that do not change its result, including those that set its comparison.
 NON_RESULT_OPTIONS = {
     "baseline", "cache_dir", "checkpoint_minutes", "diagnostics", "method", "resume", "run_dir",
@@ -27,9 +28,11 @@ LATER_OPTIONS: dict[str, Any] = {
     "cuda_graph": False, "teacher.dataset": None, "feature_distillation": None, "pretraining": None,
     "distilled.image_size": None, "loss.losses.fitnet.relu": False,
     **{f"{loss}.standardize": False for loss in ("loss", "loss.losses.kd", "loss.losses.stkd", "loss.losses.dkd")},
-    "dataset.labels": None, "dataset.classes": None, "mixup.keep": False, "mixup.forwards": 1, "mixup.partner": "any",
+    "dataset.augment": None, "dataset.labels": None, "dataset.classes": None, "mixup.keep": False, "mixup.forwards": 1,
+    "mixup.partner": "any",
     "mixup.dominant": False, "mixup.weights": None,
     **{f"{loss}.mixed_weight": None for loss in ("loss", "loss.losses.stkd")},
+    **{f"{loss}.label_smoothing": 0.0 for loss in ("loss", "loss.losses.ce")},
 }  # fmt: skip
 MEMBER = re.compile(r"^teacher(\.members\.[^.]+)+\.")  # of an ensemble: its options are those of a teacher
 ROUNDING = {"compile", "cuda_graph", "deterministic"}  # change the rounding only; such runs are still compared
@@ -40,6 +43,7 @@ OWN_SEEDS = {"dataset.train_seed"}  # those that are settings of their own where
 def data_options(dataset: dict[str, Any]) -> dict[str, Any]:
     """Return the options of the data that change the samples of a training, besides its seed, for cache keys."""
     others = DATA_LOCATION_OPTIONS | LOADING_OPTIONS | _unused_share(dataset)
+    others |= {"augment"} if dataset.get("augment") is None else set()  # as in earlier versions
     return {k: v for k, v in dataset.items() if k not in others}
 
 

@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 from stkd_lightning.utilities import validation
 from stkd_lightning.utilities.errors import InputError
+from stkd_lightning.utilities.image_size import Size, size_of
 
 LARGEST_SIDE = 2**14  # pixels
 LARGEST_SCALE = 16.0
@@ -25,6 +26,26 @@ def optional_sides(name: str, value: Any) -> tuple[int, int] | None:
     return height, width
 
 
+def size(name: str, value: Any, *, maximum: int = LARGEST_SIDE) -> Size:
+    """Return the side of square images in pixels, or height and width.
+
+    Raises:
+        InputError: another value.
+    """
+    if isinstance(value, int | float | str):
+        return validation.whole(name, value, minimum=8, maximum=maximum)
+    height, width = (
+        validation.whole(name, side, minimum=8, maximum=maximum)
+        for side in _pair(name, value, "a side in pixels, such as 224, or height and width, such as [192,256]")
+    )
+    return size_of(height, width)
+
+
+def optional_size(name: str, value: Any) -> Size | None:
+    """Return ``None`` or a size; see ``size``."""
+    return None if value is None else size(name, value)
+
+
 def scale_range(name: str, value: Any) -> tuple[float, float]:
     """Return the smallest and the largest factor of a scale.
 
@@ -36,6 +57,20 @@ def scale_range(name: str, value: Any) -> tuple[float, float]:
         raise InputError(f"{name}=[{low:g},{high:g}]: the first must not be larger; the nearest is [{high:g},{low:g}]")
     if low < 1 / LARGEST_SCALE or high > LARGEST_SCALE:
         raise InputError(f"{name}=[{low:g},{high:g}]: must be between {1 / LARGEST_SCALE:g} and {LARGEST_SCALE:g}")
+    return low, high
+
+
+def optional_shares(name: str, value: Any) -> tuple[float, float] | None:
+    """Return ``None``, or the smallest and the largest share, in (0, 1].
+
+    Raises:
+        InputError: another value.
+    """
+    if value is None:
+        return None
+    low, high = (validation.share(name, share) for share in _pair(name, value, "two shares, such as [0.08,1]"))
+    if low > high:
+        raise InputError(f"{name}=[{low:g},{high:g}]: the first must not be larger; the nearest is [{high:g},{low:g}]")
     return low, high
 
 

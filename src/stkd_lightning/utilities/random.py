@@ -38,6 +38,11 @@ def sample_bits(seed: int, purpose: str, epoch: int, samples: NDArray[np.int64])
     return bits ^ (bits >> np.uint64(31))
 
 
+def sample_uniforms(seed: int, purpose: str, epoch: int, samples: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return a number in [0, 1) for each sample of an epoch ``(B,)``; arguments as in ``sample_bits``."""
+    return (sample_bits(seed, purpose, epoch, samples) >> np.uint64(11)) * 2.0**-53
+
+
 def seeded(seed: int) -> None:
     """Seed the global generators, from which networks draw their first weights."""
     import lightning  # slow to import; the command line checks options before

@@ -34,6 +34,17 @@ def unit_interval(name: str, value: Any) -> float:
     return number
 
 
+def half_interval(name: str, value: Any) -> float:
+    """Return a number in [0, 0.5].
+
+    Raises:
+        InputError: another value.
+    """
+    if unit_interval(name, value) > 0.5:
+        raise InputError(f"{name}={value}: must be in [0, 0.5]; the nearest is 0.5")
+    return float(value)
+
+
 def share(name: str, value: Any) -> float:
     """Return a number in (0, 1].
 

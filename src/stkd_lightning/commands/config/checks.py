@@ -17,7 +17,7 @@ from stkd_lightning.commands.config.ranges import check_ranges
 from stkd_lightning.commands.config.run_folder import has_time, is_sweep
 from stkd_lightning.commands.config.teachers import check_teachers
 from stkd_lightning.utilities import validation
-from stkd_lightning.utilities.choices import ON_ERROR, PRECISIONS, SAMPLERS
+from stkd_lightning.utilities.choices import ON_ERROR, POLICIES, PRECISIONS, SAMPLERS, STORAGES
 from stkd_lightning.utilities.errors import InputError, reason, unknown
 from stkd_lightning.utilities.files import check_exists, check_writable
 from stkd_lightning.utilities.paths import cache_root
@@ -78,6 +78,11 @@ def _check(config: DictConfig) -> None:
             raise unknown("dataset.sampler", str(config.dataset.sampler), SAMPLERS)
         if config.dataset.get("on_error", ON_ERROR[0]) not in ON_ERROR:
             raise unknown("dataset.on_error", str(config.dataset.on_error), ON_ERROR)
+        if config.dataset.get("storage", STORAGES[0]) not in STORAGES:
+            raise unknown("dataset.storage", str(config.dataset.storage), STORAGES)
+        policy = OmegaConf.select(config, "dataset.augment.policy")
+        if policy not in (None, *POLICIES):
+            raise unknown("dataset.augment.policy", str(policy), POLICIES)
         _check_trainer(config.trainer, config.dataset.get("batch_size"), config.get("deterministic", "auto"))
         if "hydra" in config:
             _check_shared_folder(config)

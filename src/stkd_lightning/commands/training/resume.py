@@ -49,6 +49,12 @@ class EarlierRun:
             values["compile"] = config.get("compile")
         return with_values(settings, values)
 
+    def resolve_storage(self, settings: DictConfig) -> DictConfig:
+        """Return settings in which ``dataset.storage=auto`` is replaced by the earlier run's choice."""
+        chosen = (self.origin.config.get("dataset") or {}).get("storage")
+        automatic = settings.dataset.get("storage") == "auto" and chosen is not None
+        return with_values(settings, {"dataset.storage": chosen}) if automatic else settings
+
     def check_data(self, data: DataDescription) -> None:
         """Refuse to resume with other data.
 
@@ -108,7 +114,7 @@ def find_earlier(settings: DictConfig) -> EarlierRun | None:
     except InputError as error:
         raise InputError(f"{summary_path}: damaged ({reason(error)}); delete it and run again") from error
     earlier = EarlierRun(checkpoint, origin, summary)
-    current = public(earlier.resolve_auto(with_values(settings, counts)))
+    current = public(earlier.resolve_auto(earlier.resolve_storage(with_values(settings, counts))))
     if summary is None:
         _check_losses(origin.config, checkpoint)
     _check_settings(origin.config, current, checkpoint)

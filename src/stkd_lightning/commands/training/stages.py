@@ -37,6 +37,7 @@ from stkd_lightning.commands.training.pretrain import (
 from stkd_lightning.commands.training.ranks import announce_small_batches
 from stkd_lightning.commands.training.replay import bytes_needed, replay_folder
 from stkd_lightning.commands.training.resume import EarlierRun, name_dashboards
+from stkd_lightning.data.datasets.image_folder import ImageFolderDataModule
 from stkd_lightning.data.description import DataDescription
 from stkd_lightning.data.module import ArrayDataModule
 from stkd_lightning.distillation.look_ahead import check_resident
@@ -90,7 +91,11 @@ def plan_run(settings: DictConfig, earlier: EarlierRun | None, ranks: int) -> Ru
     Raises:
         InputError: the settings, the data and the teacher do not fit each other or the run to resume.
     """
+    if earlier:
+        settings = earlier.resolve_storage(settings)
     data: ArrayDataModule = instantiate(settings.dataset)
+    if isinstance(data, ImageFolderDataModule):
+        settings = with_values(settings, {"dataset.storage": data.storage})
     data.prepare_data()
     description = DataDescription.of(data)
     if earlier:
