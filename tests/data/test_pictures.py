@@ -11,7 +11,7 @@ from torch import Tensor
 
 from stkd_lightning.data import Augment, ImageFolderDataModule
 from stkd_lightning.data.datasets import image_folder
-from stkd_lightning.data.decode import central_box, decode, decode_covering, decode_part
+from stkd_lightning.data.decode import decode, decode_covering, decode_part, head_of
 from stkd_lightning.data.integrity import is_intact
 from stkd_lightning.data.picture_split import FileSplit, PictureSplit
 from stkd_lightning.utilities.errors import InputError
@@ -28,7 +28,7 @@ def photo(path: Path, sides: tuple[int, int], seed: int, *, orientation: int | N
     exif = Image.Exif()
     if orientation is not None:
         exif[0x0112] = orientation
-    image.save(path, quality=95, exif=exif) if path.suffix == ".jpg" else image.save(path)
+    image.save(path, quality=95, exif=exif)
 
 
 @pytest.fixture
@@ -69,14 +69,8 @@ def test_an_evaluation_sees_what_a_prediction_reads(photos: Path) -> None:
     assert isinstance(split, FileSplit)
     (batch,) = data.test_dataloader()
     for i, image in enumerate(batch.inputs):
-        sides, cover = (32, 32), (37, 37)
-        box = central_box(split.sides(i), sides, cover)
-        assert torch.equal(
-            image, data.normalize(torch.from_numpy(decode_part(split.path(i), split.sides(i), box, sides)))
-        )
-        seen = decode(split.path(i), sides, cover).astype(float)
-        levels = 255 * (image * torch.tensor(data.std)[:, None, None] + torch.tensor(data.mean)[:, None, None])
-        assert np.abs(seen - levels.numpy()).mean() < 3  # a JPEG is decoded at a reduced scale
+        read = decode(split.path(i), (32, 32), (37, 37))
+        assert torch.equal(image, data.normalize(torch.from_numpy(read)))
 
 
 def test_prepared_and_streamed_evaluations_agree(photos: Path) -> None:
@@ -106,15 +100,17 @@ def test_parts_equal_a_crop_that_is_resized(tmp_path: Path) -> None:
     assert np.array_equal(decode_part(tmp_path / "a.png", (90, 120), box, (32, 40)), expected)
 
 
+@pytest.mark.parametrize("ending", ["jpg", "png", "tif"])
 @pytest.mark.parametrize("orientation", [None, 3, 6])
-def test_reduced_decoding_shows_the_same_part(tmp_path: Path, orientation: int | None) -> None:
-    path = tmp_path / "a.jpg"
+def test_reduced_decoding_shows_the_same_part(tmp_path: Path, orientation: int | None, ending: str) -> None:
+    path = tmp_path / f"a.{ending}"
     photo(path, (400, 640), 2, orientation=orientation)
     with Image.open(path) as image:
         whole = ImageOps.exif_transpose(image)
         sides = (whole.height, whole.width)
         top, left, height, width = 33, 71, 201, 252
         part = whole.crop((left, top, left + width, top + height)).resize((40, 32), Image.Resampling.BICUBIC)
+    assert head_of(path)[:2] == sides
     found = decode_part(path, sides, (top, left, height, width), (32, 40))
     assert np.abs(found.astype(float) - np.asarray(part).transpose(2, 0, 1)).mean() < 1.5
 
@@ -124,6 +120,31 @@ def test_decoding_covers_and_does_not_enlarge(tmp_path: Path) -> None:
     photo(tmp_path / "b.png", (20, 640), 3)
     assert decode_covering(tmp_path / "a.jpg", (64, 64)).shape == (3, 64, 102)
     assert decode_covering(tmp_path / "b.png", (64, 64)).shape == (3, 20, 640)
+
+
+def test_damaged_pixels_of_a_png_are_found_when_files_are_listed(photos: Path) -> None:
+    path = photos / "cat" / "0.png"
+    content = bytearray(path.read_bytes())
+    middle = len(content) // 2
+    content[middle : middle + 64] = bytes(64)
+    path.write_bytes(content)
+    for storage in ("prepared", "streamed"):
+        with pytest.raises(InputError, match=f"image {path}: cannot be read"):
+            module(photos, storage=storage).prepare_data()
+
+
+def test_data_behind_a_link_are_the_same_data(photos: Path) -> None:
+    (photos.parent / "deep" / "er").mkdir(parents=True)
+    link = photos.parent / "deep" / "er" / "link"
+    link.symlink_to(photos)
+    digests = [module(f, storage="streamed", cache_dir=photos.parent / f"cache of {f.name}").arrays.digest for f in (photos, link)]
+    assert digests[0] == digests[1]
+
+
+def test_folders_that_are_named_as_splits_are_no_classes(photos: Path) -> None:
+    (photos / "cat").rename(photos / "Train")
+    with pytest.raises(InputError, match="photos/Train: a split or a class?"):
+        module(photos).prepare_data()
 
 
 def test_a_file_that_changes_during_the_run_is_named(photos: Path) -> None:

@@ -33,3 +33,25 @@ def test_segmentation_networks_are_trusted(node: dict[str, Any]) -> None:
 def test_networks_with_other_texts_are_refused(node: dict[str, Any]) -> None:
     with pytest.raises(InputError, match="is not plain; trust=true allows it"):
         check_trusted({"student": node}, FILE)
+
+
+PHOTOS = {"_target_": "stkd_lightning.data.ImageFolderDataModule", "storage": "streamed", "image_size": [32, 48]}
+AUGMENT = {"_target_": "stkd_lightning.data.Augment", "crop_scale": [0.08, 1.0], "policy": "trivial", "plain": False}
+
+
+def test_photographs_and_their_augmentation_are_trusted() -> None:
+    check_trusted({"dataset": {**PHOTOS, "augment": AUGMENT}}, FILE)
+    check_trusted({"dataset": {**PHOTOS, "augment": None}}, FILE)
+
+
+@pytest.mark.parametrize(
+    "node",
+    [
+        {"_target_": f"{MODELS}.timm_model", "name": "resnet50", "num_classes": 2, "pretrained": True},
+        {**AUGMENT, "policy": {"_target_": "os.system"}},
+        {**AUGMENT, "_args_": [1]},
+    ],
+)
+def test_other_augmentations_are_refused(node: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match="is not plain; trust=true allows it"):
+        check_trusted({"dataset": {**PHOTOS, "augment": node}}, FILE)

@@ -133,9 +133,12 @@ def _describe_clips(facts: dict[str, Any]) -> str:
 
 
 def _image_sizes(folder: Path, split: str, facts: dict[str, Any]) -> NDArray[np.int64]:
-    """Return height and width of the images of a split, ``(N, 2)``; those of images with masks are in the facts."""
+    """Return height and width of the images of a split, ``(N, 2)``; unequal ones are in the facts or the records."""
     if "sizes" in facts:
         return np.array(facts["sizes"][split])
+    if "root" in facts:
+        files = np.load(folder / f"{split}_images.npy", mmap_mode="r")
+        return np.stack([files["height"], files["width"]], axis=1).astype(np.int64)
     count, _, *sides = np.load(folder / f"{split}_images.npy", mmap_mode="r").shape
     return np.broadcast_to(np.array(sides), (count, 2))
 

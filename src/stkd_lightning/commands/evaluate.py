@@ -109,6 +109,7 @@ def _data(origin: StudentProvenance, path: Path, config: DictConfig) -> ArrayDat
             data_dir=config.data_dir,
             download=config.data_dir is not None,  # not into a folder that the checkpoint chose
             batch_size=BATCH if config.batch_size is None and not is_dense else config.batch_size,
+            evaluation_batch_size=config.batch_size,
         )
 
 

@@ -7,6 +7,7 @@ from hydra.utils import get_object, instantiate
 from omegaconf import OmegaConf
 
 from stkd_lightning.data.datasets.archive_module import OfficialDataModule
+from stkd_lightning.data.datasets.image_folder import ImageFolderDataModule
 from stkd_lightning.data.module import ArrayDataModule
 from stkd_lightning.inference.trust import check_trusted
 
@@ -20,6 +21,7 @@ def load_local_data(
     data_dir: str | None = None,
     download: bool = False,
     batch_size: int | None = None,
+    evaluation_batch_size: int | None = None,
 ) -> ArrayDataModule:
     """Build a run's data module from local data.
 
@@ -31,6 +33,7 @@ def load_local_data(
         data_dir: folder of the data; ``None``: the folder in the run's configuration.
         download: whether missing data may be downloaded.
         batch_size: ``None``: the run's.
+        evaluation_batch_size: ``None``: the run's.
 
     Raises:
         InputError: a class is not trusted.
@@ -41,7 +44,10 @@ def load_local_data(
     cls = get_object(dataset["_target_"])
     if isinstance(cls, type) and issubclass(cls, OfficialDataModule):  # also if the configuration does not say it
         options["download"] = download
-    options |= {"batch_size": batch_size} if batch_size is not None else {}
+    if isinstance(cls, type) and issubclass(cls, ImageFolderDataModule) and "storage" not in dataset:
+        options["storage"] = "prepared"  # as all earlier versions did
+    sizes = {"batch_size": batch_size, "evaluation_batch_size": evaluation_batch_size}
+    options |= {name: size for name, size in sizes.items() if size is not None}
     options |= {k: None for k in ("url", "md5") if k in dataset}  # an untrusted file must not choose a download
     options |= {"data_dir": data_dir} if data_dir is not None else {}
     return instantiate(OmegaConf.merge(OmegaConf.create(dataset), options))

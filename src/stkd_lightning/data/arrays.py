@@ -24,6 +24,7 @@ from stkd_lightning.data.picture_split import (
     View,
     file_type,
     mapped,
+    whole_box,
 )
 from stkd_lightning.utilities.errors import InputError, RunError, reason
 
@@ -124,7 +125,7 @@ class Split(NamedTuple):
         Returns:
             ``(C, *size)`` uint8.
         """
-        return resized_crop(self.images[i], *map(round, box), list(size), BICUBIC, antialias=True)
+        return resized_crop(self.images[i], *whole_box(box), list(size), BICUBIC, antialias=True)
 
 
 class MaskedSplit(NamedTuple):

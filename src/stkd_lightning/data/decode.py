@@ -1,5 +1,6 @@
 """Decode one image file to 8-bit RGB; training and prediction read images only here."""
 
+import hashlib
 import math
 import os
 import re
@@ -22,7 +23,8 @@ SHOWN = 10  # files in a message
 MAX_PIXELS = 1 << 26  # a decoded image takes 4 bytes for each pixel, on every thread
 MAX_SCANS = 100  # each scan of a JPEG goes over the whole image; encoders write about 10
 MAX_SCANNED = 1 << 28  # bytes
-HEAD = 1 << 12  # bytes by which a file is recognized, beside its size
+CHUNK = 1 << 20  # bytes that are read at once
+JPEG = ("JPEG", "MPO")
 MARKER = re.compile(rb"\xff+([^\x00\x01\xff\xd0-\xd8])", re.DOTALL)  # of a JPEG's segment, with a length
 START_OF_SCAN, END_OF_IMAGE = 0xDA, 0xD9
 ORIENTATION, TURNED = 0x0112, range(5, 9)  # tag of EXIF, and its values that swap height and width
@@ -76,9 +78,8 @@ def decode(path: Path, size: int | tuple[int, int], side: tuple[int, int] | None
             if image.size != (width, height):
                 image = ImageOps.fit(image, (width, height), Image.Resampling.BICUBIC)
         else:
-            top, left, rows, columns = central_box((image.height, image.width), (height, width), side)
-            box = (left, top, left + columns, top + rows)
-            image = image.resize((width, height), Image.Resampling.BICUBIC, box=box)
+            box = central_box((image.height, image.width), (height, width), side)
+            image = _part(image, box, (height, width))
         return np.asarray(image).transpose(2, 0, 1)
 
 
@@ -104,9 +105,9 @@ def decode_covering(path: Path, cover: tuple[int, int]) -> NDArray[np.uint8]:
         UnreadableImageError: as in ``decode``.
     """
     with opened(path) as file:
+        check_cost(file, path)
         height, width = turned_sides(file)
         scale = max(cover[0] / height, cover[1] / width)
-        check_cost(file, path)
         _reduce(file, scale)
         image = _eight_bits(_turned(file)).convert("RGB")
         if scale < 1:
@@ -128,39 +129,53 @@ def decode_part(path: Path, sides: tuple[int, int], box: Box, size: tuple[int, i
         UnreadableImageError: as in ``decode``, or an image of other sides.
     """
     with opened(path) as file:
-        if turned_sides(file) != sides:
+        if {file.height, file.width} != set(sides):
             raise ValueError(f"{' x '.join(map(str, sides[::-1]))} pixels before; it was changed during the run")
         _reduce(file, max(size[0] / box[2], size[1] / box[3]))
         image = _eight_bits(_turned(file)).convert("RGB")
         down, across = image.height / sides[0], image.width / sides[1]
-        top, left = box[0] * down, box[1] * across
-        bottom, right = min(top + box[2] * down, image.height), min(left + box[3] * across, image.width)
-        # Whole pixels around the part, so that none outside of it is mixed into its edge.
-        first_row, first_column = math.floor(top), math.floor(left)
-        part = image.crop((first_column, first_row, math.ceil(right), math.ceil(bottom)))
-        inner = (left - first_column, top - first_row, right - first_column, bottom - first_row)
-        return np.array(part.resize(size[::-1], Image.Resampling.BICUBIC, box=inner)).transpose(2, 0, 1)
+        reduced = (down * box[0], across * box[1], down * box[2], across * box[3])
+        return np.array(_part(image, reduced, size)).transpose(2, 0, 1)
 
 
-def head_of(path: Path) -> tuple[tuple[int, int], bytes]:
-    """Return height and width of an image, turned as its EXIF orientation says, and the first bytes of its file.
+def head_of(path: Path) -> tuple[int, int, bytes]:
+    """Return height and width of an image, turned as its EXIF orientation says, and a digest of its file.
 
     Raises:
         UnreadableImageError: the file is not an image, or takes very much memory or time to decode.
     """
     with opened(path) as file:
         check_cost(file, path)
-        sides = turned_sides(file)
+        height, width = turned_sides(file)
+        digest = hashlib.blake2b(digest_size=16)
         with path.open("rb") as content:
-            return sides, content.read(HEAD)
+            while chunk := content.read(CHUNK):
+                digest.update(chunk)
+        return height, width, digest.digest()
 
 
 def turned_sides(file: Image.Image) -> tuple[int, int]:
-    """Return height and width of an opened image after it is turned as its EXIF orientation says."""
+    """Return height and width of an opened image after it is turned as its EXIF orientation says.
+
+    The head of a JPEG tells them. Other images are decoded, because the orientation may stand behind the pixels.
+    """
+    if file.format not in JPEG:
+        image = _turned(file)
+        return image.height, image.width
     orientation = None
     with suppress(Exception):  # an orientation that cannot be read
         orientation = file.getexif().get(ORIENTATION)
     return (file.width, file.height) if orientation in TURNED else (file.height, file.width)
+
+
+def _part(image: Image.Image, box: Box, size: tuple[int, int]) -> Image.Image:
+    """Return a part of an image, resized to height and width; no pixel outside of it is mixed into its edge."""
+    top, left = max(0.0, box[0]), max(0.0, box[1])
+    bottom, right = min(top + box[2], image.height), min(left + box[3], image.width)
+    first_row, first_column = math.floor(top), math.floor(left)
+    part = image.crop((first_column, first_row, math.ceil(right), math.ceil(bottom)))
+    inner = (left - first_column, top - first_row, right - first_column, bottom - first_row)
+    return part.resize(size[::-1], Image.Resampling.BICUBIC, box=inner)
 
 
 def _reduce(file: Image.Image, scale: float) -> None:
@@ -232,7 +247,7 @@ def check_cost(file: Image.Image, path: Path) -> None:
     """
     if file.width * file.height > MAX_PIXELS:
         raise ValueError(f"{file.width} x {file.height} pixels; at most {MAX_PIXELS:,} are read")
-    if file.format in ("JPEG", "MPO") and _scans(path) > MAX_SCANS:
+    if file.format in JPEG and _scans(path) > MAX_SCANS:
         raise ValueError(f"a JPEG of more than {MAX_SCANS} scans; save it again")
 
 

@@ -23,6 +23,7 @@ from stkd_lightning.data.batches import (
     samples_of,
 )
 from stkd_lightning.data.decode import UnreadableImageError
+from stkd_lightning.data.picture_split import FileSplit, PictureSplit
 from stkd_lightning.data.sampling import Order
 from stkd_lightning.tasks.types import Batch
 from stkd_lightning.utilities import signals
@@ -132,6 +133,11 @@ class TrainLoader:
         self._check = check
 
     @property
+    def per_image(self) -> bool:
+        """True if samples are made one by one on the CPU, so that a step cannot make them."""
+        return self.augmentation.per_image or isinstance(self.split, PictureSplit | FileSplit)
+
+    @property
     def sampler(self) -> "TrainLoader":
         """This loader; Lightning calls ``set_epoch`` on it."""
         return self
@@ -179,7 +185,7 @@ class TrainLoader:
             self._check()
         first, self._first = self._first, 0
         made: Iterator[Batch | ResidentBatch] = _batches(epoch, self.workers, first)
-        if not self.workers:
+        if not self.workers and not self.per_image:
             made = (ResidentBatch(epoch, i) for i in range(first, len(epoch)))
         for done, batch in enumerate(made, first):
             self._done = done

@@ -241,11 +241,13 @@ class ArrayDataModule(L.LightningDataModule):
         shift = CropAndFlip(min(self.input_shape[1:]) // 8 if self.padding is None else self.padding, self.flip)
         if self.augment is None:
             return shift
+        if self.augment.plain:
+            shift = CropAndFlip(0, False)
         if self.augment.crop_scale is None:
             transform = self.augment.transform(self.mean, flip=False)
             return shift if transform is None else ShiftedAndTransformed(shift, transform)
         height, width = self.input_shape[1:]
-        return ResizedCrops((height, width), self.augment, self.augment.transform(self.mean, flip=self.flip))
+        return ResizedCrops((height, width), self.augment, self.augment.transform(self.mean, flip=shift.flip))
 
     def _placed_split(self, name: str) -> tuple[AnySplit, int]:
         """Return a split on the training device if it fits, and the number of processes that make its batches."""
@@ -261,7 +263,8 @@ class ArrayDataModule(L.LightningDataModule):
                 print_rank_zero(
                     f"dataset: the {name} samples, {size:.1f} GiB, do not fit on {device}; worker processes read them"
                 )
-            target = device if resident and device.type == "cuda" else torch.device("cpu")
+            on_device = resident and quick and device.type == "cuda"  # other images are made on the CPU, as by workers
+            target = device if on_device else torch.device("cpu")
             self._placed[name] = device, split.to(target), 0 if resident else self._workers()
         _, split, workers = self._placed[name]
         return split, workers

@@ -16,7 +16,7 @@ from torch import Tensor
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2.functional import resized_crop
 
-from stkd_lightning.data.decode import Box, UnreadableImageError, central_box, decode_part
+from stkd_lightning.data.decode import Box, UnreadableImageError, central_box, decode, decode_part
 
 # The decoders of streamed images.
 DECODERS = [PIL.__version__, features.version("libjpeg_turbo") or features.version("jpg")]
@@ -62,7 +62,7 @@ class RawFiles(NamedTuple):
     Attributes:
         labels: one class index for each file, or tags ``(N, C)``.
         paths: of the files.
-        root: folder to which the paths are relative in what is stored.
+        root: folder of the data; the names of files in it are stored without it, those of others as they are.
         view: of an evaluation.
         unreadable: errors by position in the labels. It is filled while the heads of the files are read.
     """
@@ -123,11 +123,12 @@ class PictureSplit(NamedTuple):
 
     def crop(self, i: int, box: Box, size: tuple[int, int]) -> Tensor:
         """Return a part of an image, resized: see ``Split.crop``."""
-        return resized_crop(self.image(i), *map(round, box), list(size), BICUBIC, antialias=True)
+        return resized_crop(self.image(i), *whole_box(box), list(size), BICUBIC, antialias=True)
 
     def pictures(self, indices: Tensor) -> Tensor:
         """Return images as an evaluation sees them ``(B, 3, *view.size)`` uint8."""
-        return _as_evaluated(self, indices)
+        size, side = self.view
+        return torch.stack([self.crop(i, central_box(self.sides(i), size, side), size) for i in indices.tolist()])
 
 
 class FileSplit(NamedTuple):
@@ -176,8 +177,13 @@ class FileSplit(NamedTuple):
         return torch.from_numpy(decode_part(self.path(i), self.sides(i), box, size))
 
     def pictures(self, indices: Tensor) -> Tensor:
-        """Return images as an evaluation sees them ``(B, 3, *view.size)`` uint8."""
-        return _as_evaluated(self, indices)
+        """Return images as an evaluation and a prediction see them ``(B, 3, *view.size)`` uint8.
+
+        Raises:
+            UnreadableImageError: a damaged file.
+        """
+        size, side = self.view
+        return torch.from_numpy(np.stack([decode(self.path(i), size, side) for i in indices.tolist()]))
 
 
 def file_type(longest: int) -> np.dtype[Any]:
@@ -196,6 +202,7 @@ def mapped(array: NDArray[Any]) -> Tensor:
         return torch.from_numpy(array)
 
 
-def _as_evaluated(split: PictureSplit | FileSplit, indices: Tensor) -> Tensor:
-    size, side = split.view
-    return torch.stack([split.crop(i, central_box(split.sides(i), size, side), size) for i in indices.tolist()])
+def whole_box(box: Box) -> tuple[int, int, int, int]:
+    """Return a box in whole pixels, of one at least."""
+    top, left, height, width = map(round, box)
+    return top, left, max(1, height), max(1, width)

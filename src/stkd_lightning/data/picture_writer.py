@@ -71,7 +71,7 @@ def write_pictures(
 
 
 def write_files(folder: Path, name: str, split: RawFiles, digest: "hashlib._Hash") -> NDArray[np.int64]:
-    """Write records of image files, with their labels, and update the digest; the heads of all files are read.
+    """Write records of image files, with their labels, and update the digest; all files are read.
 
     Returns:
         The number of pixels ``(3, 256)`` by channel and value of some drawn images, at the sides of an evaluation.
@@ -79,14 +79,15 @@ def write_files(folder: Path, name: str, split: RawFiles, digest: "hashlib._Hash
 
     def head(path: Path) -> tuple[int, int, bytes] | UnreadableImageError:
         try:
-            sides, content = head_of(path)
+            return head_of(path)
         except UnreadableImageError as error:
             return UnreadableImageError(error.path, error.words)  # without the frames that hold its content
-        whole = hashlib.blake2b(content, digest_size=16)
-        whole.update(str(path.stat().st_size).encode())
-        return *sides, whole.digest()
 
-    names = [os.fsencode(os.path.relpath(path, split.root)) for path in split.paths]
+    within = [path.is_relative_to(split.root) for path in split.paths]
+    names = [
+        os.fsencode(path.relative_to(split.root) if inside else path.absolute())
+        for path, inside in zip(split.paths, within, strict=True)
+    ]
     with ThreadPoolExecutor() as pool:
         heads = list(tqdm(pool.map(head, split.paths), f"{name} images", len(names), leave=False, disable=None))
     split.unreadable.update({i: found for i, found in enumerate(heads) if isinstance(found, UnreadableImageError)})

@@ -26,6 +26,7 @@ class Augment:
     """Settings of the random transforms of training images.
 
     Attributes:
+        plain: neither shift nor mirror images.
         crop_scale: smallest and largest share of an image's area that a random crop has, in (0, 1]; the crop is resized
             to the image size (Szegedy et al. 2014, arXiv:1409.4842, Sec. 6). ``None``: shifted by some pixels.
         crop_ratio: smallest and largest width / height of a random crop.
@@ -43,6 +44,7 @@ class Augment:
         InputError: a setting outside its range.
     """
 
+    plain: bool = False
     crop_scale: tuple[float, float] | None = None
     crop_ratio: tuple[float, float] = (3 / 4, 4 / 3)
     policy: Policy | None = None
@@ -57,6 +59,7 @@ class Augment:
     def __post_init__(self) -> None:
         name = "dataset.augment"
         checked = {
+            "plain": validation.switch(f"{name}.plain", self.plain),
             "crop_scale": list_validation.optional_shares(f"{name}.crop_scale", self.crop_scale),
             "crop_ratio": list_validation.scale_range(f"{name}.crop_ratio", self.crop_ratio),
             "operations": validation.whole(f"{name}.operations", self.operations, minimum=1, maximum=14),

@@ -73,7 +73,7 @@ def _write_images(folder: Path, raw: RawData, digest: "hashlib._Hash", on_error:
     if isinstance(first, RawPictures | RawFiles):
         digest.update(identity(first.view, streamed=isinstance(first, RawFiles)))
         facts["view"] = first.view
-    return facts | ({"root": str(first.root)} if isinstance(first, RawFiles) else {})
+    return facts | ({"root": str(first.root.resolve())} if isinstance(first, RawFiles) else {})
 
 
 def _write_clips(folder: Path, raw: RawData, digest: "hashlib._Hash", on_error: OnError | None) -> dict[str, Any]:

@@ -36,10 +36,8 @@ def obstacle_to_trace(trainer: L.Trainer) -> str | None:
         return f"the training runs on {trainer.strategy.root_device.type}"
     if not isinstance(trainer.strategy, SingleDeviceStrategy):  # DDP with one rank too: its hooks are in the backward
         return f"the strategy is {type(trainer.strategy).__name__}"
-    if not isinstance(loader, TrainLoader) or loader.workers:
+    if not isinstance(loader, TrainLoader) or loader.workers or loader.per_image:
         return "the batches do not come from data on the training device"
-    if loader.augmentation.per_image:
-        return "the images are transformed one by one"
     if type(trainer.precision_plugin) not in (Precision, MixedPrecision):
         return f"trainer.precision={trainer.precision}"
     return None

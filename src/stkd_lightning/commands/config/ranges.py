@@ -95,6 +95,7 @@ RANGES: dict[str, dict[str, Check]] = {
         "evaluation_resize": list_validation.optional_size,
         "test_fraction": validation.share,
         "evaluation_batch_size": optional_at_least_one,
+        "plain": validation.switch,
         "crop_scale": list_validation.optional_shares,
         "crop_ratio": list_validation.scale_range,
         "operations": partial(at_least_one, maximum=14),

@@ -4,6 +4,8 @@ import math
 import shutil
 from pathlib import Path
 
+import torch
+import torchvision
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
@@ -57,7 +59,12 @@ def replay_folder(
     dtype = str(teacher.dtype or config.trainer.precision)
     ahead = [config.teacher.look_ahead] if config.teacher.look_ahead > 1 else []  # other batches round differently
     mixup = {k: v for k, v in plain(config.mixup).items() if LATER_OPTIONS.get(f"mixup.{k}", math.nan) != v}
-    key = key_of([FORMAT, teacher.digest, data.arrays.digest, dataset, mixup, dtype, ranks, *ahead])
+    evaluated = config.dataset.get("evaluation_batch_size")  # passes are read batch by batch
+    others = [*ahead, *([{"evaluation_batch_size": evaluated}] if evaluated else [])]
+    options = config.dataset
+    if options.get("augment") or options.get("evaluation_resize") or options.get("storage") == "streamed":
+        others.append([torch.__version__, torchvision.__version__])  # they make the samples
+    key = key_of([FORMAT, teacher.digest, data.arrays.digest, dataset, mixup, dtype, ranks, *others])
     needed = bytes_needed(config, data, batches, dtype)
     missing = needed - _size(root / key)
     free = shutil.disk_usage(_existing(root)).free

@@ -51,9 +51,10 @@ class EarlierRun:
 
     def resolve_storage(self, settings: DictConfig) -> DictConfig:
         """Return settings in which ``dataset.storage=auto`` is replaced by the earlier run's choice."""
-        chosen = (self.origin.config.get("dataset") or {}).get("storage")
-        automatic = settings.dataset.get("storage") == "auto" and chosen is not None
-        return with_values(settings, {"dataset.storage": chosen}) if automatic else settings
+        if settings.dataset.get("storage") != "auto":
+            return settings
+        chosen = (self.origin.config.get("dataset") or {}).get("storage", "prepared")  # all earlier versions prepared
+        return with_values(settings, {"dataset.storage": chosen})
 
     def check_data(self, data: DataDescription) -> None:
         """Refuse to resume with other data.

@@ -104,7 +104,7 @@ def plan_run(settings: DictConfig, earlier: EarlierRun | None, ranks: int) -> Ru
         clear_run(Path(settings.run_dir))
     loader = data.train_dataloader()  # refuses a batch larger than the data before any training
     batches = len(loader)
-    if loader.workers:
+    if loader.workers or loader.per_image:
         check_resident(settings.teacher.look_ahead, None)
     check_limits(settings.trainer, data, ranks)
     counts = {"num_classes": data.num_classes, "num_samples": data.arrays.splits["train"].samples}

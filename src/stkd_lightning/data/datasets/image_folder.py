@@ -31,6 +31,7 @@ from stkd_lightning.utilities.image_size import Size, sides
 
 MAX_SIZE = 4096
 PREPARED = 16 * 2**30  # bytes above which images are streamed
+SPLIT_NAMES = {"train", "training", "test", "testing", "tests", "val", "valid", "validation"}
 UNEQUAL = 4 / 3  # pixels of photographs, by those of a square with their shorter side
 READING = 2  # raised when a change of the code changes the pixels that are read
 
@@ -123,6 +124,7 @@ class ImageFolderDataModule(ArrayDataModule):
         """``"prepared"`` or ``"streamed"``; with ``"auto"`` the number of images decides."""
         if self._storage != "auto":
             return self._storage
+        self.locate()
         height, width = sides(self.size) if self._cropped is None else self._cropped.side
         bytes_each = 3 * height * width * (1 if self._cropped is None else UNEQUAL)
         if bytes_each * len(self.stamps(self.data_dir)) <= PREPARED:  # no more images than files
@@ -212,6 +214,11 @@ class ImageFolderDataModule(ArrayDataModule):
             return tags, tagged.class_names
         folders = self._split_folders()
         names = self._classes(folders["train"])
+        if folders["train"] == self.data_dir and (odd := [name for name in names if name.casefold() in SPLIT_NAMES]):
+            raise InputError(
+                f"dataset image_folder: {self.data_dir / odd[0]}: a split or a class? If a split, name all splits "
+                "by dataset.train_folder, dataset.val_folder and dataset.test_folder; if a class, rename it"
+            )
         if len(names) < 2:
             raise InputError(f"{folders['train']}: needs a folder for each of at least 2 classes, has {len(names)}")
         self._say_folders(folders, names)
@@ -253,4 +260,4 @@ class ImageFolderDataModule(ArrayDataModule):
             return image_split(*files, self.size, description)
         if self.storage == "prepared":
             return picture_split(*files, self.view, description)
-        return RawFiles(files.labels, files.paths, self.data_dir.resolve(), self.view, {})
+        return RawFiles(files.labels, files.paths, self.data_dir, self.view, {})

@@ -94,6 +94,7 @@ def metadata(facts: StudentFacts) -> dict[str, str]:
         "made_by": "stkd-lightning",
         **_words(facts),
         "image_size": str(facts.image_size),
+        **({"evaluation_resize": str(facts.evaluation_resize)} if facts.evaluation_resize else {}),
         "mean": json.dumps(facts.mean),
         "std": json.dumps(facts.std),
         "class_names": json.dumps(facts.class_names),
