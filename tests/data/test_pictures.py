@@ -3,17 +3,23 @@
 from pathlib import Path
 from typing import Any
 
+import lightning as L
 import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from stkd_lightning.data import Augment, ImageFolderDataModule
+from stkd_lightning import DistillationModule, Mixup
+from stkd_lightning.callbacks import Checkpoints, Seeding
+from stkd_lightning.data import Augment, ImageFolderDataModule, loader
 from stkd_lightning.data.datasets import image_folder
 from stkd_lightning.data.decode import decode, decode_covering, decode_part, head_of
 from stkd_lightning.data.integrity import is_intact
 from stkd_lightning.data.picture_split import FileSplit, PictureSplit
+from stkd_lightning.losses import STKDLoss
+from stkd_lightning.models import create_model
+from stkd_lightning.teacher import FrozenTeacher
 from stkd_lightning.utilities.errors import InputError
 
 CROPS = Augment(crop_scale=(0.3, 1.0), policy="trivial")
@@ -46,9 +52,9 @@ def module(folder: Path, **options: Any) -> ImageFolderDataModule:
 
 
 def epoch(data: ImageFolderDataModule, number: int = 0) -> list[Tensor]:
-    loader = data.train_dataloader()
-    loader.set_epoch(number)
-    return [batch.inputs for batch in loader]
+    batches = data.train_dataloader()
+    batches.set_epoch(number)
+    return [batch.inputs for batch in batches]
 
 
 @pytest.mark.parametrize("storage", ["prepared", "streamed"])
@@ -61,6 +67,39 @@ def test_batches_do_not_depend_on_workers(photos: Path, storage: str) -> None:
         assert all(torch.equal(a, b) for a, b in zip(batches, made[0], strict=True))
     other = epoch(module(photos, storage=storage, workers=1), number=1)
     assert not torch.equal(other[0], made[0][0])
+
+
+@pytest.mark.parametrize("storage", ["prepared", "streamed"])
+def test_ranks_share_the_batches_of_one(photos: Path, storage: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, parts = epoch(module(photos, storage=storage, workers=1)), []
+    for rank in range(2):
+        monkeypatch.setattr(loader, "world", lambda rank=rank: (rank, 2))
+        parts.append(epoch(module(photos, storage=storage, workers=1)))
+    for batch, *shares in zip(whole, *parts, strict=True):
+        assert torch.equal(torch.cat(shares), batch)
+
+
+def fitted(folder: Path, data: ImageFolderDataModule, epochs: int, checkpoint: Path | None = None) -> dict[str, Tensor]:
+    data.prepare_data()
+    torch.manual_seed(0)
+    student, teacher = (create_model(name, num_classes=2) for name in ("resnet8", "resnet14"))
+    options = {"schedule": lambda progress: 1.0, "example": torch.zeros(1, 3, 32, 32)}
+    distilled = DistillationModule(student, STKDLoss(), FrozenTeacher(teacher), Mixup(), task=data.task, **options)
+    trainer = L.Trainer(
+        max_epochs=epochs, accelerator="cpu", logger=False, callbacks=[Checkpoints(folder, select=False), Seeding(0)],
+        enable_progress_bar=False, enable_model_summary=False, num_sanity_val_steps=0,
+    )  # fmt: skip
+    trainer.fit(distilled, data, ckpt_path=checkpoint)
+    return student.state_dict()
+
+
+@pytest.mark.parametrize("storage", ["prepared", "streamed"])
+def test_a_resumed_run_is_bit_identical(photos: Path, tmp_path: Path, storage: str) -> None:
+    data = module(photos, storage=storage, workers=1)
+    whole = fitted(tmp_path / "whole", data, 2)
+    fitted(tmp_path / "parts", data, 1)
+    resumed = fitted(tmp_path / "parts", data, 2, tmp_path / "parts" / "last.ckpt")
+    assert all(torch.equal(resumed[name], value) for name, value in whole.items())
 
 
 def test_an_evaluation_sees_what_a_prediction_reads(photos: Path) -> None:
@@ -137,7 +176,10 @@ def test_data_behind_a_link_are_the_same_data(photos: Path) -> None:
     (photos.parent / "deep" / "er").mkdir(parents=True)
     link = photos.parent / "deep" / "er" / "link"
     link.symlink_to(photos)
-    digests = [module(f, storage="streamed", cache_dir=photos.parent / f"cache of {f.name}").arrays.digest for f in (photos, link)]
+    digests = [
+        module(f, storage="streamed", cache_dir=photos.parent / f"cache of {f.name}").arrays.digest
+        for f in (photos, link)
+    ]
     assert digests[0] == digests[1]
 
 
@@ -149,13 +191,13 @@ def test_folders_that_are_named_as_splits_are_no_classes(photos: Path) -> None:
 
 def test_a_file_that_changes_during_the_run_is_named(photos: Path) -> None:
     data = module(photos, storage="streamed", workers=2)
-    loader = data.train_dataloader()
+    batches = data.train_dataloader()
     split = data.arrays.splits["train"]
     assert isinstance(split, FileSplit)
-    path = split.path(int(loader.indices[0]))
+    path = split.path(int(batches.indices[0]))
     path.write_bytes(path.read_bytes()[:300])
     with pytest.raises(InputError, match=f"image {path}: cannot be read"):
-        list(loader)
+        list(batches)
 
 
 def test_auto_streams_what_is_large(photos: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
