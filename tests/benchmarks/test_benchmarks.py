@@ -54,11 +54,15 @@ def test_framework(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_scaling(tmp_path: Path) -> None:
     out, result = benchmark("scaling.py", tmp_path, "--batch-sizes", "4", "8", "--counts", "500", "2000",
-                            "--ranks", "2", "--rounds", "1", "--batches", "2", "--images", "16")  # fmt: skip
+                            "--ranks", "2", "--rounds", "1", "--batches", "2", "--images", "16",
+                            "--photographs", "400")  # fmt: skip
     assert result["batch_size"].keys() == {"4", "8"}
     assert result["data"].keys() == {"500", "2000"}
     assert result["ranks"]["2"]["images_per_second"] > 0
     assert "2,000 images: opened in" in out
+    assert result["photographs"].keys() == {"torchvision", "streamed", "prepared"}
+    assert result["photographs"]["torchvision"]["ratio"] == 1
+    assert result["photographs"]["prepared"]["disk_mib"] > result["photographs"]["streamed"]["disk_mib"]
 
 
 @pytest.mark.slow
