@@ -9,11 +9,11 @@ import torch
 from PIL import Image
 
 from stkd_lightning.data import AudioFolderDataModule, ClipDataModule, ImageFolderDataModule, clip_module
-from stkd_lightning.data.arrays import open_arrays
 from stkd_lightning.data.audio_files import LEVELS, read_audio
 from stkd_lightning.data.clip_arrays import ClipSplit
 from stkd_lightning.data.clip_augment import BELOW_1, ClipAugmentation
 from stkd_lightning.data.integrity import is_intact
+from stkd_lightning.data.open_arrays import open_arrays
 from stkd_lightning.tasks.clips import split_clips
 from stkd_lightning.utilities.errors import InputError
 from tests.data.sounds import PITCHES, RATE, write_sounds

@@ -9,9 +9,10 @@ import pytest
 import torch
 
 from stkd_lightning.data import RawData, RawMasks
-from stkd_lightning.data.arrays import MaskedSplit, open_arrays
+from stkd_lightning.data.arrays import MaskedSplit
 from stkd_lightning.data.integrity import is_intact
 from stkd_lightning.data.mask_module import median_frequency_weights
+from stkd_lightning.data.open_arrays import open_arrays
 from stkd_lightning.data.prepare import prepare
 from stkd_lightning.tasks import Segmentation
 from stkd_lightning.utilities.errors import InputError

@@ -15,7 +15,8 @@ from filelock import FileLock
 
 from stkd_lightning.data import integrity
 from stkd_lightning.data.archives.extract import extract
-from stkd_lightning.data.arrays import Arrays, RawData, RawSplit, open_arrays
+from stkd_lightning.data.arrays import Arrays, RawData, RawSplit
+from stkd_lightning.data.open_arrays import open_arrays
 from stkd_lightning.data.prepare import prepare
 from stkd_lightning.utilities.errors import InputError, RunError
 from tests.data.conftest import pack_tar

@@ -1,11 +1,10 @@
 """Whole splits as memory-mapped arrays: images uint8, clips int16."""
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -21,12 +20,9 @@ from stkd_lightning.data.picture_split import (
     PictureSplit,
     RawFiles,
     RawPictures,
-    View,
-    file_type,
-    mapped,
     whole_box,
 )
-from stkd_lightning.utilities.errors import InputError, RunError, reason
+from stkd_lightning.utilities.errors import RunError
 
 FORMAT = 2
 FACTS = "facts.json"
@@ -78,7 +74,7 @@ class RawData(NamedTuple):
         sample_rate: Hz of clips; ``None`` for images.
     """
 
-    splits: Mapping[str, "AnyRaw"]
+    splits: Mapping[str, AnyRaw]
     class_names: list[str]
     superclasses: list[int] | None = None
     superclass_names: list[str] | None = None
@@ -244,122 +240,3 @@ def stamp_of(path: Path) -> Stamp:
 def files_of(splits: Iterable[str]) -> list[str]:
     """Return the names of a prepared data set's files."""
     return [FACTS, *(f"{split}_{part}.npy" for split in splits for part in Split._fields)]
-
-
-def open_arrays(folder: Path) -> Arrays:
-    """Open a prepared data set: read its description and its labels, but no pixel.
-
-    Raises:
-        InputError: it is damaged, for example by a crash of the machine.
-    """
-    try:
-        facts: dict[str, Any] = json.loads((folder / FACTS).read_text())
-        stamps = {name: stamp_of(folder / name) for name in files_of(facts["splits"])}
-        facts = {name: tuple(fact) if isinstance(fact, list) else fact for name, fact in facts.items()}
-        known = {name: facts.pop(name, None) for name in ("sizes", "lengths", "view", "root")}
-        facts["splits"] = {name: _open(folder, name, known) for name in facts["splits"]}
-        arrays = Arrays(**facts, folder=folder, stamps=stamps)
-        _check(arrays)
-    except Exception as error:  # json, numpy and wrong types raise many types
-        raise InputError(
-            f"prepared data {folder}: damaged ({reason(error)}); delete this folder and run again"
-        ) from error
-    return arrays
-
-
-def _open(folder: Path, name: str, known: Mapping[str, Any]) -> AnySplit:
-    """Open a split of the kind that its description tells: sizes, lengths, view and root, where there are any."""
-    if known["lengths"] is not None:
-        return _open_clips(folder, name, known["lengths"][name])
-    if known["view"] is not None:
-        size, side = (tuple(pair) for pair in known["view"])
-        if known["root"] is not None:
-            return _open_files(folder, name, Path(known["root"]), View(size, side))
-        return _open_pictures(folder, name, known["sizes"][name], View(size, side))
-    return _open_split(folder, name) if known["sizes"] is None else _open_masks(folder, name, known["sizes"][name])
-
-
-def _open_pictures(folder: Path, name: str, sizes: list[list[int]], view: View) -> PictureSplit:
-    images, labels = np.load(folder / f"{name}_images.npy", mmap_mode="r"), np.load(folder / f"{name}_labels.npy")
-    pairs = torch.tensor(sizes, dtype=torch.int64).view(-1, 2)
-    if images.dtype != np.uint8 or images.shape != (3 * int(pairs.prod(1).sum()),) or pairs.min() < 1:
-        raise ValueError(f"{name}_images.npy holds {images.dtype} {images.shape}, not the images of {FACTS}")
-    if labels.dtype != np.int64 or len(labels) != len(pairs):
-        raise ValueError(f"{name}_labels.npy holds {labels.dtype} {labels.shape} for {len(pairs)} images")
-    return PictureSplit.of(mapped(images), torch.from_numpy(labels), pairs, view)
-
-
-def _open_files(folder: Path, name: str, root: Path, view: View) -> FileSplit:
-    files, labels = np.load(folder / f"{name}_images.npy", mmap_mode="r"), np.load(folder / f"{name}_labels.npy")
-    if files.ndim != 1 or files.dtype != file_type(files.dtype["path"].itemsize):
-        raise ValueError(f"{name}_images.npy holds {files.dtype}, not records of files")
-    if labels.dtype != np.int64 or len(labels) != len(files):
-        raise ValueError(f"{name}_labels.npy holds {labels.dtype} {labels.shape} for {len(files)} images")
-    return FileSplit(files, torch.from_numpy(labels), root, view)
-
-
-def _open_split(folder: Path, name: str) -> Split:
-    images, labels = np.load(folder / f"{name}_images.npy", mmap_mode="r"), np.load(folder / f"{name}_labels.npy")
-    if images.dtype != np.uint8 or images.ndim != 4:
-        raise ValueError(f"{name}_images.npy holds {images.dtype} {images.shape}")
-    if labels.dtype != np.int64 or len(labels) != len(images):
-        raise ValueError(f"{name}_labels.npy holds {labels.dtype} {labels.shape} for {len(images)} images")
-    return Split(mapped(images), torch.from_numpy(labels))
-
-
-def _open_masks(folder: Path, name: str, sizes: list[list[int]]) -> MaskedSplit:
-    images, labels = (np.load(folder / f"{name}_{part}.npy", mmap_mode="r") for part in Split._fields)
-    pairs = torch.tensor(sizes, dtype=torch.int64).view(-1, 2)
-    pixels = int(pairs.prod(1).sum())
-    if not len(pairs) or pairs.min() < 1 or labels.shape != (pixels,) or len(images) % len(labels):
-        raise ValueError(f"{name}_labels.npy holds {labels.shape}, which does not fit the sizes in {FACTS}")
-    if images.dtype != np.uint8 or labels.dtype != np.uint8 or images.ndim != 1:
-        raise ValueError(f"{name}_images.npy holds {images.dtype} {images.shape}, the masks {labels.dtype}")
-    return MaskedSplit.of(mapped(images), mapped(labels), pairs)
-
-
-def _open_clips(folder: Path, name: str, lengths: list[int]) -> ClipSplit:
-    waveforms, labels = np.load(folder / f"{name}_images.npy", mmap_mode="r"), np.load(folder / f"{name}_labels.npy")
-    if waveforms.dtype != np.int16 or waveforms.shape != (sum(lengths),) or min(lengths) < 1:
-        raise ValueError(f"{name}_images.npy holds {waveforms.dtype} {waveforms.shape}, not the samples of {FACTS}")
-    if labels.dtype != np.uint8 or labels.ndim != 2 or len(labels) != len(lengths):
-        raise ValueError(f"{name}_labels.npy holds {labels.dtype} {labels.shape} for {len(lengths)} clips")
-    return ClipSplit.of(mapped(waveforms), torch.from_numpy(labels).long(), torch.tensor(lengths))
-
-
-OF_IMAGES = (Split, PictureSplit, FileSplit)  # their labels are of whole images
-
-
-def _check(arrays: Arrays) -> None:
-    """Refuse a prepared data set whose parts do not fit each other.
-
-    Raises:
-        ValueError: names the part.
-    """
-    for name, split in arrays.splits.items():
-        _check_split(name, split, arrays)
-    channels, moments = _channels(arrays.splits["train"]), (*arrays.mean, *arrays.std)
-    if len(moments) != 2 * channels or not np.isfinite(moments).all() or min(arrays.std, default=1) <= 0:
-        raise ValueError(f"{FACTS}: mean and std must have one value for each of {channels} channels")
-    if not all(isinstance(name, str) for name in (*arrays.class_names, arrays.digest)):
-        raise ValueError(f"{FACTS}: class names and digest must be strings")
-
-
-def _channels(split: AnySplit) -> int:
-    if isinstance(split, ClipSplit):
-        return 0
-    if isinstance(split, PictureSplit | FileSplit):
-        return 3
-    return split.channels if isinstance(split, MaskedSplit) else split.images.shape[1]
-
-
-def _check_split(name: str, split: AnySplit, arrays: Arrays) -> None:
-    train, count = arrays.splits["train"], len(arrays.class_names)
-    if split.inputs.shape[1:] != train.inputs.shape[1:]:
-        raise ValueError(f"{name}_images.npy holds images of {tuple(split.inputs.shape[1:])}")
-    if isinstance(split, ClipSplit) or (isinstance(split, OF_IMAGES) and split.labels.ndim == 2):
-        if split.labels.shape[1] != count or not set(split.labels.unique().tolist()) <= {0, 1, 255}:
-            raise ValueError(f"{name}_labels.npy holds no tags 0, 1 and 255 of {count} classes")
-    elif isinstance(split, OF_IMAGES) and (split.labels.min() < 0 or split.labels.max() >= count):
-        # Those of masks are too many to be read here; the digest covers them.
-        raise ValueError(f"{name}_labels.npy holds labels beyond the {count} classes")

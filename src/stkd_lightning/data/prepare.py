@@ -4,8 +4,9 @@ from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
-from stkd_lightning.data.arrays import Arrays, RawData, open_arrays
+from stkd_lightning.data.arrays import Arrays, RawData
 from stkd_lightning.data.integrity import is_intact, is_recorded
+from stkd_lightning.data.open_arrays import open_arrays
 from stkd_lightning.data.writer import write
 from stkd_lightning.utilities.cache import locked, mark_used, set_aside
 from stkd_lightning.utilities.choices import OnError
