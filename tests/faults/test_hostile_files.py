@@ -16,10 +16,10 @@ import torch
 from PIL import Image
 
 from stkd_lightning.data.archives.extract import Limits, extract
-from stkd_lightning.data.class_folders import decode_all
 from stkd_lightning.data.datasets.tiny_imagenet import TinyImageNetDataModule
 from stkd_lightning.data.decode import UnreadableImageError, decode
 from stkd_lightning.data.image_files import images_below
+from stkd_lightning.data.image_reading import decode_all
 from stkd_lightning.models.weights import load_weights, read_checkpoint
 from stkd_lightning.utilities.errors import InputError
 from tests.data.conftest import pack_tar

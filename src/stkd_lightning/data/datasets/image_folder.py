@@ -13,10 +13,9 @@ from stkd_lightning.data.class_folders import (
     Listed,
     class_folders,
     hold_out_files,
-    image_split,
     list_folder,
-    picture_split,
 )
+from stkd_lightning.data.image_reading import image_split, pictures_of_unequal_sides
 from stkd_lightning.data.module import ArrayDataModule
 from stkd_lightning.data.picture_split import DECODERS, RawFiles, RawPictures, View
 from stkd_lightning.data.split_folders import split_folders, visible_paths
@@ -259,5 +258,5 @@ class ImageFolderDataModule(ArrayDataModule):
         if self.view is None:
             return image_split(*files, self.size, description)
         if self.storage == "prepared":
-            return picture_split(*files, self.view, description)
+            return pictures_of_unequal_sides(*files, self.view, description)
         return RawFiles(files.labels, files.paths, self.data_dir, self.view, {})

@@ -4,9 +4,10 @@ from pathlib import Path
 
 from stkd_lightning.data.archives.download import Archive
 from stkd_lightning.data.arrays import RawData
-from stkd_lightning.data.class_folders import class_folders, image_split
+from stkd_lightning.data.class_folders import class_folders
 from stkd_lightning.data.datasets.archive_module import OfficialDataModule
 from stkd_lightning.data.image_files import images_below
+from stkd_lightning.data.image_reading import image_split
 from stkd_lightning.data.text_file import read_lines
 from stkd_lightning.utilities.errors import InputError
 
