@@ -14,7 +14,7 @@ from stkd_lightning import DistillationModule, Mixup
 from stkd_lightning.callbacks import Checkpoints, Seeding
 from stkd_lightning.data import Augment, ImageFolderDataModule, loader
 from stkd_lightning.data.datasets import image_folder
-from stkd_lightning.data.decode import decode, decode_covering, decode_part, head_of
+from stkd_lightning.data.decode import decode, decode_covering, decode_part, size_and_digest
 from stkd_lightning.data.integrity import is_intact
 from stkd_lightning.data.picture_split import FileSplit, PictureSplit
 from stkd_lightning.losses import STKDLoss
@@ -149,7 +149,7 @@ def test_reduced_decoding_shows_the_same_part(tmp_path: Path, orientation: int |
         sides = (whole.height, whole.width)
         top, left, height, width = 33, 71, 201, 252
         part = whole.crop((left, top, left + width, top + height)).resize((40, 32), Image.Resampling.BICUBIC)
-    assert head_of(path)[:2] == sides
+    assert size_and_digest(path)[:2] == sides
     found = decode_part(path, sides, (top, left, height, width), (32, 40))
     assert np.abs(found.astype(float) - np.asarray(part).transpose(2, 0, 1)).mean() < 1.5
 

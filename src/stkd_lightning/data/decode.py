@@ -120,7 +120,7 @@ def decode_part(path: Path, sides: tuple[int, int], box: Box, size: tuple[int, i
     """Decode a part of an image file to ``(3, *size)`` uint8; a JPEG at a reduced scale where the part stays as large.
 
     Args:
-        path: of the file, whose cost was checked by ``head_of``.
+        path: of the file, whose cost was checked by ``size_and_digest``.
         sides: height and width of the image, turned.
         box: the part.
         size: height and width of the result.
@@ -138,7 +138,7 @@ def decode_part(path: Path, sides: tuple[int, int], box: Box, size: tuple[int, i
         return np.array(_part(image, reduced, size)).transpose(2, 0, 1)
 
 
-def head_of(path: Path) -> tuple[int, int, bytes]:
+def size_and_digest(path: Path) -> tuple[int, int, bytes]:
     """Return height and width of an image, turned as its EXIF orientation says, and a digest of its file.
 
     Raises:

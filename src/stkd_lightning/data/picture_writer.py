@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from stkd_lightning.data.array_header import array_header
-from stkd_lightning.data.decode import UnreadableImageError, decode_covering, head_of
+from stkd_lightning.data.decode import UnreadableImageError, decode_covering, size_and_digest
 from stkd_lightning.data.picture_split import RawFiles, RawPictures, file_type
 from stkd_lightning.utilities.random import generator
 
@@ -77,9 +77,9 @@ def write_files(folder: Path, name: str, split: RawFiles, digest: "hashlib._Hash
         The number of pixels ``(3, 256)`` by channel and value of some drawn images, at the sides of an evaluation.
     """
 
-    def head(path: Path) -> tuple[int, int, bytes] | UnreadableImageError:
+    def attempt(path: Path) -> tuple[int, int, bytes] | UnreadableImageError:
         try:
-            return head_of(path)
+            return size_and_digest(path)
         except UnreadableImageError as error:
             return UnreadableImageError(error.path, error.words)  # without the frames that hold its content
 
@@ -89,9 +89,9 @@ def write_files(folder: Path, name: str, split: RawFiles, digest: "hashlib._Hash
         for path, inside in zip(split.paths, within, strict=True)
     ]
     with ThreadPoolExecutor() as pool:
-        heads = list(tqdm(pool.map(head, split.paths), f"{name} images", len(names), leave=False, disable=None))
-    split.unreadable.update({i: found for i, found in enumerate(heads) if isinstance(found, UnreadableImageError)})
-    rows = [(path, *found) for path, found in zip(names, heads, strict=True) if not isinstance(found, Exception)]
+        found = list(tqdm(pool.map(attempt, split.paths), f"{name} images", len(names), leave=False, disable=None))
+    split.unreadable.update({i: each for i, each in enumerate(found) if isinstance(each, UnreadableImageError)})
+    rows = [(path, *each) for path, each in zip(names, found, strict=True) if not isinstance(each, Exception)]
     records = np.array(rows, dtype=file_type(max(map(len, names))))
     labels = kept_labels(split)
     np.save(folder / f"{name}_images.npy", records)

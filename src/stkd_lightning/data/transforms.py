@@ -13,12 +13,11 @@ from torchvision.transforms import RandomResizedCrop, v2
 
 from stkd_lightning.data.arrays import Split
 from stkd_lightning.data.augment import CropAndFlip
+from stkd_lightning.data.decode import Box
 from stkd_lightning.utilities import list_validation, validation
 from stkd_lightning.utilities.choices import POLICIES, Policy
 from stkd_lightning.utilities.errors import InputError, unknown
 from stkd_lightning.utilities.random import sample_bits
-
-Box = tuple[int, int, int, int]  # first row and column, height and width, in pixels
 
 
 @dataclass(frozen=True)
@@ -131,8 +130,7 @@ class ResizedCrops:
             for i, seed in zip(indices.tolist(), draws[0].tolist(), strict=True):
                 seeded(seed)
                 extent = torch.empty(1, *split.sides(i), device="meta")
-                top, left, height, width = RandomResizedCrop.get_params(extent, list(scale), list(ratio))
-                image = split.crop(i, (top, left, height, width), self.size)
+                image = split.crop(i, RandomResizedCrop.get_params(extent, list(scale), list(ratio)), self.size)
                 made.append(image if self.transform is None else self.transform(image))
         return torch.stack(made)
 

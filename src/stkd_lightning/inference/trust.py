@@ -86,10 +86,8 @@ def check_trusted(parts: dict[str, Any], path: Path) -> None:
         for option, value in part.items():
             if not isinstance(option, str) or (option.startswith("_") and option != "_target_"):
                 raise InputError(f"checkpoint {path}: its option {option!r} is not plain; trust=true allows it")
-            if isinstance(value, dict) and option in PARTS.get(part["_target_"], ()):
-                nodes.append(value)
-                continue
-            if isinstance(value, dict) and option == "augment" and value.get("_target_") == AUGMENT:
+            augments = option == "augment" and isinstance(value, dict) and value.get("_target_") == AUGMENT
+            if augments or (isinstance(value, dict) and option in PARTS.get(part["_target_"], ())):
                 nodes.append(value)
                 continue
             # A colon in a name of timm, also of an encoder, names a network on a hub.

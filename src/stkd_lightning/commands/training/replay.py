@@ -59,9 +59,9 @@ def replay_folder(
     dtype = str(teacher.dtype or config.trainer.precision)
     ahead = [config.teacher.look_ahead] if config.teacher.look_ahead > 1 else []  # other batches round differently
     mixup = {k: v for k, v in plain(config.mixup).items() if LATER_OPTIONS.get(f"mixup.{k}", math.nan) != v}
-    evaluated = config.dataset.get("evaluation_batch_size")  # passes are read batch by batch
-    others = [*ahead, *([{"evaluation_batch_size": evaluated}] if evaluated else [])]
-    options = config.dataset
+    options, others = config.dataset, list[object](ahead)
+    if options.get("evaluation_batch_size"):  # passes are read batch by batch
+        others.append({"evaluation_batch_size": options.evaluation_batch_size})
     if options.get("augment") or options.get("evaluation_resize") or options.get("storage") == "streamed":
         others.append([torch.__version__, torchvision.__version__])  # they make the samples
     key = key_of([FORMAT, teacher.digest, data.arrays.digest, dataset, mixup, dtype, ranks, *others])
