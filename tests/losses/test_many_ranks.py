@@ -83,6 +83,11 @@ MIXED: dict[str, tuple[Callable[[], Loss], Mixing]] = {
     "mlkd, rows": (lambda: methods.MLKDLoss(mask="rows", standardize=True), VIEWS),
     "uncertain teacher": (lambda: methods.STKDLoss(hard_label="none"), UncertainMixup(score="teacher", kept=0.5)),
 }
+UNLABELLED: dict[str, tuple[Callable[[], Loss], Mixing]] = {
+    "unlabelled": (methods.STKDLoss, Mixup(1.0)),
+    "unlabelled, keep": (lambda: methods.STKDLoss(**SEPARATE), Mixup(1.0, keep=True)),
+    "unlabelled, relation": (methods.SPLoss, Mixup(1.0, fraction=0.5)),
+}
 DENSE_MIXED: dict[str, tuple[Callable[[], Loss], Mixing]] = {
     "pixels by cutmix": (lambda: methods.STKDLoss(**SEPARATE), CutMix(per_sample=True, keep=True)),
     "pixels, clean and mixed": (lambda: methods.STKDLoss(**SEPARATE), Mixup(1.0, fraction=0.3)),
@@ -90,6 +95,7 @@ DENSE_MIXED: dict[str, tuple[Callable[[], Loss], Mixing]] = {
 CASES = {
     **{name: (make, Mixup()) for name, make in (LOSSES | DENSE).items()},
     **MIXED,
+    **UNLABELLED,
     **DENSE_MIXED,
 }
 
@@ -123,8 +129,11 @@ class Step(nn.Module):
         return torch.stack(list(self.module.terms(batch, context).values())).sum()
 
 
-def global_batch(step: int, *, dense: bool) -> Batch:
-    """Return images with a label each, or with labels of their pixels, of which some have no class."""
+def global_batch(step: int, *, dense: bool, unlabelled: bool) -> Batch:
+    """Return images with a label each, or with labels of their pixels, of which some have no class.
+
+    Of unlabelled images, more are in the first half than in the second.
+    """
     random = generator(0, "test", step)
     images = torch.from_numpy(random.normal(size=(BATCH, 3, 8, 8)))
     if dense:
@@ -132,6 +141,8 @@ def global_batch(step: int, *, dense: bool) -> Batch:
         labels[torch.from_numpy(random.random((BATCH, 8, 8))) < torch.linspace(0, 0.5, BATCH)[:, None, None]] = 255
     else:
         labels = torch.from_numpy(random.integers(0, CLASSES, BATCH))
+    if unlabelled:
+        labels[torch.from_numpy(random.random(BATCH)) < torch.linspace(0.8, 0.2, BATCH)] = -1
     return Batch(images, labels, torch.from_numpy(random.permutation(200)[:BATCH]))
 
 
@@ -142,7 +153,11 @@ def train(name: str, rank: int, ranks: int) -> tuple[list[float], list[Tensor]]:
     make, mixup = CASES[name]
     has_auxiliary = name in ("auxiliary", "psd, cirkd")  # DDP refuses parameters without gradients
     student, teacher = (Segmenter(2, auxiliary=has_auxiliary), Segmenter(3)) if dense else (Plain(3), Plain(4))
-    task: Task = Segmentation(("a", "b", "c"), class_weights=(1.0, 2.0, 0.5)) if dense else Classification()
+    task: Task = (
+        Segmentation(("a", "b", "c"), class_weights=(1.0, 2.0, 0.5))
+        if dense
+        else Classification(unlabelled=name in UNLABELLED)
+    )
     parts = {"method": make()} | ({} if isinstance(make(), STKDLoss) else {"cross_entropy": CrossEntropyLoss()})
     loss = WeightedSum(parts)
     module = DistillationModule(
@@ -159,7 +174,13 @@ def train(name: str, rank: int, ranks: int) -> tuple[list[float], list[Tensor]]:
     values = []
     for i in range(STEPS):
         mine = slice(rank * BATCH // ranks, (rank + 1) * BATCH // ranks)
-        batch = Batch(*(tensor[mine] for tensor in global_batch(i, dense=dense) if tensor is not None))
+        batch = Batch(
+            *(
+                tensor[mine]
+                for tensor in global_batch(i, dense=dense, unlabelled=name in UNLABELLED)
+                if tensor is not None
+            )
+        )
         optimizer.zero_grad()
         value = run(batch, StepContext(0, 1, i, batch.indices))
         value.backward()

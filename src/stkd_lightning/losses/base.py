@@ -34,6 +34,8 @@ class Loss(nn.Module):
         features: module paths of these outputs; final after ``prepare``.
         mixable: whether the loss is defined on virtual samples.
         needs_views: whether the loss reads a weak and a strong view of each sample.
+        needs_labels: whether a term other than the cross-entropy with the label reads it; such a loss is not defined on
+            unlabelled samples.
         needs_clean: the option for which some samples of the training must be left clean; empty: none.
         traceable: whether ``forward`` can be compiled into one trace with the networks: it reads no context, keeps no
             state, and takes no decision by values of tensors.
@@ -50,6 +52,7 @@ class Loss(nn.Module):
     features: Features = Features()
     mixable: bool = True
     needs_views: bool = False
+    needs_labels: bool = True
     needs_clean: str = ""
     traceable: bool = False
     dense: bool | None = None

@@ -104,6 +104,7 @@ class CRDLoss(FeatureLoss):
     mixable = False
     dense = False
     exclusive = True
+    needs_labels = True
     reads_one = learns = True
     student_memory: Tensor
     teacher_memory: Tensor

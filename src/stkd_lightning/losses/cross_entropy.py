@@ -67,6 +67,7 @@ class CrossEntropyLoss(Loss):
     """
 
     traceable = True
+    needs_labels = False
     needs_teacher = False
 
     def __init__(self, label_smoothing: float = 0.0) -> None:
@@ -81,6 +82,6 @@ class CrossEntropyLoss(Loss):
         context: StepContext | None = None,
     ) -> Terms:
         """Return ``{"cross_entropy"}`` of the rows of logits; ``teacher`` is not read."""
-        rows = target.rows(student.logits)
+        rows = target.rows(student.logits).with_label()
         smoothing = self.label_smoothing
         return {"cross_entropy": mixed_cross_entropy(rows.student, rows.target, mean=rows.mean, smoothing=smoothing)}

@@ -45,6 +45,8 @@ class CTKDLoss(Loss):
         InputError: an argument is outside its range.
     """
 
+    needs_labels = False
+
     def __init__(
         self, *, minimum_temperature: float = 1.0, temperature_range: float = 20.0, curriculum_epochs: int = 10
     ) -> None:

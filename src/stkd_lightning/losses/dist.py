@@ -89,6 +89,7 @@ class DISTLoss(Loss):
     """
 
     traceable = True
+    needs_labels = False
     smallest_batch = 2
     smallest_classes = 3  # with two classes, the correlation of a sample's probabilities is 1 or -1
 

@@ -71,6 +71,7 @@ class KDLoss(Loss):
     """
 
     traceable = True
+    needs_labels = False
 
     def __init__(self, *, alpha: float = 0.9, temperature: float = 4.0, standardize: bool = False) -> None:
         super().__init__()
@@ -93,7 +94,5 @@ class KDLoss(Loss):
         )
         if self.alpha == 1:
             return {"kd": kl}
-        return {
-            "cross_entropy": (1 - self.alpha) * mixed_cross_entropy(rows.student, rows.target, mean=rows.mean),
-            "kd": self.alpha * kl,
-        }
+        cross_entropy = mixed_cross_entropy(rows.student, rows.target, mean=rows.with_label().mean)
+        return {"cross_entropy": (1 - self.alpha) * cross_entropy, "kd": self.alpha * kl}

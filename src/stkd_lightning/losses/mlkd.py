@@ -77,6 +77,7 @@ class MLKDLoss(Loss):
 
     dense = False
     exclusive = True
+    needs_labels = False
     needs_views = True
     other_temperatures = OTHERS
     smallest_batch = 2

@@ -173,6 +173,7 @@ class STKDLoss(Loss):
         needs = {"loss.hard_label=clean": hard_label == "clean", "loss.mixed_weight=0": self.mixed_weight == 0}
         self.needs_clean = next((option for option, given in needs.items() if given), "")
         self.standardize = validation.switch("loss.standardize", standardize)
+        self.needs_labels = self.incorrect_weight is not None
         # Two incorrect classes to compare; rows of two classes are standardized to two constants.
         self.smallest_classes = 1 if self.incorrect_weight is None and not self.standardize else 3
 
@@ -196,7 +197,7 @@ class STKDLoss(Loss):
             }
         if self.hard_label != "none":
             labelled = rows if self.hard_label == "mixed" else clean
-            cross_entropy = mixed_cross_entropy(rows.student, rows.target, mean=labelled.mean)
+            cross_entropy = mixed_cross_entropy(rows.student, rows.target, mean=labelled.with_label().mean)
             terms["cross_entropy"] = (1 - self.alpha) * cross_entropy
         if self.hard_label == "teacher":
             first = MixedTarget.unmixed(teacher_rows.detach().argmax(1))

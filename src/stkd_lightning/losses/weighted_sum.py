@@ -48,6 +48,7 @@ class WeightedSum(Loss):
         parts = list(self.losses.values())
         self.needs_teacher = any(getattr(loss, "needs_teacher", True) for loss in parts)
         self.mixable = all(getattr(loss, "mixable", True) for loss in parts)
+        self.needs_labels = any(getattr(loss, "needs_labels", True) for loss in parts)
         self.traceable = all(getattr(loss, "traceable", False) for loss in parts)
         self.smallest_batch = max(getattr(loss, "smallest_batch", 1) for loss in parts)
         self.smallest_classes = max(getattr(loss, "smallest_classes", 1) for loss in parts)

@@ -64,6 +64,7 @@ class WTTMLoss(Loss):
     """
 
     traceable = True
+    needs_labels = False
     other_temperatures = (1.0,)
 
     def __init__(self, *, temperature: float = 5.0, weighted: bool = True) -> None:

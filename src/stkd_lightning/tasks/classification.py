@@ -10,6 +10,7 @@ from torchmetrics import MeanMetric, Metric
 
 from stkd_lightning.tasks.base import Column, Metrics, Task
 from stkd_lightning.tasks.calibration import CalibrationError
+from stkd_lightning.tasks.types import UNLABELLED, MixedTarget
 from stkd_lightning.utilities.dtypes import at_least_float32
 
 
@@ -73,7 +74,13 @@ class ClassificationMetrics(Metrics):
 
 @dataclass(frozen=True)
 class Classification(Task):
-    """One label ``(B,)`` for each sample, logits ``(B, K)``; the accuracy selects."""
+    """One label ``(B,)`` for each sample, logits ``(B, K)``; the accuracy selects.
+
+    Attributes:
+        unlabelled: some training samples have the label ``UNLABELLED``.
+    """
+
+    unlabelled: bool = False
 
     name = "classification"
     columns = (
@@ -88,6 +95,14 @@ class Classification(Task):
     def metrics(self) -> ClassificationMetrics:
         """Return new ``ClassificationMetrics``."""
         return ClassificationMetrics()
+
+    def target(self, labels: Tensor, weights: Tensor) -> MixedTarget:
+        """Return the target of mixed samples; one is labelled if all its partners of positive weight are."""
+        if not self.unlabelled:
+            return super().target(labels, weights)
+        without = labels == UNLABELLED
+        labelled = ~(without & (weights > 0)).any(1)
+        return MixedTarget(labels.masked_fill(without, 0), weights, labelled=labelled)
 
     def logits_shape(self, num_classes: int, input_shape: tuple[int, ...]) -> tuple[int, ...]:
         """Return ``(K,)``."""

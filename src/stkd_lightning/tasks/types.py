@@ -10,6 +10,7 @@ from torch import Tensor
 from stkd_lightning.utilities.distributed import gather, world
 
 Mean = Callable[[Tensor], Tensor]  # from one value for each row (N,) to a scalar
+UNLABELLED = -1  # in place of the label of a training image that has none
 
 
 class Batch(NamedTuple):
@@ -68,6 +69,8 @@ class MixedTarget:
         mask: ``(B, L)`` bool: positions of the input that are no padding; the first of each sample. ``None``: all.
         clean: ``(B,)`` bool: samples that the draw left unmixed, whatever their weights are; ``None``: all if k = 1,
             else none.
+        labelled: ``(B,)`` bool: samples whose labels are all known; ``None``: all. The others have labels of 0, which
+            mean nothing.
 
     Example:
         >>> import torch
@@ -83,6 +86,7 @@ class MixedTarget:
     class_weights: Tensor | None = None
     mask: Tensor | None = None
     clean: Tensor | None = None
+    labelled: Tensor | None = None
 
     @classmethod
     def unmixed(cls, labels: Tensor) -> "MixedTarget":
@@ -176,14 +180,21 @@ class Rows:
             mean = values.where(self.valid, 0).sum() / self.count
         return mean if self.scale == 1 else self.scale * mean
 
+    def with_label(self) -> "Rows":
+        """Return the rows for means over those whose label is known; a mean of no rows is 0."""
+        labelled = self.target.labelled
+        return self if labelled is None else self._only(labelled)
+
     def split(self) -> "tuple[Rows, Rows]":
         """Return the rows twice: for means over the clean ones, and over the mixed ones; a mean of no rows is 0."""
         clean = self.target.clean
         if clean is None:
             clean = torch.full_like(self.target.labels[:, 0], self.target.labels.shape[1] == 1, dtype=torch.bool)
-        parts = [part if self.valid is None else part & self.valid for part in (clean, ~clean)]
-        first, second = (replace(self, valid=valid, count=valid_count(valid)) for valid in parts)
-        return first, second
+        return self._only(clean), self._only(~clean)
+
+    def _only(self, chosen: Tensor) -> "Rows":
+        valid = chosen if self.valid is None else chosen & self.valid
+        return replace(self, valid=valid, count=valid_count(valid))
 
 
 class VirtualBatch(NamedTuple):
