@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,6 +11,7 @@ import numpy as np
 from stkd_lightning.data.arrays import RawSplit
 from stkd_lightning.data.image_files import SHOWN, images_below, kinds_of, say_left_out
 from stkd_lightning.data.image_reading import Labels, image_split
+from stkd_lightning.tasks.types import UNLABELLED
 from stkd_lightning.utilities.console import print_rank_zero
 from stkd_lightning.utilities.errors import InputError
 from stkd_lightning.utilities.paths import key_of
@@ -79,6 +80,25 @@ def list_folder(
         more = f" and {len(empty) - SHOWN} more" if len(empty) > SHOWN else ""
         print_rank_zero(f"{folder}: no image of class {', '.join(empty[:SHOWN])}{more}")
     return Listed(paths, labels)
+
+
+def with_unlabelled(splits: Mapping[str, Listed], folder: Path) -> Listed:
+    """Return the training images and the images below a folder, which have the label ``UNLABELLED``.
+
+    Raises:
+        InputError: the folder has no image, or has labelled images of any split.
+    """
+    found = images_below(folder)
+    if not found.images:
+        raise InputError(f"dataset.unlabeled_dir={folder}: contains no image")
+    labelled = {path.resolve() for listed in splits.values() for path in listed.paths}
+    if (twice := next((path for path in found.images if path.resolve() in labelled), None)) is not None:
+        raise InputError(
+            f"dataset.unlabeled_dir={folder}: {twice} is a labelled image; name a folder without labelled images"
+        )
+    say_left_out(folder, found.left_out)
+    paths, labels = splits["train"]
+    return Listed([*paths, *found.images], [*labels, *[UNLABELLED] * len(found.images)])
 
 
 def hold_out_files(listed: Listed, root: Path, fraction: float, seed: int) -> tuple[Listed, Listed]:

@@ -1,7 +1,58 @@
 """Shares of each class of the training images: for validation where there is no such split, and to train on."""
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
+
+from stkd_lightning.tasks.types import UNLABELLED
+from stkd_lightning.utilities.errors import InputError
+from stkd_lightning.utilities.random import generator
+
+
+@dataclass(frozen=True)
+class TrainingParts:
+    """Positions in the training split, each sorted.
+
+    Attributes:
+        trained: images that are trained on with their labels.
+        held_out: images for validation.
+        unlabelled: images that may be trained on without labels: those that have none, if there are some, else the
+            labelled ones that are neither trained on nor held out.
+    """
+
+    trained: NDArray[np.int64]
+    held_out: NDArray[np.int64]
+    unlabelled: NDArray[np.int64]
+
+
+def divide(
+    labels: NDArray[np.int64], validation_fraction: float, split_seed: int, train_fraction: float, train_seed: int
+) -> TrainingParts:
+    """Divide the training split.
+
+    Args:
+        labels: ``(N,)``, ``UNLABELLED`` where an image has none.
+        validation_fraction: share of each class that is held out; see ``hold_out``.
+        split_seed: of the held-out images.
+        train_fraction: share of the rest of each class that is trained on; see ``draw_share``.
+        train_seed: of that share.
+
+    Raises:
+        InputError: images are to be held out, but no class has two.
+    """
+    labelled = np.flatnonzero(labels != UNLABELLED)
+    kept, held_out = (labelled[part] for part in hold_out(labels[labelled], validation_fraction, split_seed))
+    if validation_fraction > 0 and not len(held_out):
+        raise InputError(
+            f"dataset.validation_fraction={validation_fraction}: no class has 2 training images, so none can be held "
+            "out; 0 trains on all images"
+        )
+    trained = kept
+    if train_fraction < 1:
+        trained = kept[draw_share(labels[kept], train_fraction, generator(train_seed, "train_fraction"))]
+    without = np.flatnonzero(labels == UNLABELLED)
+    return TrainingParts(trained, held_out, without if len(without) else np.setdiff1d(kept, trained))
 
 
 def hold_out(labels: NDArray[np.int64], fraction: float, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

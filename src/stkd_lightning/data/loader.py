@@ -25,6 +25,7 @@ from stkd_lightning.data.batches import (
 from stkd_lightning.data.decode import UnreadableImageError
 from stkd_lightning.data.picture_split import FileSplit, PictureSplit
 from stkd_lightning.data.sampling import Order
+from stkd_lightning.data.unlabelled import Unlabelled
 from stkd_lightning.tasks.types import Batch
 from stkd_lightning.utilities import signals
 from stkd_lightning.utilities.distributed import world
@@ -106,6 +107,7 @@ class TrainLoader:
         seed: >= 0.
         workers: number of worker processes; 0: none. The batches are the same.
         check: called before each epoch; raises an error if the data changed.
+        unlabelled: images that join the samples of each batch; ``None``: there are none.
 
     Raises:
         InputError: fewer samples than one batch, or a batch that the ranks cannot share equally.
@@ -123,6 +125,7 @@ class TrainLoader:
         seed: int,
         workers: int = 0,
         check: Callable[[], None] | None = None,
+        unlabelled: Unlabelled | None = None,
     ) -> None:
         if batch_size > len(indices):
             raise InputError(f"dataset.batch_size={batch_size}: there are only {len(indices)} training samples")
@@ -130,7 +133,7 @@ class TrainLoader:
         self.normalize = normalize.to(split.inputs.device)
         self.augmentation, self.seed, self.epoch, self.workers = augmentation, seed, 0, workers
         self._first = self._done = 0
-        self._check = check
+        self._check, self._unlabelled = check, unlabelled
 
     @property
     def per_image(self) -> bool:
@@ -164,11 +167,15 @@ class TrainLoader:
             InputError: a batch that the ranks cannot share equally.
         """
         rank, ranks = world()
-        if self.batch_size % ranks:
-            raise InputError(f"dataset.batch_size={self.batch_size}: must be a multiple of the {ranks} ranks")
         order = self.indices[self.order(generator(self.seed, "order", self.epoch))]
+        if self._unlabelled is not None:
+            order = self._unlabelled.joined(order, self.epoch)
+        total = order.shape[1]
+        if total % ranks:
+            added = f" with {total - self.batch_size} unlabelled images" if total > self.batch_size else ""
+            raise InputError(f"dataset.batch_size={self.batch_size}{added}: must be a multiple of the {ranks} ranks")
         draws = self.augmentation.draw(order.ravel(), seed=self.seed, epoch=self.epoch)
-        device, size = self.split.inputs.device, self.batch_size // ranks
+        device, size = self.split.inputs.device, total // ranks
         return TrainEpoch(
             self.split,
             torch.from_numpy(order).to(device),

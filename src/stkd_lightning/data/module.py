@@ -11,19 +11,23 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from stkd_lightning.data.arrays import FORMAT, AnySplit, Arrays, RawData
+from stkd_lightning.data.arrays import FORMAT, AnySplit, Arrays, MaskedSplit, RawData
 from stkd_lightning.data.augment import Augmentation, CropAndFlip
 from stkd_lightning.data.batches import Batches, Normalize, samples_of
-from stkd_lightning.data.holdout import draw_share, hold_out
+from stkd_lightning.data.clip_arrays import ClipSplit
+from stkd_lightning.data.holdout import TrainingParts, divide
 from stkd_lightning.data.loader import EvalLoader, TrainLoader
 from stkd_lightning.data.picture_split import FileSplit, PictureSplit
 from stkd_lightning.data.prepare import prepare
 from stkd_lightning.data.resident import fits
 from stkd_lightning.data.sampling import checked, order_of
 from stkd_lightning.data.transforms import Augment, ResizedCrops, ShiftedAndTransformed
+from stkd_lightning.data.unlabelled import Unlabelled
 from stkd_lightning.tasks.base import Task
 from stkd_lightning.tasks.classification import Classification
+from stkd_lightning.tasks.types import UNLABELLED
 from stkd_lightning.utilities import validation
+from stkd_lightning.utilities.batch_rows import batch_rows
 from stkd_lightning.utilities.choices import OnError, Sampler
 from stkd_lightning.utilities.console import print_rank_zero
 from stkd_lightning.utilities.distributed import world
@@ -47,6 +51,9 @@ class ArrayDataModule(L.LightningDataModule):
         train_fraction: share in (0, 1] of each training class, without the held-out images, that is trained on; at
             least one image of a class.
         train_seed: seed of that share; ``None``: ``seed``.
+        unlabeled_ratio: unlabelled images that join each batch, >= 0 times ``batch_size``. They are training images
+            without a label, where the data have some, else those that ``train_fraction`` leaves, without their labels.
+            An epoch is one pass over the labelled images.
         seed: of order and augmentation.
         padding: pixels of the random shift; ``None``: an eighth of the image's shorter side.
         flip: mirror half of the training images.
@@ -61,7 +68,7 @@ class ArrayDataModule(L.LightningDataModule):
 
     Raises:
         InputError: an argument outside its range; during preparation, missing or damaged data; in
-            ``train_dataloader``, a sampler that does not fit the data or the batch size.
+            ``train_dataloader``, a sampler that does not fit the data or the batch size, or no unlabelled images.
     """
 
     def __init__(
@@ -74,6 +81,7 @@ class ArrayDataModule(L.LightningDataModule):
         split_seed: int = 0,
         train_fraction: float = 1.0,
         train_seed: int | None = None,
+        unlabeled_ratio: float = 0.0,
         seed: int = 0,
         padding: int | None = None,
         flip: bool = True,
@@ -97,6 +105,12 @@ class ArrayDataModule(L.LightningDataModule):
         self.seed = validation.whole("seed", seed)
         self.train_fraction = validation.share("dataset.train_fraction", train_fraction)
         self.train_seed = self.seed if train_seed is None else validation.whole("dataset.train_seed", train_seed)
+        self.unlabeled_ratio = validation.non_negative("dataset.unlabeled_ratio", unlabeled_ratio)
+        if unlabeled_ratio and self.batch_rows == self.batch_size:
+            raise InputError(
+                f"dataset.unlabeled_ratio={unlabeled_ratio}: is no image of a batch of {batch_size}; the nearest is "
+                f"{1 / batch_size:.3g}"
+            )
         self.padding = validation.optional_whole("dataset.padding", padding)
         self.flip, self.augment = flip, augment
         self.resident = validation.automatic("dataset.resident", resident)
@@ -111,7 +125,7 @@ class ArrayDataModule(L.LightningDataModule):
     @property
     def task(self) -> Task:
         """The task that the data are for."""
-        return Classification()
+        return Classification(unlabelled=self.unlabeled_ratio > 0)
 
     @abstractmethod
     def locate(self) -> Path:
@@ -211,20 +225,42 @@ class ArrayDataModule(L.LightningDataModule):
         """True if the data set has validation images, from which a student is selected."""
         return "val" in self.arrays.splits or self.validation_fraction > 0
 
+    @property
+    def batch_rows(self) -> int:
+        """Number of labelled and unlabelled images in a training batch over all ranks."""
+        return batch_rows(self.batch_size, self.unlabeled_ratio)
+
     @cached_property
     def _train_and_held_out(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        fraction = 0.0 if "val" in self.arrays.splits else self.validation_fraction
-        classes = self._sample_classes()
-        kept, held_out = hold_out(classes, fraction, self.split_seed)
-        if fraction > 0 and not len(held_out):
+        return self._training_parts.trained, self._training_parts.held_out
+
+    @cached_property
+    def _training_parts(self) -> TrainingParts:
+        return divide(
+            self._sample_classes(),
+            0.0 if "val" in self.arrays.splits else self.validation_fraction,
+            self.split_seed,
+            self.train_fraction,
+            self.train_seed,
+        )
+
+    def _unlabelled(self) -> Unlabelled | None:
+        """Return the images that join each batch without a label; ``None`` if there are none.
+
+        Raises:
+            InputError: they are asked for, but there are none.
+        """
+        count, option = self.batch_rows - self.batch_size, f"dataset.unlabeled_ratio={self.unlabeled_ratio}"
+        if not count:
+            return None
+        if not isinstance(self.task, Classification):
+            raise InputError(f"{option}: needs data with a class for each image, not {self.task.name}; set 0")
+        if not len(self._training_parts.unlabelled):
             raise InputError(
-                f"dataset.validation_fraction={fraction}: no class has 2 training images, so none can be held out; "
-                "0 trains on all images"
+                f"{option}: there are no unlabelled images; set dataset.unlabeled_dir=FOLDER (image_folder), or "
+                "dataset.train_fraction below 1 for the images that it leaves"
             )
-        if self.train_fraction == 1:
-            return kept, held_out
-        random = generator(self.train_seed, "train_fraction")
-        return kept[draw_share(classes[kept], self.train_fraction, random)], held_out
+        return Unlabelled(self._training_parts.unlabelled, count, self.seed)
 
     def _sample_classes(self) -> NDArray[np.int64]:
         """Return the classes of the training images ``(N,)``, of each of which a share is held out."""
@@ -278,6 +314,10 @@ class ArrayDataModule(L.LightningDataModule):
         indices = self._train_and_held_out[0]
         order = order_of(self.sampler, self.sampler_groups, self.arrays, indices, batch_size=self.batch_size)
         split, workers = self._placed_split("train")
+        unlabelled = self._unlabelled()
+        if unlabelled is not None and not isinstance(split, MaskedSplit | ClipSplit):
+            hidden = torch.from_numpy(unlabelled.indices).to(split.labels.device)
+            split = split._replace(labels=split.labels.index_fill(0, hidden, UNLABELLED))
         return TrainLoader(
             split,
             indices,
@@ -288,6 +328,7 @@ class ArrayDataModule(L.LightningDataModule):
             seed=self.seed,
             workers=workers,
             check=self.arrays.check_unchanged,
+            unlabelled=unlabelled,
         )
 
     def _evaluate(self, name: str, indices: NDArray[np.int64] | None = None) -> EvalLoader:

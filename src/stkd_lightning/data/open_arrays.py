@@ -11,6 +11,7 @@ import torch
 from stkd_lightning.data.arrays import FACTS, AnySplit, Arrays, MaskedSplit, Split, files_of, stamp_of
 from stkd_lightning.data.clip_arrays import ClipSplit
 from stkd_lightning.data.picture_split import FileSplit, PictureSplit, View, file_type, mapped
+from stkd_lightning.tasks.types import UNLABELLED
 from stkd_lightning.utilities.errors import InputError, reason
 
 OF_IMAGES = (Split, PictureSplit, FileSplit)  # their labels are of whole images
@@ -127,6 +128,7 @@ def _check_split(name: str, split: AnySplit, arrays: Arrays) -> None:
     if isinstance(split, ClipSplit) or (isinstance(split, OF_IMAGES) and split.labels.ndim == 2):
         if split.labels.shape[1] != count or not set(split.labels.unique().tolist()) <= {0, 1, 255}:
             raise ValueError(f"{name}_labels.npy holds no tags 0, 1 and 255 of {count} classes")
-    elif isinstance(split, OF_IMAGES) and (split.labels.min() < 0 or split.labels.max() >= count):
-        # Those of masks are too many to be read here; the digest covers them.
-        raise ValueError(f"{name}_labels.npy holds labels beyond the {count} classes")
+    elif isinstance(split, OF_IMAGES):  # labels of masks are too many to be read here; the digest covers them
+        least = UNLABELLED if name == "train" else 0
+        if split.labels.min() < least or split.labels.max() >= count:
+            raise ValueError(f"{name}_labels.npy holds labels beyond the {count} classes")

@@ -16,6 +16,7 @@ from stkd_lightning.data.decode import listed
 from stkd_lightning.data.integrity import record
 from stkd_lightning.data.picture_split import RawFiles, RawPictures, identity
 from stkd_lightning.data.picture_writer import histogram, kept_labels, write_files, write_pictures
+from stkd_lightning.tasks.types import UNLABELLED
 from stkd_lightning.utilities.choices import OnError
 from stkd_lightning.utilities.console import print_rank_zero
 from stkd_lightning.utilities.errors import InputError
@@ -102,7 +103,7 @@ def _check_readable(name: str, raw: RawData, on_error: OnError | None) -> None:
     for part, split in splits.items():
         if np.ndim(split.labels) > 1:  # tags
             continue
-        for label in sorted({*np.unique(split.labels)} - {*np.unique(kept_labels(split))}):
+        for label in sorted({*np.unique(split.labels)} - {*np.unique(kept_labels(split)), UNLABELLED}):
             raise InputError(
                 f"dataset {name}: no image of class {raw.class_names[label]} in its {part} split can be read: "
                 f"{listed(errors)}; replace them"

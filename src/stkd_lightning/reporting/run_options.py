@@ -10,7 +10,7 @@ INCIDENTAL = {"accelerator", "devices", "num_nodes", "strategy", "log_every_n_st
 # Options of the data that set where they are, how they are stored and what of them is left out; a digest identifies the
 # data. The seed is that of the run.
 DATA_LOCATION_OPTIONS = {"data_dir", "cache_dir", "download", "url", "md5", "seed", "on_error", "storage",
-                         "evaluation_resize", "test_fraction"}  # fmt: skip
+                         "evaluation_resize", "test_fraction", "unlabeled_dir"}  # fmt: skip
 # Options of the data that set how batches are loaded, not what they contain.
 LOADING_OPTIONS = {"resident", "workers", "evaluation_batch_size"}
 # All options of a run that do not change its result, including those that set its comparison.
@@ -28,7 +28,8 @@ LATER_OPTIONS: dict[str, Any] = {
     "cuda_graph": False, "teacher.dataset": None, "feature_distillation": None, "pretraining": None,
     "distilled.image_size": None, "loss.losses.fitnet.relu": False,
     **{f"{loss}.standardize": False for loss in ("loss", "loss.losses.kd", "loss.losses.stkd", "loss.losses.dkd")},
-    "dataset.augment": None, "dataset.labels": None, "dataset.classes": None, "mixup.keep": False, "mixup.forwards": 1,
+    "dataset.unlabeled_ratio": 0.0, "dataset.augment": None, "dataset.labels": None, "dataset.classes": None,
+    "mixup.keep": False, "mixup.forwards": 1,
     "mixup.partner": "any",
     "mixup.dominant": False, "mixup.weights": None,
     **{f"{loss}.mixed_weight": None for loss in ("loss", "loss.losses.stkd")},
@@ -43,7 +44,7 @@ OWN_SEEDS = {"dataset.train_seed"}  # those that are settings of their own where
 def data_options(dataset: dict[str, Any]) -> dict[str, Any]:
     """Return the options of the data that change the samples of a training, besides its seed, for cache keys."""
     others = DATA_LOCATION_OPTIONS | LOADING_OPTIONS | _unused_share(dataset)
-    others |= {"augment"} if dataset.get("augment") is None else set()  # as in earlier versions
+    others |= {option for option in ("augment", "unlabeled_ratio") if not dataset.get(option)}  # as in earlier versions
     return {k: v for k, v in dataset.items() if k not in others}
 
 

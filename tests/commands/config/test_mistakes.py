@@ -210,6 +210,23 @@ RUNTIME = [
         "compares layer with layer, but reads 2 of the student",
     ),
     ([*DIGITS, "loss=sp", "dataset.batch_size=1"], "dataset.batch_size=1: loss=sp compares samples; the nearest is 2"),
+    (
+        [*DIGITS, "loss=dkd", "dataset.unlabeled_ratio=1", "dataset.train_fraction=0.5"],
+        "dataset.unlabeled_ratio: DKDLoss reads the label of each image, which unlabelled ones have not; loss=kd, stkd",
+    ),
+    (
+        [*DIGITS, "loss=ce", "dataset.unlabeled_ratio=1", "dataset.train_fraction=0.5"],
+        "dataset.unlabeled_ratio: loss=ce learns nothing from unlabelled images; set 0",
+    ),
+    (
+        [*DIGITS, "loss=stkd", "mixup.partner=other_class", "dataset.unlabeled_ratio=1"],
+        "mixup.partner=other_class: unlabelled images have no class; set mixup.partner=any",
+    ),
+    ([*DIGITS, "loss=kd", "dataset.unlabeled_ratio=1"], "dataset.unlabeled_ratio=1.0: there are no unlabelled images"),
+    (
+        ["trainer.devices=2", "dataset.batch_size=14", "dataset.unlabeled_ratio=1.5"],
+        "dataset.batch_size=14 with dataset.unlabeled_ratio=1.5: must be a multiple of the 2 ranks; the nearest is",
+    ),
     ([*DIGITS, "loss=crd", "mixup=beta"], "mixup: CRDLoss is not defined on virtual samples; train with mixup=none"),
     ([*DIGITS, "loss=pkt", "teacher.replay=true"], "teacher.replay=true: PKTLoss reads features of the teacher"),
     ([*DIGITS, "dataset.sampler=superclass_uniform"], "these data have no superclasses; class_uniform needs none"),

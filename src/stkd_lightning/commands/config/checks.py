@@ -3,7 +3,6 @@
 import os
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -17,6 +16,7 @@ from stkd_lightning.commands.config.ranges import check_ranges
 from stkd_lightning.commands.config.run_folder import has_time, is_sweep
 from stkd_lightning.commands.config.teachers import check_teachers
 from stkd_lightning.utilities import validation
+from stkd_lightning.utilities.batch_rows import batch_rows
 from stkd_lightning.utilities.choices import ON_ERROR, POLICIES, PRECISIONS, SAMPLERS, STORAGES
 from stkd_lightning.utilities.errors import InputError, reason, unknown
 from stkd_lightning.utilities.files import check_exists, check_writable
@@ -83,7 +83,7 @@ def _check(config: DictConfig) -> None:
         policy = OmegaConf.select(config, "dataset.augment.policy")
         if policy not in (None, *POLICIES):
             raise unknown("dataset.augment.policy", str(policy), POLICIES)
-        _check_trainer(config.trainer, config.dataset.get("batch_size"), config.get("deterministic", "auto"))
+        _check_trainer(config.trainer, config.dataset, config.get("deterministic", "auto"))
         if "hydra" in config:
             _check_shared_folder(config)
     if "hydra" in config:
@@ -108,14 +108,28 @@ def _check_packages(loggers: DictConfig) -> None:
             raise InputError(f"logger={name}: its package is not installed; run pip install 'stkd-lightning[{name}]'")
 
 
-def _check_trainer(trainer: DictConfig, batch_size: Any, deterministic: bool | str) -> None:
+def check_shared(dataset: DictConfig, ranks: int) -> None:
+    """Refuse batches that the ranks cannot share equally.
+
+    Raises:
+        InputError: names the nearest batch size.
+    """
+    size, ratio = dataset.get("batch_size"), dataset.get("unlabeled_ratio")
+    if not isinstance(size, int) or batch_rows(size, ratio) % ranks == 0:
+        return
+    near = sorted(range(1, 2 * size + 2 * ranks), key=lambda other: abs(other - size))
+    nearest = next(other for other in near if batch_rows(other, ratio) % ranks == 0)
+    added = f" with dataset.unlabeled_ratio={ratio}" if ratio else ""
+    raise InputError(
+        f"dataset.batch_size={size}{added}: must be a multiple of the {ranks} ranks; the nearest is {nearest}"
+    )
+
+
+def _check_trainer(trainer: DictConfig, dataset: DictConfig, deterministic: bool | str) -> None:
     devices, nodes = trainer.get("devices"), trainer.get("num_nodes", 1)
     ranks = devices * nodes if isinstance(devices, int) and isinstance(nodes, int) else 0
-    if ranks > 1 and isinstance(batch_size, int) and batch_size % ranks:
-        nearest = max(ranks, round(batch_size / ranks) * ranks)
-        raise InputError(
-            f"dataset.batch_size={batch_size}: must be a multiple of the {ranks} ranks; the nearest is {nearest}"
-        )
+    if ranks > 1:
+        check_shared(dataset, ranks)
     for name, instead in OUR_PART.items():
         if trainer.get(name) is not None and trainer[name] is not True:
             raise InputError(f"trainer.{name}: {instead}")

@@ -89,6 +89,7 @@ RANGES: dict[str, dict[str, Check]] = {
         "split_seed": validation.whole,
         "train_fraction": validation.share,
         "train_seed": validation.seed,
+        "unlabeled_ratio": validation.non_negative,
         "seed": validation.seed,
         "padding": partial(validation.optional_whole, maximum=256),
         "image_size": list_validation.size,

@@ -8,13 +8,14 @@ from omegaconf import DictConfig, OmegaConf
 from stkd_lightning.data.module import ArrayDataModule
 from stkd_lightning.utilities.errors import InputError, unknown
 
+FOR_THE_LOSS = ("sampler", "sampler_groups", "unlabeled_ratio")
 SEEDS = {"teacher.dataset": "teacher.seed"}  # the other trainings of a run have its own seed
 
 
 def without_sampler(settings: DictConfig) -> DictConfig:
-    """Return the data's node for a training without the run's loss, for which the sampler is."""
+    """Return the data's node for a training without the run's loss, for which sampler and unlabelled images are."""
     options = cast(dict[str, object], OmegaConf.to_container(settings.dataset, resolve=True))
-    return OmegaConf.create({k: v for k, v in options.items() if k not in ("sampler", "sampler_groups")})
+    return OmegaConf.create({k: v for k, v in options.items() if k not in FOR_THE_LOSS})
 
 
 def other_data(name: str, dataset: DictConfig, changes: DictConfig | None) -> DictConfig:

@@ -9,6 +9,8 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
 
+from stkd_lightning.commands.config.checks import check_shared
+from stkd_lightning.utilities.batch_rows import batch_rows
 from stkd_lightning.utilities.console import print_rank_zero
 from stkd_lightning.utilities.errors import InputError
 
@@ -22,10 +24,7 @@ def check_ranks(trainer: L.Trainer, config: DictConfig) -> None:
     Raises:
         InputError: the ranks do not divide a batch, or they run on CPUs with ``sync_batchnorm``.
     """
-    if config.dataset.batch_size % trainer.world_size:
-        raise InputError(
-            f"dataset.batch_size={config.dataset.batch_size}: must be a multiple of the {trainer.world_size} ranks"
-        )
+    check_shared(config.dataset, trainer.world_size)
     on_cpus = trainer.strategy.root_device.type == "cpu"
     if config.trainer.get("sync_batchnorm") and on_cpus and isinstance(trainer.strategy, DDPStrategy):
         raise InputError(
@@ -48,7 +47,7 @@ def keep_own_buffers(trainer: L.Trainer) -> None:
 
 def announce_small_batches(student: nn.Module, settings: DictConfig, ranks: int) -> None:
     """Print a line if each rank has few images of a batch and the student normalizes over them."""
-    images = settings.dataset.batch_size // ranks
+    images = batch_rows(settings.dataset.batch_size, settings.dataset.get("unlabeled_ratio")) // ranks
     normalizes = any(isinstance(module, _BatchNorm) for module in student.modules())
     if ranks == 1 or images >= FEW_IMAGES or not normalizes or settings.trainer.get("sync_batchnorm"):
         return

@@ -29,7 +29,7 @@ def bytes_needed(config: DictConfig, data: ArrayDataModule, batches: int, dtype:
     """
     size = 2 if "16" in dtype else 4
     shape = data.task.logits_shape(data.num_classes, data.input_shape)
-    rows = instantiate(config.mixup).rows(config.dataset.batch_size)
+    rows = instantiate(config.mixup).rows(data.batch_rows)
     total = batches * rows * math.prod(shape) * size
     if total > config.teacher.replay_limit * 2**30:
         raise InputError(

@@ -154,7 +154,7 @@ def _resolve_auto(
     work = 3 * flops(student, data.image_size, len(data.mean))
     if teacher is not None:
         work += flops(teacher.network.network, data.image_size, len(data.mean))
-    work *= steps * settings.dataset.batch_size
+    work *= steps * data.batch_rows
     compile = resolve_compile(settings.compile, device=device, flops=work, steps=steps)
     return with_values(settings, {"precision": precision, "trainer.precision": precision, "compile": compile})
 

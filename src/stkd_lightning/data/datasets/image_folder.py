@@ -14,6 +14,7 @@ from stkd_lightning.data.class_folders import (
     class_folders,
     hold_out_files,
     list_folder,
+    with_unlabelled,
 )
 from stkd_lightning.data.image_reading import image_split, pictures_of_unequal_sides
 from stkd_lightning.data.module import ArrayDataModule
@@ -60,6 +61,8 @@ class ImageFolderDataModule(ArrayDataModule):
         train_folder: name of the training folder.
         val_folder: name of the validation folder; it may be missing.
         test_folder: name of the test folder.
+        unlabeled_dir: folder of unlabelled training images, at any depth; ``None``: there are none. See
+            ``unlabeled_ratio``.
         on_error: ``"refuse"``: an error names all images that cannot be read; ``"skip"``: they are left out.
         options: those of ``ArrayDataModule``.
 
@@ -82,6 +85,7 @@ class ImageFolderDataModule(ArrayDataModule):
         train_folder: str = "train",
         val_folder: str = "val",
         test_folder: str = "test",
+        unlabeled_dir: str | Path | None = None,
         on_error: OnError = "refuse",
         **options: Any,
     ) -> None:
@@ -103,6 +107,9 @@ class ImageFolderDataModule(ArrayDataModule):
         self.table = None if labels is None else TableFiles(labels, classes)
         if self.table and self.sampler != "shuffled":
             raise InputError(f"dataset.sampler={self.sampler}: images with tags have no single class; set shuffled")
+        self.unlabeled_dir = None if unlabeled_dir is None else Path(unlabeled_dir).expanduser()
+        if self.table and self.unlabeled_dir is not None:
+            raise InputError(f"dataset.unlabeled_dir={unlabeled_dir}: images with tags are not mixed with others")
         if on_error not in ON_ERROR:
             raise unknown("dataset.on_error", str(on_error), ON_ERROR)
         self.on_error = on_error
@@ -116,6 +123,8 @@ class ImageFolderDataModule(ArrayDataModule):
             own |= {"view": self.view, "streamed": DECODERS if self.storage == "streamed" else None}
         if not self.table and "test" not in self._split_folders():
             own["test_fraction"] = [self.test_fraction, self.split_seed]
+        if self.unlabeled_dir is not None:
+            own["unlabeled_dir"] = str(self.unlabeled_dir.resolve())
         return {"size": self.size, "folders": self.folders, "reading": READING, **own}
 
     @cached_property
@@ -181,8 +190,15 @@ class ImageFolderDataModule(ArrayDataModule):
 
     def _classes(self, folder: Path) -> list[str]:
         """Return the names of the class folders in a folder, which may be that of the splits."""
-        others = self.folders.values() if folder == self.data_dir else ()
-        return [name for name in class_folders(folder) if name not in others] if folder.is_dir() else []
+        beside = self._beside_classes if folder == self.data_dir else ()
+        return [name for name in class_folders(folder) if name not in beside] if folder.is_dir() else []
+
+    @property
+    def _beside_classes(self) -> list[str]:
+        """Names in the data folder that are no classes."""
+        unlabelled = self.unlabeled_dir
+        own = unlabelled is not None and unlabelled.resolve().parent == self.data_dir.resolve()
+        return [*self.folders.values(), *([unlabelled.name] if own and unlabelled is not None else [])]
 
     def locate(self) -> Path:
         """Return the folder of the splits or of the table; refuse it if a split or the table is missing."""
@@ -196,11 +212,16 @@ class ImageFolderDataModule(ArrayDataModule):
                     f"expected {self.data_dir}/{{train,val,test}}/CLASS/IMAGE or {self.data_dir}/CLASS/IMAGE "
                     f"(val and test are optional; if this folder has another name: dataset.{split}_folder=NAME)"
                 )
+        if self.unlabeled_dir is not None and not self.unlabeled_dir.is_dir():
+            raise InputError(f"dataset.unlabeled_dir={self.unlabeled_dir}: no such folder")
         return self.data_dir
 
     def stamps(self, folder: Path) -> list[Path]:
         """Return all folders and files that are not hidden, because a user may replace an image."""
-        return self.table.paths(folder) if self.table else visible_paths(self._split_folders().values())
+        if self.table:
+            return self.table.paths(folder)
+        unlabelled = [] if self.unlabeled_dir is None else [self.unlabeled_dir]
+        return visible_paths([*self._split_folders().values(), *unlabelled])
 
     @cached_property
     def _listed(self) -> tuple[dict[str, Listed], list[str]]:
@@ -221,14 +242,20 @@ class ImageFolderDataModule(ArrayDataModule):
         if len(names) < 2:
             raise InputError(f"{folders['train']}: needs a folder for each of at least 2 classes, has {len(names)}")
         self._say_folders(folders, names)
-        beside = self.folders.values() if folders["train"] == self.data_dir else ()
         listed = {
-            split: list_folder(folder, names, all_classes=split == "train", beside=beside if split == "train" else ())
+            split: list_folder(
+                folder,
+                names,
+                all_classes=split == "train",
+                beside=self._beside_classes if folder == self.data_dir else (),
+            )
             for split, folder in folders.items()
         }
         if "test" not in listed:
             train, test = hold_out_files(listed["train"], self.data_dir, self.test_fraction, self.split_seed)
             listed |= {"train": train, "test": test}
+        if self.unlabeled_dir is not None:
+            listed["train"] = with_unlabelled(listed, self.unlabeled_dir)
         return listed, names
 
     def _say_folders(self, folders: dict[str, Path], names: list[str]) -> None:
