@@ -13,6 +13,7 @@ from stkd_lightning.data.datasets.digits import DigitsDataModule
 from stkd_lightning.data.datasets.digits_tagging import DigitsTaggingDataModule
 from stkd_lightning.data.datasets.image_folder import ImageFolderDataModule
 from stkd_lightning.data.datasets.image_mask_folder import ImageMaskFolderDataModule
+from stkd_lightning.data.datasets.imagenet import ImageNetDataModule
 from stkd_lightning.data.datasets.sonyc import SONYCDataModule
 from stkd_lightning.data.datasets.synthetic_sounds import SyntheticSoundsDataModule
 from stkd_lightning.data.datasets.tiny_imagenet import TinyImageNetDataModule
@@ -35,6 +36,7 @@ __all__ = [
     "DigitsTaggingDataModule",
     "ImageFolderDataModule",
     "ImageMaskFolderDataModule",
+    "ImageNetDataModule",
     "MaskDataModule",
     "RawClips",
     "RawData",
