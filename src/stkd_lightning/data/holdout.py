@@ -32,7 +32,7 @@ def divide(
     """Divide the training split.
 
     Args:
-        labels: ``(N,)``, ``UNLABELLED`` where an image has none.
+        labels: ``(N,)``, ``UNLABELLED`` where an image has none; or ``(N, ...)``, of which nothing can be held out.
         validation_fraction: share of each class that is held out; see ``hold_out``.
         split_seed: of the held-out images.
         train_fraction: share of the rest of each class that is trained on; see ``draw_share``.
@@ -41,7 +41,8 @@ def divide(
     Raises:
         InputError: images are to be held out, but no class has two.
     """
-    labelled = np.flatnonzero(labels != UNLABELLED)
+    has_label = np.ones(len(labels), dtype=bool) if labels.ndim > 1 else labels != UNLABELLED
+    labelled = np.flatnonzero(has_label)
     kept, held_out = (labelled[part] for part in hold_out(labels[labelled], validation_fraction, split_seed))
     if validation_fraction > 0 and not len(held_out):
         raise InputError(
@@ -51,7 +52,7 @@ def divide(
     trained = kept
     if train_fraction < 1:
         trained = kept[draw_share(labels[kept], train_fraction, generator(train_seed, "train_fraction"))]
-    without = np.flatnonzero(labels == UNLABELLED)
+    without = np.flatnonzero(~has_label)
     return TrainingParts(trained, held_out, without if len(without) else np.setdiff1d(kept, trained))
 
 

@@ -13,6 +13,7 @@ from stkd_lightning.commands.training.pretrain import plain
 from stkd_lightning.data.module import ArrayDataModule
 from stkd_lightning.reporting.run_options import LATER_OPTIONS, data_options
 from stkd_lightning.teacher.frozen import FrozenTeacher
+from stkd_lightning.utilities.batch_rows import batch_rows
 from stkd_lightning.utilities.cache import mark_used
 from stkd_lightning.utilities.console import print_rank_zero
 from stkd_lightning.utilities.errors import InputError
@@ -29,7 +30,8 @@ def bytes_needed(config: DictConfig, data: ArrayDataModule, batches: int, dtype:
     """
     size = 2 if "16" in dtype else 4
     shape = data.task.logits_shape(data.num_classes, data.input_shape)
-    rows = instantiate(config.mixup).rows(data.batch_rows)
+    images = batch_rows(config.dataset.batch_size, config.dataset.get("unlabeled_ratio"))
+    rows = instantiate(config.mixup).rows(images)
     total = batches * rows * math.prod(shape) * size
     if total > config.teacher.replay_limit * 2**30:
         raise InputError(
