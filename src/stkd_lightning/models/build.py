@@ -90,6 +90,8 @@ def build_network(
         network: nn.Module = instantiate(node)
     except InstantiationException as error:
         raise error.__cause__ if isinstance(error.__cause__, InputError) else error from None
+    if not isinstance(network, nn.Module):
+        raise InputError(f"{node.get('_target_')}: returns a {type(network).__name__}, not a network (torch.nn.Module)")
     spec = declared(network)
     if checkpoint is not None:
         load_content(network, content, checkpoint, checkpoint_key)

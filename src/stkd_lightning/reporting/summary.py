@@ -79,7 +79,7 @@ class RunSummary:
         versions: versions of Python and packages.
         hardware: processors of the machine.
         teacher: the teacher; ``None`` if the run had none.
-        teacher_checkpoint: file of the teacher's weights; ``None`` for a pretrained network of a library.
+        teacher_checkpoint: file of the teacher's weights; ``None`` for a network that is built with them.
         baseline: the student trained without a teacher; ``None`` if the run had none.
         front: the student's front after the first stage; ``None`` if the run had none.
         score: the metric by which students are selected.

@@ -8,7 +8,7 @@ from typing import Any
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from stkd_lightning.commands.config.teachers import teachers_of
+from stkd_lightning.commands.config.teachers import BUILT, teachers_of
 
 PATHS = ("cache_dir", "data_dir", "checkpoint", "images", "output", "figures", "runs", "dataset.data_dir",
          "dataset.cache_dir", "student.weights")  # fmt: skip
@@ -67,7 +67,7 @@ def _path_options(config: DictConfig) -> Iterator[tuple[DictConfig, str]]:
 
 def _resolved(value: Any, start: Path) -> Any:
     """Return a path as it is read from the current folder; return what is no path unchanged."""
-    if not isinstance(value, str) or not value or value == "pretrained":
+    if not isinstance(value, str) or not value or value in BUILT:
         return value
     path = os.path.expanduser(value)
     return path if start == Path.cwd() else str(start / path)

@@ -1,6 +1,7 @@
 """The teachers of a configuration: that of the run, and those that an ensemble is made of."""
 
 from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from stkd_lightning.utilities.errors import InputError, unknown
 from stkd_lightning.utilities.files import check_exists
 
 OF_CHECKPOINT = ("checkpoint_key", "input_size", "mean", "std")
+BUILT = ("pretrained", "as_built")  # in place of a file: the network has its weights when it is built
 
 
 def teachers_of(config: DictConfig) -> Iterator[tuple[str, DictConfig]]:
@@ -54,10 +56,15 @@ def _check_checkpoint(name: str, node: DictConfig) -> None:
                 raise InputError(
                     f"{name}.{option}: describes a teacher's checkpoint, but {name}.checkpoint is not set; set it too"
                 )
-    elif node.checkpoint != "pretrained":
-        check_exists(Path(validation.path(f"{name}.checkpoint", node.checkpoint)))
+    elif node.checkpoint not in BUILT:
+        checkpoint = Path(validation.path(f"{name}.checkpoint", node.checkpoint))
+        if near := not checkpoint.exists() and get_close_matches(str(checkpoint), BUILT, n=1):
+            raise InputError(f"{name}.checkpoint={checkpoint}: no such file; did you mean {near[0]}?")
+        check_exists(checkpoint)
     if not isinstance(node.checkpoint_key, str | None):
         raise InputError(f"{name}.checkpoint_key={node.checkpoint_key}: must be a name, such as student")
+    if node.checkpoint == "as_built" and node.checkpoint_key is not None:
+        raise InputError(f"{name}.checkpoint_key: chooses weights of a file, and as_built reads none; leave it out")
 
 
 def _check_members(name: str, node: DictConfig) -> None:

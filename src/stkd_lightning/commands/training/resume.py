@@ -74,7 +74,7 @@ class EarlierRun:
         if self.origin.teacher != digest:
             raise InputError(
                 f"resume: the teacher differs from the teacher of {self.checkpoint}; set teacher.checkpoint and "
-                f"cache_dir as before, or {NEW_RUN}"
+                f"cache_dir as before (as_built: the same weights in every run), or {NEW_RUN}"
             )
 
     def check_front(self, key: str) -> None:

@@ -7,6 +7,7 @@ import torch
 from omegaconf import DictConfig
 from torch import nn
 
+from stkd_lightning.commands.config.teachers import BUILT
 from stkd_lightning.commands.training.chain import check_classes, described
 from stkd_lightning.commands.training.devices import rank_device
 from stkd_lightning.commands.training.fit import Fitted
@@ -31,7 +32,7 @@ class Teacher:
     Attributes:
         network: the frozen network.
         source: description of the source for tables and messages.
-        checkpoint: file of the weights; ``None`` for a pretrained network of a library, and for several teachers.
+        checkpoint: file of the weights; ``None`` for a network built with its weights, and for several teachers.
         fitted: results of the teacher's training; ``None`` for a loaded teacher.
     """
 
@@ -48,20 +49,23 @@ def freeze(network: nn.Module, trainer: DictConfig) -> FrozenTeacher:
 
 
 def load(node: DictConfig, trainer: DictConfig, data: ArrayDataModule, cache: Path) -> Teacher:
-    """Load the teacher from the checkpoint in the settings.
+    """Load the teacher from the checkpoint in the settings, or take a network that is built with its weights.
 
     Raises:
         InputError: the weights cannot be read, do not fit the network or the data, or are at chance level.
     """
     if "run" in node:
         check_classes(node, data)
-    pretrained = node.checkpoint == "pretrained"
-    if pretrained and not node.network.get("pretrained"):
-        raise InputError("teacher.checkpoint=pretrained: needs a network with teacher.network.pretrained=true")
+    built = node.checkpoint in BUILT
+    if node.checkpoint == "pretrained" and not node.network.get("pretrained"):
+        raise InputError(
+            "teacher.checkpoint=pretrained: needs a network with teacher.network.pretrained=true; as_built takes any "
+            "network with the weights that it is built with"
+        )
     network = build_network(
         node.network,
         data,
-        checkpoint=None if pretrained else node.checkpoint,
+        checkpoint=None if built else node.checkpoint,
         checkpoint_key=node.checkpoint_key,
         compare_first="run" in node,  # then the network is named by the file
         input_size=node.input_size,
@@ -73,7 +77,7 @@ def load(node: DictConfig, trainer: DictConfig, data: ArrayDataModule, cache: Pa
     teacher = freeze(network, trainer)
     source = described(node) if "run" in node else str(node.checkpoint)
     check_score(teacher, data, node, source, cache, rank_device(trainer), refuse=True)
-    return Teacher(teacher, source, None if pretrained else str(Path(node.checkpoint).absolute()))
+    return Teacher(teacher, source, None if built else str(Path(node.checkpoint).absolute()))
 
 
 def obtain(node: DictConfig, recipe: Recipe, data: ArrayDataModule, cache: Path, *, needed: bool) -> Teacher | None:

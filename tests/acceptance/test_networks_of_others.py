@@ -1,0 +1,94 @@
+"""Networks of others as teachers and students, as a user types them."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from stkd_lightning.data import DigitsDataModule
+from stkd_lightning.models import create_model
+from stkd_lightning.teacher import FrozenTeacher
+from tests.conftest import Command
+
+TINY = [
+    "experiment=quickstart", "trainer.max_epochs=1", "teacher.max_epochs=2", "teacher.min_accuracy=0", "logger=csv",
+    "baseline=false", "diagnostics=false", "cache_dir=cache",
+]  # fmt: skip
+BUILT = ["teacher=custom", "teacher.network._target_=ready.network", "teacher.checkpoint=as_built"]
+READY = """
+from stkd_lightning.models import create_model
+
+def network(weights="teacher.ckpt"):
+    return create_model("resnet8", num_classes=10, weights=weights)
+
+def pair():
+    return network(), "its transform"
+"""
+
+
+def summary_of(folder: Path) -> dict[str, Any]:
+    summary: dict[str, Any] = json.loads((folder / "summary.json").read_text())
+    return summary
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Weights of a resnet8 that tells the digits apart."""
+    network, data = create_model("resnet8", num_classes=10), DigitsDataModule(seed=0)
+    data.prepare_data()
+    optimizer = torch.optim.Adam(network.parameters(), lr=0.01)
+    for images, labels, *_ in data.train_dataloader():
+        torch.nn.functional.cross_entropy(network(images), labels).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    path = tmp_path_factory.mktemp("trained") / "resnet8.pth"
+    torch.save(network.state_dict(), path)
+    return path
+
+
+def test_a_function_returns_the_trained_teacher(command: Command, tmp_path: Path, trained: Path) -> None:
+    """It is measured, taught with, identified by its weights, and no later command needs it."""
+    (tmp_path / "ready.py").write_text(READY)
+    (tmp_path / "teacher.ckpt").write_bytes(trained.read_bytes())
+    options = [*TINY, *BUILT, "loss=kd", "teacher.min_accuracy=null", "teacher.replay=true"]
+    done = command("train", *options, "hydra.run.dir=run")
+    assert done.returncode == 0, done.stderr
+    assert "teacher: network (as_built), accuracy " in done.stdout
+    assert "teacher: training" not in done.stdout
+    digest = FrozenTeacher(create_model("resnet8", num_classes=10, weights=trained)).digest
+    summary = summary_of(tmp_path / "run")
+    assert (summary["teacher"]["digest"], summary["teacher_checkpoint"]) == (digest, None)
+    again = command("train", *options, "hydra.run.dir=again")
+    assert "teacher: logits are read from" in again.stdout
+    for name, arguments in (("evaluate", ["checkpoint=run", "trainer=cpu"]), ("report", ["runs=[run,again]"])):
+        later = command(name, *arguments, "cache_dir=cache")
+        assert later.returncode == 0, later.stderr
+
+    (tmp_path / "run" / "summary.json").unlink()
+    torch.save(create_model("resnet8", num_classes=10).state_dict(), tmp_path / "teacher.ckpt")
+    other = command("train", *options, "teacher.min_accuracy=0", "hydra.run.dir=run", "resume=auto")
+    assert other.returncode == 2
+    assert "resume: the teacher differs from the teacher of" in other.stderr
+    assert "(as_built: the same weights in every run)" in other.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["+teacher.network.weights=null", "teacher.min_accuracy=null"], "teacher network (as_built): accuracy "),
+        (["teacher.network._target_=ready.pair"], "ready.pair: returns a tuple, not a network (torch.nn.Module)"),
+        (["teacher.checkpoint=as_build"], "teacher.checkpoint=as_build: no such file; did you mean as_built?"),
+        (["teacher.checkpoint_key=student"], "teacher.checkpoint_key: chooses weights of a file, and as_built reads"),
+    ],
+)
+def test_bad_built_teachers_are_refused(
+    arguments: list[str], words: str, command: Command, tmp_path: Path, trained: Path
+) -> None:
+    (tmp_path / "ready.py").write_text(READY)
+    (tmp_path / "teacher.ckpt").write_bytes(trained.read_bytes())
+    done = command("train", *TINY, *BUILT, *arguments, "loss=kd")
+    assert done.returncode == 2, done.stdout
+    assert words in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
