@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from stkd_lightning.data import DigitsDataModule
+from stkd_lightning.inference.load import load_student
 from stkd_lightning.models import create_model
 from stkd_lightning.teacher import FrozenTeacher
 from tests.conftest import Command
@@ -18,6 +19,7 @@ TINY = [
 ]  # fmt: skip
 BUILT = ["teacher=custom", "teacher.network._target_=ready.network", "teacher.checkpoint=as_built"]
 READY = """
+from stkd_lightning.inference.load import load_student
 from stkd_lightning.models import create_model
 
 def network(weights="teacher.ckpt"):
@@ -89,6 +91,48 @@ def test_bad_built_teachers_are_refused(
     (tmp_path / "ready.py").write_text(READY)
     (tmp_path / "teacher.ckpt").write_bytes(trained.read_bytes())
     done = command("train", *TINY, *BUILT, *arguments, "loss=kd")
+    assert done.returncode == 2, done.stdout
+    assert words in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_a_student_starts_from_a_file(command: Command, tmp_path: Path, trained: Path) -> None:
+    """The file belongs to the run's identity, its name does not; and no later command needs it."""
+    start, moved = tmp_path / "start.pth", tmp_path / "moved.pth"
+    start.write_bytes(trained.read_bytes())
+    options = [*TINY, "teacher=resnet8", "student=resnet8", "loss=simkd", "optimizer.lr=1e-18"]
+    done = command("train", *options, f"student.checkpoint={start}", "hydra.run.dir=run")
+    assert done.returncode == 0, done.stderr
+    start.rename(moved)
+    done = command("evaluate", "checkpoint=run", "trainer=cpu", "cache_dir=cache")
+    assert done.returncode == 0, done.stderr
+    network = load_student(tmp_path / "run").network
+    torch.testing.assert_close(network.state_dict()["conv1.weight"], torch.load(trained)["conv1.weight"])
+
+    (tmp_path / "run" / "summary.json").unlink()
+    torch.save(create_model("resnet8", num_classes=10).state_dict(), start)
+    for path, code in ((start, 2), (moved, 0)):
+        done = command("train", *options, f"student.checkpoint={path}", "hydra.run.dir=run", "resume=auto")
+        assert done.returncode == code, done.stderr
+        words = "resume: the weights in student.checkpoint differ from those that"
+        assert (words in done.stderr) == (code == 2)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["student.checkpoint=nowhere.pth"], "checkpoint nowhere.pth: no such file"),
+        (
+            ["student.checkpoint_key=a"],
+            "chooses weights of a checkpoint, but student.checkpoint is not set",
+        ),
+        (["student.checkpoint=t.pth", "student.weights=t.pth"], "student.weights is set, too; set only one"),
+        (["student.checkpoint=t.pth"], "checkpoint t.pth: made for 7 classes, the data has 10 (fc.weight)"),
+    ],
+)
+def test_bad_starts_are_refused(arguments: list[str], words: str, command: Command, tmp_path: Path) -> None:
+    torch.save(create_model("resnet8", num_classes=7).state_dict(), tmp_path / "t.pth")
+    done = command("train", *TINY, "student=resnet8", *arguments, "loss=kd")
     assert done.returncode == 2, done.stdout
     assert words in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1

@@ -13,12 +13,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from stkd_lightning.models import AdaptedInput, FeatureTap, InputSpec, NetworkInspector, for_data
-from stkd_lightning.models.build import build_network, example_of, input_facts, without_start
+from stkd_lightning.models.build import build_network, example_of, input_facts
 from stkd_lightning.models.checkpoint_file import KEY
 from stkd_lightning.models.cost import flops, parameters
 from stkd_lightning.models.fold_batch_norm import fold_batch_norm
 from stkd_lightning.models.input_adapter import declare
 from stkd_lightning.models.memory_format import channels_last
+from stkd_lightning.models.start import without_start
 from stkd_lightning.tasks.segmentation import Segmentation
 from stkd_lightning.teacher.inference_copy import InferenceCopy
 from stkd_lightning.utilities.errors import InputError

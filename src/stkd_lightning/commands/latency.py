@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from stkd_lightning.inference.student_info import checked
 from stkd_lightning.inference.trust import check_trusted
-from stkd_lightning.models.build import build_network, without_start
+from stkd_lightning.models.build import build_network
+from stkd_lightning.models.start import without_start
 from stkd_lightning.reporting.latency import latencies
 from stkd_lightning.reporting.run import Latency, Network, Run, network_key
 from stkd_lightning.utilities.console import warn

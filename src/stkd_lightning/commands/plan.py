@@ -10,6 +10,7 @@ from omegaconf import DictConfig
 from stkd_lightning.commands.config.compose import composed, composing, with_values
 from stkd_lightning.commands.training.precision import device_type, eager_seconds
 from stkd_lightning.models.cost import flops, parameters
+from stkd_lightning.models.start import without_start
 from stkd_lightning.utilities.paths import cache_root
 
 # CIFAR-100, the default data set: known here, so that the plan needs no download.
@@ -21,7 +22,7 @@ def plan_text() -> str:
     """Return the plan of the default run: data, networks, epochs, and about how much time and disk it takes."""
     with composing():
         config = with_values(composed("train", []), {"num_classes": CLASSES})
-    student, teacher = (instantiate(node) for node in (config.student, config.teacher.network))
+    student, teacher = (instantiate(without_start(node)) for node in (config.student, config.teacher.network))
     epochs, teacher_epochs = config.trainer.max_epochs, config.teacher.max_epochs
     images = int(TRAIN_IMAGES * (1 - config.dataset.validation_fraction))
     steps = images // config.dataset.batch_size

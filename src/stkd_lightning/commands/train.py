@@ -19,6 +19,7 @@ from stkd_lightning.commands.training.loss_checks import check_loss
 from stkd_lightning.commands.training.pretrain import announcement
 from stkd_lightning.commands.training.resume import find_earlier
 from stkd_lightning.commands.training.stages import RunPlan, build_module, find_baseline, plan_run, summarize
+from stkd_lightning.commands.training.start import complete_student
 from stkd_lightning.commands.training.trial import try_settings
 from stkd_lightning.distillation.module import DistillationModule
 from stkd_lightning.reporting.loggers.finish import abandon, finish, log_configuration
@@ -54,7 +55,7 @@ def _train(settings: DictConfig) -> float:
     set_determinism(settings.deterministic)
     ranks = try_settings(settings)
     check_loss(settings)
-    settings = complete_teacher(settings)
+    settings = complete_student(complete_teacher(settings))
     earlier = find_earlier(settings) if settings.resume == "auto" else None
     if settings.resume == "auto" and earlier is None:
         print_rank_zero(f"{settings.run_dir}: no checkpoint to resume from; a new run starts")

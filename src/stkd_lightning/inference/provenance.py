@@ -7,6 +7,7 @@ from typing import Any
 
 from stkd_lightning.data.description import DataDescription
 from stkd_lightning.models.checkpoint_file import KEY
+from stkd_lightning.models.start import plain_without_start
 from stkd_lightning.models.weights import read_checkpoint
 from stkd_lightning.utilities.errors import InputError
 from stkd_lightning.utilities.plain import checked
@@ -33,8 +34,8 @@ class StudentProvenance:
 
     @property
     def network(self) -> dict[str, Any]:
-        """The node of the network that was trained: the student, or what a method made of it."""
-        return self.config.get("distilled") or self.config["student"]
+        """The node of the network that was trained: the student, or what a method made of it, without its start."""
+        return plain_without_start(self.config.get("distilled") or self.config["student"])
 
     def to_plain(self) -> dict[str, Any]:
         """Return plain containers, which ``weights_only=True`` reads."""

@@ -15,8 +15,9 @@ from stkd_lightning.data.batches import Normalize
 from stkd_lightning.data.decode import decode
 from stkd_lightning.inference.predict import Prediction, predictions
 from stkd_lightning.inference.student_info import StudentFacts
-from stkd_lightning.models.build import build_network, without_start
+from stkd_lightning.models.build import build_network
 from stkd_lightning.models.feature_hooks import logits_of
+from stkd_lightning.models.start import without_start
 from stkd_lightning.utilities.errors import InputError, reason
 from stkd_lightning.utilities.image_size import sides
 

@@ -10,9 +10,9 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
 from stkd_lightning.models.audio.tagger import Tagger
-from stkd_lightning.models.checkpoint_file import KEY
 from stkd_lightning.models.input_adapter import AdaptedInput, InputSpec, declared, for_data, is_input
 from stkd_lightning.models.logits import logits_of
+from stkd_lightning.models.start import facts_of, with_start, without_start
 from stkd_lightning.models.weights import fitting_state, load_content, read_checkpoint
 from stkd_lightning.tasks.base import Task
 from stkd_lightning.utilities.errors import InputError, reason
@@ -78,12 +78,12 @@ def build_network(
     if seed is not None:
         seeded(seed)
     content = {} if checkpoint is None else read_checkpoint(checkpoint)
-    facts = _facts(content)
+    facts = facts_of(content)
     # Hydra resolves in place, also nodes of read-only settings that an interpolation leads to; so a copy is resolved.
-    node = cast(DictConfig, OmegaConf.create(OmegaConf.to_container(config, resolve=True)))
-    node = without_start(node) if facts else node
-    if OmegaConf.select(node, "image_size", default=0) is None and data.mean and not data.task.dense:
-        node.image_size = data.image_size  # of a network that is run on an image when it is built
+    plain = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
+    if plain.get("image_size", 0) is None and data.mean and not data.task.dense:
+        plain["image_size"] = data.image_size  # of a network that is run on an image when it is built
+    node = without_start(plain) if facts else OmegaConf.create(with_start(plain))
     if compare_first:
         _compare(node, content, checkpoint, data.num_classes)
     try:
@@ -100,12 +100,6 @@ def build_network(
         spec = InputSpec(**facts["input"]) if "input" in facts else spec
     spec = spec.overridden(input_size, mean, std)
     return _adapted(network, spec, data)
-
-
-def _facts(content: Mapping[Any, Any]) -> Mapping[str, Any]:
-    """Return a checkpoint's record of its network; an empty one if it has none."""
-    facts = content.get(KEY)
-    return facts if isinstance(facts, Mapping) else {}
 
 
 def _compare(node: DictConfig, content: Mapping[Any, Any], checkpoint: str | None, num_classes: int) -> None:
@@ -209,13 +203,6 @@ def _logits_shape(network: nn.Module, data: Images) -> tuple[int, ...]:
         raise InputError(f"network {name}: cannot take {kind} ({reason(error)}); {advice}") from error
     finally:
         network.train()
-
-
-def without_start(network: DictConfig) -> DictConfig:
-    """Return a network's node without the weights from which its training started."""
-    unset = {"weights": None, "weights_backbone": None, "pretrained": False}
-    inner = {k: without_start(v) for k, v in network.items() if isinstance(v, DictConfig)}
-    return cast(DictConfig, OmegaConf.merge(network, inner, {k: v for k, v in unset.items() if k in network}))
 
 
 def input_facts(network: nn.Module, data: Images) -> dict[str, Any]:

@@ -171,8 +171,8 @@ def fitting_state(
         places = " and ".join(part.place or "the keys at its top" for part in fits[:SHOWN])
         raise InputError(
             f"checkpoint {path}: {places} fit {type(network).__name__}; choose with "
-            f"teacher.checkpoint_key={fits[0].place or fits[1].place}, or with +student.weights_key=... for "
-            f"student.weights; {holds}"
+            f"teacher.checkpoint_key={fits[0].place or fits[1].place}, with student.checkpoint_key=... for "
+            f"student.checkpoint, or with +student.weights_key=... for student.weights; {holds}"
         )
     return fits[0].state
 

@@ -17,7 +17,7 @@ LOADING_OPTIONS = {"resident", "workers", "evaluation_batch_size"}
 NON_RESULT_OPTIONS = {
     "baseline", "cache_dir", "checkpoint_minutes", "diagnostics", "method", "resume", "run_dir",
     "teacher.checkpoint", "teacher.checkpoint_key", "teacher.min_accuracy", "teacher.replay", "teacher.replay_limit",
-    "teacher.run", "teacher.trust",
+    "teacher.run", "teacher.trust", "student.checkpoint", "distilled.student.checkpoint",
     *(f"dataset.{option}" for option in (DATA_LOCATION_OPTIONS | LOADING_OPTIONS) - {"seed"}),
     *(f"trainer.{option}" for option in INCIDENTAL),
 }  # fmt: skip
@@ -26,6 +26,8 @@ NON_RESULT_GROUPS = ("callbacks.progress_bar.", "logger.", "pair.")
 LATER_OPTIONS: dict[str, Any] = {
     "teacher.max_steps": -1, "teacher.limit_train_batches": None, "teacher.look_ahead": 1, "deterministic": "auto",
     "cuda_graph": False, "teacher.dataset": None, "feature_distillation": None, "pretraining": None,
+    **{f"{student}.{option}": None for student in ("student", "distilled.student")
+       for option in ("checkpoint_key", "checkpoint_digest")},
     "distilled.image_size": None, "loss.losses.fitnet.relu": False,
     **{f"{loss}.standardize": False for loss in ("loss", "loss.losses.kd", "loss.losses.stkd", "loss.losses.dkd")},
     "dataset.unlabeled_ratio": 0.0, "dataset.augment": None, "dataset.labels": None, "dataset.classes": None,

@@ -15,7 +15,7 @@ from torch import nn
 
 from stkd_lightning.commands.config.checks import check
 from stkd_lightning.models import list_models
-from stkd_lightning.models.build import without_start
+from stkd_lightning.models.start import without_start
 from stkd_lightning.schedules import Cosine, MultiStep, Polynomial
 from stkd_lightning.utilities.paths import conf_dir
 
@@ -66,7 +66,7 @@ def test_networks(group: str, name: str) -> None:
     node = config.student if group == "student" else config.teacher.network
     assert node.name == name
     with torch.device("meta"):
-        assert isinstance(instantiate(node), nn.Module)
+        assert isinstance(instantiate(without_start(node)), nn.Module)
 
 
 def test_the_zoo_is_the_choice() -> None:
@@ -80,7 +80,7 @@ def test_dilated_resnet(group: str, width: int) -> None:
     config = composed(f"{group}=dilated_resnet")
     node = config.student if group == "student" else config.teacher.network
     assert node.width == width
-    assert instantiate(node)(torch.randn(2, 3, 24, 16)).shape == (2, 10, 24, 16)
+    assert instantiate(without_start(node))(torch.randn(2, 3, 24, 16)).shape == (2, 10, 24, 16)
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,7 @@ def test_segmentation_networks_of_libraries(options: dict[str, str], group: str,
     config = composed(*(f"{prefix if name else group}{name}={value}" for name, value in options.items()))
     node = config.student if group == "student" else config.teacher.network
     with torch.no_grad():
-        assert instantiate(node).eval()(torch.randn(1, 3, 40, 50)).shape == (1, 10, 40, 50)
+        assert instantiate(without_start(node)).eval()(torch.randn(1, 3, 40, 50)).shape == (1, 10, 40, 50)
 
 
 def test_other_networks() -> None:
@@ -104,11 +104,11 @@ def test_other_networks() -> None:
         for group, prefix in (("student", "student"), ("teacher", "teacher.network")):
             config = composed(f"{group}={name}", f"{prefix}.name={own}")
             node = config.student if group == "student" else config.teacher.network
-            assert instantiate(node)(torch.randn(2, 3, 32, 32)).shape == (2, 10)
+            assert instantiate(without_start(node))(torch.randn(2, 3, 32, 32)).shape == (2, 10)
     config = composed(
         "student=custom", "student._target_=torch.nn.Linear", "+student.in_features=3", "+student.out_features=2"
     )
-    assert isinstance(instantiate(config.student), nn.Linear)
+    assert isinstance(instantiate(without_start(config.student)), nn.Linear)
 
 
 @pytest.mark.parametrize("dataset", choices("dataset"))

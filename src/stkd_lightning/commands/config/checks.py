@@ -14,6 +14,7 @@ from stkd_lightning.commands.config.hints import SMOKE
 from stkd_lightning.commands.config.paths import resolve_paths
 from stkd_lightning.commands.config.ranges import check_ranges
 from stkd_lightning.commands.config.run_folder import has_time, is_sweep
+from stkd_lightning.commands.config.student import check_start
 from stkd_lightning.commands.config.teachers import check_teachers
 from stkd_lightning.utilities import validation
 from stkd_lightning.utilities.batch_rows import batch_rows
@@ -57,6 +58,8 @@ def _check(config: DictConfig) -> None:
     if "precision" in config and config.precision not in PRECISIONS:
         raise unknown("precision", str(config.precision), PRECISIONS)
     check_teachers(config)
+    if isinstance(config.get("student"), DictConfig):
+        check_start(config.student)
     if "checkpoint" in config and not Path(validation.path("checkpoint", config.checkpoint)).is_dir():
         check_exists(Path(config.checkpoint))
     if "push_to_hub" in config:

@@ -11,7 +11,7 @@ from stkd_lightning.inference.about import name_of
 from stkd_lightning.inference.load import checkpoint_file, has_checkpoint
 from stkd_lightning.inference.provenance import StudentProvenance
 from stkd_lightning.inference.trust import check_trusted
-from stkd_lightning.models.build import without_start
+from stkd_lightning.models.start import without_start
 from stkd_lightning.utilities.errors import InputError, reason
 
 

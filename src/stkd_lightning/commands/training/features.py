@@ -18,11 +18,12 @@ from stkd_lightning.data.module import ArrayDataModule
 from stkd_lightning.inference.about import name_of
 from stkd_lightning.losses.spirit import RepresentationLoss
 from stkd_lightning.models import cut
-from stkd_lightning.models.build import build_network, example_of, input_facts, without_start
+from stkd_lightning.models.build import build_network, example_of, input_facts
 from stkd_lightning.models.cost import flops, parameters
 from stkd_lightning.models.feature_hooks import inner_network
 from stkd_lightning.models.input_adapter import AdaptedInput, InputSpec, for_data
 from stkd_lightning.models.spirit import SpiritStudent, cut_of, spirit_student
+from stkd_lightning.models.start import without_start
 from stkd_lightning.reporting.summary import NetworkSummary
 from stkd_lightning.tasks.representation import Representation
 from stkd_lightning.teacher.frozen import FrozenTeacher

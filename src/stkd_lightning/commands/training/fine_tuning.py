@@ -55,7 +55,7 @@ def plan_pretraining(settings: DictConfig, data: ArrayDataModule) -> Pretraining
         if option not in OPTIONS:
             raise unknown(f"option of {name}", option, OPTIONS)
     if settings.distilled is not None:
-        raise InputError(f"{name}: loss={settings.method} changes the student; set student.weights=FILE instead")
+        raise InputError(f"{name}: loss={settings.method} changes the student; set student.checkpoint=FILE instead")
     epochs = validation.whole(f"{name}.max_epochs", node.get("max_epochs", settings.trainer.max_epochs), minimum=1)
     rate = {} if node.get("lr") is None else {"lr": validation.positive(f"{name}.lr", node.lr)}
     dataset = other_data(f"{name}.dataset", without_sampler(settings), node.get("dataset"))

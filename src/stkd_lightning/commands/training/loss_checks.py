@@ -9,8 +9,9 @@ from stkd_lightning.data.module import ArrayDataModule
 from stkd_lightning.distillation.mixing import Mixing, check_inputs, check_mixable, check_order
 from stkd_lightning.losses.base import Features, Loss
 from stkd_lightning.losses.weighted_sum import WeightedSum
-from stkd_lightning.models.build import build_network, example_of, without_start
+from stkd_lightning.models.build import build_network, example_of
 from stkd_lightning.models.probe import NetworkInspector
+from stkd_lightning.models.start import without_start
 from stkd_lightning.tasks.base import Task
 from stkd_lightning.teacher.replay import check_replay
 from stkd_lightning.utilities.batch_rows import batch_rows

@@ -31,6 +31,7 @@ from stkd_lightning.inference.provenance import StudentProvenance
 from stkd_lightning.losses.cross_entropy import CrossEntropyLoss
 from stkd_lightning.models.build import build_network, input_facts
 from stkd_lightning.models.cost import flops
+from stkd_lightning.models.start import DIGEST, START
 from stkd_lightning.models.weights import read_checkpoint
 from stkd_lightning.reporting.loggers.metrics_csv import MetricsFile
 from stkd_lightning.reporting.run_options import INCIDENTAL, data_options
@@ -108,6 +109,9 @@ class Recipe:
 
 def _with_digests(network: dict[str, Any]) -> dict[str, Any]:
     """Return a network's node with the digest of each file of weights in place of its name."""
+    if DIGEST in network:
+        unset = {option for option in START if network.get(option) is None}  # as in earlier versions
+        network = {k: v for k, v in network.items() if k not in unset | {"checkpoint"}}
     digests: dict[str, Any] = {k: _with_digests(v) for k, v in network.items() if isinstance(v, dict)}
     if network.get("weights") is not None:
         digests["weights"] = hashlib.sha256(Path(network["weights"]).read_bytes()).hexdigest()

@@ -115,6 +115,7 @@ def find_earlier(settings: DictConfig) -> EarlierRun | None:
     except InputError as error:
         raise InputError(f"{summary_path}: damaged ({reason(error)}); delete it and run again") from error
     earlier = EarlierRun(checkpoint, origin, summary)
+    _check_start(origin.config, settings, checkpoint)
     current = public(earlier.resolve_auto(earlier.resolve_storage(with_values(settings, counts))))
     if summary is None:
         _check_losses(origin.config, checkpoint)
@@ -150,6 +151,17 @@ def _check_losses(config: dict[str, Any], checkpoint: Path) -> None:
     if changed := sorted(names & CHANGED):
         raise InputError(
             f"resume: {checkpoint} is of an earlier version, whose {changed[0]} is computed otherwise; {NEW_RUN}"
+        )
+
+
+def _check_start(earlier: dict[str, Any], settings: DictConfig, checkpoint: Path) -> None:
+    """Refuse to continue a run whose student started from other weights."""
+    started = earlier["student"].get("checkpoint_digest")
+    if settings.student.get("checkpoint_digest") != started:
+        instead = "set it as before" if started else "leave it out"
+        raise InputError(
+            f"resume: the weights in student.checkpoint differ from those that {checkpoint} started from; {instead}, "
+            f"or {NEW_RUN}"
         )
 
 
