@@ -1,6 +1,7 @@
 """Networks of others as teachers and students, as a user types them."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from stkd_lightning.inference.load import load_student
 from stkd_lightning.models import create_model
 from stkd_lightning.teacher import FrozenTeacher
 from tests.conftest import Command
+from tests.huggingface import saved
 
 TINY = [
     "experiment=quickstart", "trainer.max_epochs=1", "teacher.max_epochs=2", "teacher.min_accuracy=0", "logger=csv",
@@ -136,3 +138,31 @@ def test_bad_starts_are_refused(arguments: list[str], words: str, command: Comma
     assert done.returncode == 2, done.stdout
     assert words in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_networks_of_hugging_face(command: Command, tmp_path: Path) -> None:
+    """Later commands need no folder of theirs; a resumed run notices other weights in it."""
+    digits = [str(i) for i in range(10)]
+    saved("vit", tmp_path / "big", classes=10, names=digits[::-1])
+    saved("resnet", tmp_path / "small", classes=4)
+    student = ["student=huggingface", "student.name=small", "student.pretrained=true"]
+    options = [*TINY, "teacher=huggingface", "teacher.network.name=big", "teacher.min_accuracy=1e-9",
+               *student, "loss=kd", "hydra.run.dir=run"]  # fmt: skip
+    done = command("train", *options)
+    assert done.returncode == 0, done.stderr
+    assert "Loading weights" not in done.stdout + done.stderr
+    assert "teacher: big (as_built), accuracy " in done.stdout
+    assert "16 pixels, bicubic, mean [0.1, 0.2, 0.3]" in done.stdout
+    summary = summary_of(tmp_path / "run")
+    assert (summary["student"]["network"], summary["teacher"]["network"]) == ("small", "big")
+    (tmp_path / "run" / "summary.json").unlink()
+    saved("resnet", tmp_path / "small", classes=4)
+    other = command("train", *options, "resume=auto")
+    assert other.returncode == 2
+    assert "resume: student.revision=" in other.stderr
+    for name in ("big", "small"):
+        shutil.rmtree(tmp_path / name)
+    for arguments in (["evaluate", "trainer=cpu", "cache_dir=cache"], ["export", "format=safetensors", "output=out"]):
+        done = command(*arguments, "checkpoint=run")
+        assert done.returncode == 0, done.stderr
+    assert load_student(tmp_path / "out")(torch.zeros(2, 3, 8, 8)).shape == (2, 10)

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from omegaconf import OmegaConf
 from torch import Tensor, nn
 from tqdm import tqdm
 
@@ -20,6 +19,7 @@ from stkd_lightning.inference.trust import check_trusted
 from stkd_lightning.models.audio.tagger import Tagger
 from stkd_lightning.models.build import build_network
 from stkd_lightning.models.feature_hooks import logits_of
+from stkd_lightning.models.start import plain_without_start, without_start
 from stkd_lightning.models.weights import read_checkpoint
 from stkd_lightning.reporting.diagnose import diagnose
 from stkd_lightning.reporting.diagnose_segmentation import diagnose_segmentation
@@ -106,9 +106,9 @@ def _teacher(run: Run | None, data: ArrayDataModule, *, trust: bool) -> FrozenTe
         return None
     node = run.config["teacher"]
     if not trust:
-        check_trusted({"teacher": node["network"]}, cast(Path, run.folder) / "config.yaml")
+        check_trusted({"teacher": plain_without_start(node["network"])}, cast(Path, run.folder) / "config.yaml")
     network = build_network(
-        OmegaConf.create(node["network"]),
+        without_start(node["network"]),
         data,
         checkpoint=run.summary.teacher_checkpoint,
         checkpoint_key=node.get("checkpoint_key"),

@@ -5,13 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from omegaconf import OmegaConf
 from torch import Tensor, nn
 
 from stkd_lightning.inference.student_info import checked
 from stkd_lightning.inference.trust import check_trusted
 from stkd_lightning.models.build import build_network
-from stkd_lightning.models.start import without_start
+from stkd_lightning.models.start import plain_without_start, without_start
 from stkd_lightning.reporting.latency import latencies
 from stkd_lightning.reporting.run import Latency, Network, Run, network_key
 from stkd_lightning.utilities.console import warn
@@ -84,6 +83,6 @@ def _build(node: Any, options: dict[str, Any], run: Run, *, trust: bool) -> tupl
     if facts.sample_rate is None and max(sides(facts.image_size)) > LARGEST:
         raise InputError(f"images of {max(sides(facts.image_size))} pixels are too large")
     if not trust:
-        check_trusted({"network": node}, (run.folder or Path()) / "config.yaml")
-    network = build_network(without_start(OmegaConf.create(facts.network)), facts, seed=None, **options)
+        check_trusted({"network": plain_without_start(facts.network)}, (run.folder or Path()) / "config.yaml")
+    network = build_network(without_start(facts.network), facts, seed=None, **options)
     return shape_of(len(facts.mean), facts.image_size), network.eval()

@@ -12,6 +12,7 @@ from stkd_lightning.callbacks import Checkpoints, Provenance, Seeding, Throughpu
 from stkd_lightning.callbacks.checkpoint_folder import claimed
 from stkd_lightning.commands.config.run_folder import check_fresh
 from stkd_lightning.commands.diagnose import Extent, time_limit, write_diagnostics
+from stkd_lightning.commands.training.architectures import complete_architectures
 from stkd_lightning.commands.training.determinism import set_determinism
 from stkd_lightning.commands.training.ensemble import complete_teacher
 from stkd_lightning.commands.training.fit import fit_and_test, quiet, with_bar
@@ -55,7 +56,7 @@ def _train(settings: DictConfig) -> float:
     set_determinism(settings.deterministic)
     ranks = try_settings(settings)
     check_loss(settings)
-    settings = complete_student(complete_teacher(settings))
+    settings = complete_student(complete_architectures(complete_teacher(settings)))
     earlier = find_earlier(settings) if settings.resume == "auto" else None
     if settings.resume == "auto" and earlier is None:
         print_rank_zero(f"{settings.run_dir}: no checkpoint to resume from; a new run starts")

@@ -98,6 +98,7 @@ def name_of(network: Mapping[str, Any] | DictConfig) -> str:
     name = str(network.get("name") or target.rpartition(".")[2])
     if not target.startswith("stkd_lightning."):
         return name
+    name = name.rstrip("/").rpartition("/")[2] if network.get("config") else name  # org/model, or a folder
     encoder, width = network.get("encoder"), network.get("width")
     return "-".join([name, *[str(encoder)] * bool(encoder), *[f"w{width}"] * bool(width)])
 

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from omegaconf import OmegaConf
 from torch import Tensor, nn
 
 from stkd_lightning.data.batches import Normalize
@@ -137,7 +136,7 @@ def build(facts: StudentFacts, weights: Path) -> nn.Module:
     """
     with building(weights), torch.random.fork_rng(devices=[]):  # the first weights are drawn and then replaced
         network = build_network(
-            without_start(OmegaConf.create(facts.network)),
+            without_start(facts.network),
             facts,
             seed=None,
             checkpoint=str(weights),
@@ -145,6 +144,7 @@ def build(facts: StudentFacts, weights: Path) -> nn.Module:
             input_size=facts.input.get("size"),
             mean=facts.input.get("mean"),
             std=facts.input.get("std"),
+            interpolation=facts.input.get("interpolation"),
         )
         return network.float().eval()
 

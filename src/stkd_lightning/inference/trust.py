@@ -16,6 +16,7 @@ SEEN = tuple(
     for name in ("CIFAR10", "CIFAR100", "CINIC10", "TinyImageNet", "ImageFolder", "Digits")
 )
 PARTS = dict.fromkeys(REUSING, ("student", "teacher")) | dict.fromkeys(HEARING, ("front_end",))
+HUGGING_FACE = "stkd_lightning.models.huggingface_model"
 AUGMENT = "stkd_lightning.data.Augment"  # the only class in a data set's node
 TRUSTED = (
     "stkd_lightning.models.create_model",
@@ -24,6 +25,7 @@ TRUSTED = (
     "stkd_lightning.models.crnn",
     "stkd_lightning.models.LogMel",
     *REUSING,
+    HUGGING_FACE,
     "stkd_lightning.models.smp_model",
     "stkd_lightning.models.timm_model",
     "stkd_lightning.models.torchvision_model",
@@ -42,7 +44,8 @@ TRUSTED = (
 WORDS = {"_target_", "name", "encoder", "resident", "weights", "weights_key", "data_dir", "cache_dir", "url", "md5",
          "train_folder", "val_folder", "test_folder", "sampler", "on_error", "class_weights", "class_names",
          "classes_file", "images_folder", "masks_folder", "sequences", "test_sequences", "proximity", "student_cut",
-         "teacher_cut", "head", "kind", "pooling", "labels", "classes", "level", "storage", "policy"}  # fmt: skip
+         "teacher_cut", "revision", "head", "kind", "pooling", "labels", "classes", "level", "storage",
+         "policy"}  # fmt: skip
 LISTS = {"image_size", "evaluation_resize", "crop_scale", "crop_ratio", "crop", "scale", "window", "class_weights",
          "class_names", "sequences", "test_sequences", "proximity"}  # fmt: skip
 
@@ -83,7 +86,11 @@ def check_trusted(parts: dict[str, Any], path: Path) -> None:
                 f"checkpoint {path}: wants to build {part.get('_target_')}, which is not part of this project; "
                 "trust=true allows it"
             )
+        if part["_target_"] == HUGGING_FACE and (part.get("pretrained") or not _is_architecture(part.get("config"))):
+            raise InputError(f"checkpoint {path}: its network is not on file but on a hub; trust=true allows it")
         for option, value in part.items():
+            if option == "config" and part["_target_"] == HUGGING_FACE:
+                continue
             if not isinstance(option, str) or (option.startswith("_") and option != "_target_"):
                 raise InputError(f"checkpoint {path}: its option {option!r} is not plain; trust=true allows it")
             augments = option == "augment" and isinstance(value, dict) and value.get("_target_") == AUGMENT
@@ -95,6 +102,23 @@ def check_trusted(parts: dict[str, Any], path: Path) -> None:
             values = value if isinstance(value, list) and option in LISTS else [value]
             if fetched or not all(_is_plain(option, v) for v in values):
                 raise InputError(f"checkpoint {path}: its option {option}={value!r} is not plain; trust=true allows it")
+
+
+def _is_architecture(config: Any) -> bool:
+    """Return whether a configuration of Hugging Face has plain values only, and names nothing to fetch."""
+    if not isinstance(config, dict) or config.get("use_pretrained_backbone") or "model_type" not in config:
+        return False
+    nodes: list[Any] = [config]
+    for node in nodes:  # it grows
+        if isinstance(node, dict):
+            if not all(isinstance(k, str) and not k.startswith("_") for k in node):
+                return False
+            nodes += node.values()
+        elif isinstance(node, list):
+            nodes += node
+        elif isinstance(node, str) and any(sign in node for sign in (":", "/", "${")):
+            return False
+    return True
 
 
 def _is_plain(option: str, value: Any) -> bool:

@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import nn
 
+from stkd_lightning.models.adapters.huggingface import huggingface_model
 from stkd_lightning.models.adapters.smp import smp_model
 from stkd_lightning.models.adapters.timm import timm_model
 from stkd_lightning.models.adapters.torchvision import torchvision_model
@@ -40,6 +41,7 @@ __all__ = [
     "create_model",
     "crnn",
     "for_data",
+    "huggingface_model",
     "list_models",
     "reuse_classifier",
     "smp_model",

@@ -10,7 +10,8 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
 from stkd_lightning.models.audio.tagger import Tagger
-from stkd_lightning.models.input_adapter import AdaptedInput, InputSpec, declared, for_data, is_input
+from stkd_lightning.models.class_order import declared_classes, with_order
+from stkd_lightning.models.input_adapter import INTERPOLATIONS, AdaptedInput, InputSpec, declared, for_data, is_input
 from stkd_lightning.models.logits import logits_of
 from stkd_lightning.models.start import facts_of, with_start, without_start
 from stkd_lightning.models.weights import fitting_state, load_content, read_checkpoint
@@ -57,6 +58,7 @@ def build_network(
     input_size: Size | None = None,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
+    interpolation: str | None = None,
 ) -> nn.Module:
     """Build a network, load its weights, and adapt its input to the data.
 
@@ -71,6 +73,7 @@ def build_network(
         input_size: input size of the network, in place of that of the network or the checkpoint.
         mean: mean of its input, likewise.
         std: standard deviation of its input, likewise.
+        interpolation: way in which its input is resized, likewise.
 
     Raises:
         InputError: an unknown network, weights that do not fit, or a network that does not fit the data.
@@ -98,7 +101,10 @@ def build_network(
         if input_size is None and not is_input(facts.get("input", {}), data.image_size):
             raise InputError(f"checkpoint {checkpoint}: its input is not valid: {str(facts['input'])[:100]}")
         spec = InputSpec(**facts["input"]) if "input" in facts else spec
-    spec = spec.overridden(input_size, mean, std)
+    spec = spec.overridden(input_size, mean, std, interpolation)
+    if checkpoint is None and declared_classes(network):
+        size = shape_of(len(data.mean), spec.size or data.image_size)
+        network = with_order(network, getattr(data, "class_names", ()), torch.zeros(1, *size))
     return _adapted(network, spec, data)
 
 
@@ -215,5 +221,6 @@ def input_facts(network: nn.Module, data: Images) -> dict[str, Any]:
     size = None if data.task.dense else data.image_size
     if isinstance(network, AdaptedInput):
         mean, std = network.normalization
-        return {"size": network.size or size, "mean": mean, "std": std}
+        way = {} if network.interpolation == INTERPOLATIONS[0] else {"interpolation": network.interpolation}
+        return {"size": network.size or size, "mean": mean, "std": std, **way}
     return {"size": size, "mean": list(data.mean), "std": list(data.std)}

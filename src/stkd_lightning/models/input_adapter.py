@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from stkd_lightning.models.logits import logits_of
 from stkd_lightning.utilities.image_size import Size, sides, size_of
 
+INTERPOLATIONS = ("bilinear", "bicubic")
 LARGEST = 1024  # pixels of a side that a file may ask for; larger images could fill the memory
 
 
@@ -24,14 +25,20 @@ class InputSpec:
         size: side in pixels, or height and width.
         mean: of each channel, in units of 1 (black 0, white 1).
         std: of each channel, in the same units.
+        interpolation: way in which images are resized to the size, ``"bicubic"`` or, by default, ``"bilinear"``.
     """
 
     size: Size | None = None
     mean: Sequence[float] | None = None
     std: Sequence[float] | None = None
+    interpolation: str | None = None
 
     def overridden(
-        self, size: Size | None = None, mean: Sequence[float] | None = None, std: Sequence[float] | None = None
+        self,
+        size: Size | None = None,
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
+        interpolation: str | None = None,
     ) -> "InputSpec":
         """Return the spec with its values replaced by the given values."""
         return replace(
@@ -39,6 +46,7 @@ class InputSpec:
             size=self.size if size is None else size,
             mean=self.mean if mean is None else mean,
             std=self.std if std is None else std,
+            interpolation=self.interpolation if interpolation is None else interpolation,
         )
 
 
@@ -49,13 +57,14 @@ def is_input(plain: Any, image_size: Size) -> bool:
         plain: what the file holds.
         image_size: of the data; larger networks' images have at most ``LARGEST`` pixels a side.
     """
-    if not isinstance(plain, Mapping) or not set(plain) <= {"size", "mean", "std"}:
+    if not isinstance(plain, Mapping) or not set(plain) <= {"size", "mean", "std", "interpolation"}:
         return False
     size, mean, std = (plain.get(name) for name in ("size", "mean", "std"))
     both = isinstance(size, list | tuple) and len(size) == 2
     largest = max(LARGEST, *sides(image_size))
     return (
         (size is None or all(is_side(side, largest) for side in (size if both else [size])))
+        and plain.get("interpolation") in (None, *INTERPOLATIONS)
         and (mean is None or is_channels(mean))
         and (std is None or (is_channels(std) and min(std) > 0))
     )
@@ -116,6 +125,7 @@ class AdaptedInput(nn.Module):
     ) -> None:
         super().__init__()
         self.network, self.dense = network, dense
+        self.interpolation = spec.interpolation or INTERPOLATIONS[0]
         self.size = None if spec.size is None else size_of(*sides(spec.size))  # plain, also where Hydra gave a list
         data_mean, data_std = torch.tensor(mean).double(), torch.tensor(std).double()
         network_mean = data_mean if spec.mean is None else torch.tensor(spec.mean).double()
@@ -128,7 +138,9 @@ class AdaptedInput(nn.Module):
     def describe(self) -> str:
         """Return size and normalization in one line."""
         mean, std = self.normalization
-        size = "" if self.size is None else f"{self.size} pixels, "
+        # Without the default, which belongs to no digest of an earlier teacher.
+        way = "" if self.interpolation == INTERPOLATIONS[0] else f"{self.interpolation}, "
+        size = "" if self.size is None else f"{self.size} pixels, {way}"
         return f"{size}mean {[round(v, 4) for v in mean]}, std {[round(v, 4) for v in std]}"
 
     def extra_repr(self) -> str:
@@ -146,7 +158,7 @@ class AdaptedInput(nn.Module):
         size = images.shape[-2:]
         images = images * self.scale + self.shift
         if self.size is not None and size != sides(self.size):
-            images = F.interpolate(images, sides(self.size), mode="bilinear", antialias=True)
+            images = F.interpolate(images, sides(self.size), mode=self.interpolation, antialias=True)
         logits = logits_of(self.network(images))
         # Without a condition: logits of equal size are copied, and exported programs take images of any size.
         return F.interpolate(logits, size, mode="bilinear", align_corners=False) if self.dense else logits

@@ -70,7 +70,8 @@ def test_networks(group: str, name: str) -> None:
 
 
 def test_the_zoo_is_the_choice() -> None:
-    others = {"timm", "torchvision", "custom", "dilated_resnet", "smp", "torchvision_segmentation", "cnn", "crnn"}
+    libraries = {"huggingface", "smp", "timm", "torchvision", "torchvision_segmentation"}
+    others = libraries | {"cnn", "crnn", "custom", "dilated_resnet"}
     assert set(choices("student")) == set(list_models()) | others
     assert set(choices("teacher")) == set(list_models()) | others | {"chain", "ensemble"}
 

@@ -221,6 +221,6 @@ def _front(teacher: nn.Module, path: str, data: ArrayDataModule, other: ArrayDat
     """Return a teacher's front for images of other data than those that the teacher is adapted to."""
     spec = InputSpec(mean=data.mean, std=data.std)
     if isinstance(teacher, AdaptedInput):
-        spec = InputSpec(teacher.size, *teacher.normalization)
+        spec = InputSpec(teacher.size, *teacher.normalization, teacher.interpolation)
     front = cut.front(inner_network(teacher), path)
     return for_data(front, spec, image_size=other.image_size, mean=other.mean, std=other.std)

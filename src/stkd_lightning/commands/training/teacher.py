@@ -17,6 +17,8 @@ from stkd_lightning.data.description import DataDescription
 from stkd_lightning.data.module import ArrayDataModule
 from stkd_lightning.inference.about import name_of
 from stkd_lightning.models.build import build_network
+from stkd_lightning.models.class_order import declared_classes, is_named_alike
+from stkd_lightning.models.feature_hooks import inner_network
 from stkd_lightning.models.input_adapter import AdaptedInput
 from stkd_lightning.teacher.frozen import FrozenTeacher, check_accuracy, score
 from stkd_lightning.utilities.cache import remembered
@@ -74,6 +76,10 @@ def load(node: DictConfig, trainer: DictConfig, data: ArrayDataModule, cache: Pa
     )
     if isinstance(network, AdaptedInput):
         print_rank_zero(f"teacher: images are resized or normalized as in the teacher's training: {network.describe()}")
+    classes = declared_classes(inner_network(network)) if built else ()
+    if classes and not is_named_alike(classes, data.class_names):
+        own, needed = next(p for p in zip(classes, data.class_names, strict=True) if not is_named_alike(p[:1], p[1:]))
+        print_rank_zero(f"teacher: its classes are taken in their order; they are named otherwise: {own}, not {needed}")
     teacher = freeze(network, trainer)
     source = described(node) if "run" in node else str(node.checkpoint)
     check_score(teacher, data, node, source, cache, rank_device(trainer), refuse=True)
