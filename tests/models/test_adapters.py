@@ -1,11 +1,17 @@
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+
 import pytest
 import torch
 from torch import nn
 
+from stkd_lightning.inference.student import Student
+from stkd_lightning.inference.student_info import StudentFacts
 from stkd_lightning.models import (
     AdaptedInput,
     FeatureTap,
     InputSpec,
+    NetworkInspector,
     create_model,
     for_data,
     timm_model,
@@ -13,6 +19,7 @@ from stkd_lightning.models import (
 )
 from stkd_lightning.models.adapters.torchvision import replace_classifier
 from stkd_lightning.models.input_adapter import declared
+from stkd_lightning.teacher import FrozenTeacher
 from stkd_lightning.utilities.errors import InputError
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
@@ -39,16 +46,67 @@ def test_an_unknown_feature_gets_the_nearest() -> None:
         FeatureTap(create_model("resnet8", num_classes=10), ["layer4"])
 
 
-def test_an_output_object_with_logits_is_read() -> None:
-    class Output:
-        def __init__(self, logits: torch.Tensor) -> None:
-            self.logits = logits
+class Answering(nn.Module):
+    """A classifier whose output, and that of the module in it, has one of many forms."""
 
-    class Transformer(nn.Module):
-        def forward(self, images: torch.Tensor) -> Output:
-            return Output(images.mean((2, 3)))
+    class Inner(nn.Module):
+        def forward(self, images: torch.Tensor, form: str) -> Any:
+            pooled = images.mean((2, 3))
+            if form == "dict":
+                return {"more": 1, "last_hidden_state": pooled}
+            return [pooled, 1] if form == "list" else (pooled, 1)
 
-    assert FeatureTap(Transformer())(torch.randn(2, 3, 4, 4)).logits.shape == (2, 3)
+    def __init__(self, form: str) -> None:
+        super().__init__()
+        self.form, self.inner, self.fc = form, self.Inner(), nn.Linear(3, 3)
+
+    def forward(self, images: torch.Tensor) -> Any:
+        inner = self.inner(images, self.form)
+        logits = self.fc(inner["last_hidden_state"] if self.form == "dict" else inner[0])
+        if self.form == "dict":
+            return {"aux": None, "logits": logits}
+        if self.form == "object":
+            return SimpleNamespace(logits=logits)
+        if self.form == "named tuple":
+            return Outputs(None, logits)
+        if self.form == "list":
+            return [logits, images]
+        return (logits, images) if self.form == "tuple" else {"scores": logits}
+
+
+class Outputs(NamedTuple):
+    aux: torch.Tensor | None
+    logits: torch.Tensor
+
+
+FORMS = ["dict", "list", "tuple", "object", "named tuple"]
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_logits_and_features_of_any_output(form: str) -> None:
+    network, images = Answering(form).eval(), torch.randn(2, 3, 4, 4)
+    output = FeatureTap(network, ["inner"])(images)
+    torch.testing.assert_close(output.features["inner"], images.mean((2, 3)))
+    torch.testing.assert_close(output.logits, network.fc(images.mean((2, 3))))
+    assert FrozenTeacher(network)(images).logits.shape == (2, 3)
+    assert for_data(network, InputSpec(8), image_size=4, mean=MEAN, std=STD)(images).shape == (2, 3)
+    assert NetworkInspector(network, images[:1]).layers.head == "fc"
+
+
+def test_an_output_without_logits_is_named() -> None:
+    with pytest.raises(InputError, match="its output is a dict of scores, without logits"):
+        FeatureTap(Answering("scores"))(torch.randn(2, 3, 4, 4))
+
+
+@pytest.mark.parametrize("form", ["dict", "tuple"])
+def test_exports_of_any_output_give_logits(form: str) -> None:
+    facts = StudentFacts({}, {}, ("a", "b", "c"), MEAN, STD, 4, {})
+    student = Student(Answering(form), facts)
+    images = torch.randn(2, 3, 4, 4)
+    program = torch.export.export(student, (images,)).module()
+    torch.testing.assert_close(program(images), student(images))
+    compiled = torch.compile(FeatureTap(student.network, ["inner"]).parts, backend="eager", fullgraph=True)
+    torch.testing.assert_close(compiled(images)[0], student(images))
 
 
 def test_normalization_changes_exactly() -> None:

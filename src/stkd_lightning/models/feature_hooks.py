@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from stkd_lightning.models.input_adapter import AdaptedInput
-from stkd_lightning.models.logits import logits_of
+from stkd_lightning.models.logits import feature_of, logits_of
 from stkd_lightning.tasks.types import ModelOutput
 from stkd_lightning.utilities.errors import unknown
 
@@ -77,8 +77,8 @@ class FeatureTap:
     def _keep(self, path: str) -> Any:
         def hook(module: nn.Module, inputs: Any, output: Any) -> None:
             if self._features is not None:
-                value: Any = module.weight if path.endswith(WEIGHT) else output
-                self._features[path] = value[0] if isinstance(value, tuple) else value
+                value: Any = module.weight if path.endswith(WEIGHT) else feature_of(output)
+                self._features[path] = value
 
         return hook
 

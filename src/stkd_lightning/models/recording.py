@@ -8,6 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from stkd_lightning.models.logits import logits_of
+from stkd_lightning.utilities.errors import InputError
+
 
 @dataclass(frozen=True)
 class Call:
@@ -52,8 +55,11 @@ class Recording:
     @property
     def scores(self) -> Tensor | None:
         """The class scores ``(B, K, h, w)`` of a segmentation network; ``None`` for a classifier."""
-        scores = getattr(self.output, "logits", self.output)
-        dense = isinstance(scores, Tensor) and scores.ndim == 4 and scores.shape[2] * scores.shape[3] > 1
+        try:
+            scores = logits_of(self.output)
+        except InputError:  # layers can be found without them
+            return None
+        dense = scores.ndim == 4 and scores.shape[2] * scores.shape[3] > 1
         return scores if dense else None
 
     def is_map(self, shape: torch.Size) -> bool:
