@@ -166,3 +166,25 @@ def test_networks_of_hugging_face(command: Command, tmp_path: Path) -> None:
         done = command(*arguments, "checkpoint=run")
         assert done.returncode == 0, done.stderr
     assert load_student(tmp_path / "out")(torch.zeros(2, 3, 8, 8)).shape == (2, 10)
+
+
+def test_a_teacher_of_other_classes_teaches_by_its_features(command: Command, tmp_path: Path) -> None:
+    torch.save(create_model("resnet14", num_classes=37).state_dict(), tmp_path / "t.pth")
+    teacher = ["teacher=resnet14", "teacher.network.num_classes=37", "teacher.checkpoint=t.pth"]
+    options = [*TINY, *teacher, "teacher.min_accuracy=null", "diagnostics=64"]
+    done = command("train", *options, "loss=sp", "hydra.run.dir=run")
+    assert done.returncode == 0, done.stderr
+    line = "teacher: resnet14 (t.pth) has 37 classes, digits has 10; its accuracy, agreement and divergence are left"
+    assert line in " ".join(done.stdout.split())
+    summary = summary_of(tmp_path / "run")
+    assert (summary["teacher"]["test"], summary["teacher"]["network"]) == ({}, "resnet14")
+    assert not {"agreement", "teacher_kl", "teacher_accuracy"} & set(summary["student"]["test"]["last"])
+    reported = command("report", "runs=run", "output=report", "cache_dir=cache")
+    assert reported.returncode == 0, reported.stderr
+    assert "warning" not in reported.stderr + reported.stdout
+    for loss in (["loss=kd"], ["loss=cckd"], ["loss=sp", "mixup=uncertain", "mixup.score=teacher"]):
+        done = command("train", *options, *loss)
+        assert done.returncode == 2, done.stdout
+        assert "losses that read features alone learn from it: loss=sp, loss=rkd" in done.stderr
+    done = command("train", *options, "loss=cckd", "~term@loss.losses.kd", "+term@loss.losses.ce=ce")
+    assert done.returncode == 0, done.stderr

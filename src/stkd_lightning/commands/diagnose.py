@@ -70,7 +70,7 @@ def write_diagnostics(
     """
     try:
         module.load_state_dict(read_checkpoint(checkpoint_file(run_dir))["state_dict"])
-        write(module.student, module.teacher, data, run_dir / FILE, device, extent)
+        write(module.student, module.teacher if module.measures_teacher else None, data, run_dir / FILE, device, extent)
     except Exception as error:  # a network, a disk or a device can raise anything
         warn(f"{run_dir / FILE}: not written ({reason(error)})")
 

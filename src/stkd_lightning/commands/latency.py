@@ -84,5 +84,5 @@ def _build(node: Any, options: dict[str, Any], run: Run, *, trust: bool) -> tupl
         raise InputError(f"images of {max(sides(facts.image_size))} pixels are too large")
     if not trust:
         check_trusted({"network": plain_without_start(facts.network)}, (run.folder or Path()) / "config.yaml")
-    network = build_network(without_start(facts.network), facts, seed=None, **options)
+    network = build_network(without_start(facts.network), facts, seed=None, any_classes=True, **options)
     return shape_of(len(facts.mean), facts.image_size), network.eval()

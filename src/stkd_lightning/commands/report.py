@@ -101,7 +101,8 @@ def complete_diagnostics(
     """
     from stkd_lightning.commands.diagnose import diagnose_run, time_limit
 
-    teachers = {run.group: run for run in runs if run.summary.teacher_checkpoint}
+    measured = (run for run in runs if run.summary.teacher and run.summary.teacher.test)
+    teachers = {run.group: run for run in measured if run.summary.teacher_checkpoint}
     missing: dict[str, list[Path]] = {}  # folders by the reason
     for run in runs:
         teacher, diagnostics = teachers.get(run.group), run.diagnostics

@@ -19,13 +19,15 @@ class EvaluatedModule(L.LightningModule):
 
     Attributes:
         student: the network that is measured, by ``forward``.
-        teacher: measured beside it; ``None`` if there is none.
+        teacher: ``None`` if there is none.
+        measures_teacher: whether the teacher is measured, too, and the student beside it.
         task: of both networks.
         metrics: of the task.
     """
 
     student: nn.Module
     teacher: FrozenTeacher | None
+    measures_teacher: bool
     task: Task
     metrics: Metrics
     _teacher_outputs: TeacherOutputs
@@ -33,7 +35,7 @@ class EvaluatedModule(L.LightningModule):
     def _begin_evaluation(self, stage: str, batches: list[int | float]) -> None:
         # The checkpoint holds the first rank's BatchNorm statistics, so all ranks measure with them.
         share_buffers(self.student)
-        if self.teacher is not None and not self.trainer.sanity_checking:
+        if self.measures_teacher and not self.trainer.sanity_checking:
             self._teacher_outputs.begin_evaluation(stage, batches)
 
     @exact_float32()
@@ -42,14 +44,14 @@ class EvaluatedModule(L.LightningModule):
         with torch.autocast(batch.inputs.device.type, enabled=False):
             student = self.task.infer(self, batch.inputs)
         teacher = None
-        if self.teacher is not None:
+        if self.measures_teacher:
             teacher = self._teacher_outputs.evaluation_logits(batch, stage, dataloader_idx, batch_idx)
         self.metrics.update(student, batch.labels, teacher)
 
     def _end_evaluation(self, stage: str) -> None:
-        if self.teacher is not None and not self.trainer.sanity_checking:
+        if self.measures_teacher and not self.trainer.sanity_checking:
             self._teacher_outputs.end_evaluation()
-        values = self.metrics.compute(with_teacher=self.teacher is not None)
+        values = self.metrics.compute(with_teacher=self.measures_teacher)
         with torch.inference_mode(False):  # later training continues with these tensors
             self.metrics.reset()
         # torchmetrics has reduced the values over the ranks already; the mean of equal values is the value.

@@ -61,6 +61,8 @@ class DistillationModule(EvaluatedModule):
             accumulation and clipping of gradients. Lightning's hook before the optimizer's step and the optimizer's own
             hooks are not called; of the optimizer's options only the learning rate may change.
         look_ahead: batches whose teacher outputs are computed at once, >= 1; more than 1 needs resident data.
+        measure_teacher: measure the teacher in evaluations, and the student beside it; false for a teacher with other
+            classes, whose features alone are read.
         replay: folder that stores the teacher's logits for later runs; see ``TeacherOutputs``.
         task: what the networks predict; default ``Classification()``. A data module of this project names its task.
         example: inputs ``(B, ...)`` of the shape in training, with which a loss that reads features is fitted to the
@@ -95,6 +97,7 @@ class DistillationModule(EvaluatedModule):
         compile: bool = False,
         cuda_graph: bool = False,
         look_ahead: int = 1,
+        measure_teacher: bool = True,
         replay: str | Path | None = None,
         task: Task | None = None,
         example: Tensor | None = None,
@@ -121,6 +124,7 @@ class DistillationModule(EvaluatedModule):
         self.__dict__["teacher"] = teacher
         if teacher is not None:
             self._teacher_outputs = TeacherOutputs(teacher, replay, task or Classification())
+        self.measures_teacher = teacher is not None and measure_teacher
         self._asks = teacher is not None and getattr(loss, "needs_teacher", True)
         self._run_student = FeatureTap(student, features.student)
         self._optimizer_factory, self._schedule = optimizer, schedule or MultiStep()

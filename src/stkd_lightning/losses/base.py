@@ -31,6 +31,7 @@ class Loss(nn.Module):
     Attributes:
         needs_teacher: whether the loss reads the teacher's output; if false, no teacher is trained or run.
         reads_features: whether the loss reads inner outputs of the networks in addition to the logits.
+        reads_logits: whether the loss reads the teacher's logits or classifier, whose classes must be the data's.
         features: module paths of these outputs; final after ``prepare``.
         mixable: whether the loss is defined on virtual samples.
         needs_views: whether the loss reads a weak and a strong view of each sample.
@@ -49,6 +50,7 @@ class Loss(nn.Module):
 
     needs_teacher: bool = True
     reads_features: bool = False
+    reads_logits: bool = True
     features: Features = Features()
     mixable: bool = True
     needs_views: bool = False
@@ -89,6 +91,11 @@ class Loss(nn.Module):
     def logged(self) -> Terms:
         """Return scalars to log beside the terms, by name, such as a learned temperature."""
         return {}
+
+
+def reads_logits(loss: nn.Module) -> bool:
+    """Return whether a loss, or a user's module, reads the teacher's logits or classifier."""
+    return bool(getattr(loss, "needs_teacher", True)) and bool(getattr(loss, "reads_logits", True))
 
 
 def full_precision(function: Pure[P]) -> Pure[P]:

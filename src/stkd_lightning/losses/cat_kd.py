@@ -78,6 +78,7 @@ class CATKDLoss(FeatureLoss):
         InputError: an argument is outside its range; in ``prepare``, a network has another classifier.
     """
 
+    reads_logits = True  # the teacher's classifier
     traceable = True
 
     def __init__(self, *, side: int = 2, normalize: bool = False) -> None:

@@ -11,6 +11,7 @@ from stkd_lightning.utilities.errors import UndefinedError
 class ScoresLoss(FeatureLoss):
     """Base class of losses that compare class scores ``(B, C, H, W)``, before they are resized to the image."""
 
+    reads_logits = True
     dimensions = (4,)
     reads_one = True
 

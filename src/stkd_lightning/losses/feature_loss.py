@@ -32,6 +32,7 @@ class FeatureLoss(Loss):
 
     reads_features = True
     needs_labels = False
+    reads_logits = False
     dimensions: tuple[int, ...] | None = None  # allowed: 4 for maps (B, C, H, W), 2 for vectors (B, C)
     reads_one: bool = False  # exactly one layer of each network
     learns: bool = False  # has trainable parameters, whose shapes depend on the networks

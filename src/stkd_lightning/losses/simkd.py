@@ -19,6 +19,7 @@ class SimKDLoss(FeatureLoss):
     activation (resnet38x2 in place of wrn_40_2); those of this project begin with BatchNorm.
     """
 
+    reads_logits = True  # the teacher's classifier
     traceable = True
     dimensions = (4,)
     learns = True

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from torch import nn
 
-from stkd_lightning.losses.base import Features, Loss, Terms
+from stkd_lightning.losses.base import Features, Loss, Terms, reads_logits
 from stkd_lightning.models.probe import NetworkInspector
 from stkd_lightning.tasks.types import MixedTarget, ModelOutput, StepContext
 from stkd_lightning.utilities import validation
@@ -47,6 +47,7 @@ class WeightedSum(Loss):
         self.weights = {n: validation.non_negative(f"loss.weights.{n}", weights.get(n, 1.0)) for n in losses}
         parts = list(self.losses.values())
         self.needs_teacher = any(getattr(loss, "needs_teacher", True) for loss in parts)
+        self.reads_logits = any(reads_logits(loss) for loss in parts)
         self.mixable = all(getattr(loss, "mixable", True) for loss in parts)
         self.needs_labels = any(getattr(loss, "needs_labels", True) for loss in parts)
         self.traceable = all(getattr(loss, "traceable", False) for loss in parts)

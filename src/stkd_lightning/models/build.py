@@ -59,6 +59,7 @@ def build_network(
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
     interpolation: str | None = None,
+    any_classes: bool = False,
 ) -> nn.Module:
     """Build a network, load its weights, and adapt its input to the data.
 
@@ -74,6 +75,7 @@ def build_network(
         mean: mean of its input, likewise.
         std: standard deviation of its input, likewise.
         interpolation: way in which its input is resized, likewise.
+        any_classes: accept another number of classes than the data's, for losses that read features alone.
 
     Raises:
         InputError: an unknown network, weights that do not fit, or a network that does not fit the data.
@@ -105,7 +107,7 @@ def build_network(
     if checkpoint is None and declared_classes(network):
         size = shape_of(len(data.mean), spec.size or data.image_size)
         network = with_order(network, getattr(data, "class_names", ()), torch.zeros(1, *size))
-    return _adapted(network, spec, data)
+    return _adapted(network, spec, data, any_classes=any_classes)
 
 
 def _compare(node: DictConfig, content: Mapping[Any, Any], checkpoint: str | None, num_classes: int) -> None:
@@ -144,7 +146,7 @@ def example_of(data: Images) -> Tensor:
     return torch.zeros(1, *shape_of(len(data.mean), data.image_size))
 
 
-def _adapted(network: nn.Module, spec: InputSpec, data: Images) -> nn.Module:
+def _adapted(network: nn.Module, spec: InputSpec, data: Images, *, any_classes: bool) -> nn.Module:
     """Adapt a network to the data, and check its logits of an image.
 
     Raises:
@@ -159,7 +161,7 @@ def _adapted(network: nn.Module, spec: InputSpec, data: Images) -> nn.Module:
         # Some networks, as those of transformers, leave it to their user to resize their scores.
         network = AdaptedInput(network, spec, mean, std, dense=True)
         shape = _logits_shape(network, data)
-    if shape != needed:
+    if shape != needed and not (any_classes and len(shape) == len(needed) and shape[1:] == needed[1:]):
         need = f"the data has {data.num_classes} classes" + (f", which need {needed}" if len(needed) > 1 else "")
         advice = ""
         if len(shape) != len(needed):
@@ -183,6 +185,11 @@ def _check_rate(network: nn.Module, data: Images) -> None:
     own = network.front_end.sample_rate if isinstance(network, Tagger) else rate
     if rate is not None and own != rate:
         raise InputError(f"front_end.sample_rate={own}: the clips have {rate} samples a second")
+
+
+def classes_of(network: nn.Module, data: Images) -> int:
+    """Return the number of classes of a network that was built for some data."""
+    return _logits_shape(network, data)[0]
 
 
 def _logits_shape(network: nn.Module, data: Images) -> tuple[int, ...]:

@@ -120,7 +120,7 @@ def _interval(mean: Spread | None, figures: Figures, count: int, score: Score) -
 
 def _beside_teacher(row: Row, run: Run) -> str:
     teacher = run.summary.teacher
-    if teacher is None or not row.parameters:
+    if teacher is None or not teacher.test or not row.parameters:
         return ""
     times, score = teacher.parameters / row.parameters, run.score(teacher.test["last"])
     value = f"{row.score.factor * score:.2f} {row.score.unit}".rstrip()

@@ -198,7 +198,7 @@ def _check_figures(summary: RunSummary) -> None:
     """
     name = summary.score.name
     students = summary.student.test["last"], summary.student.test["selected"], summary.student.validation
-    teacher = summary.teacher.test["last"] if summary.teacher else None
+    teacher = summary.teacher.test["last"] if summary.teacher and summary.teacher.test else None
     low, high = (0.0, 1.0) if summary.score.unit == "%" else (-LARGEST, LARGEST)
     for figures in filter(None, [*students, teacher]):
         if not low <= figures[name] <= high:

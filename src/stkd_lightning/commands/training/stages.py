@@ -44,6 +44,7 @@ from stkd_lightning.distillation.look_ahead import check_resident
 from stkd_lightning.distillation.module import DistillationModule
 from stkd_lightning.inference.about import name_of
 from stkd_lightning.inference.provenance import StudentProvenance
+from stkd_lightning.losses.base import reads_logits
 from stkd_lightning.models.build import build_network, example_of, input_facts
 from stkd_lightning.models.cost import flops, parameters
 from stkd_lightning.reporting.summary import NetworkSummary, RunSummary, environment
@@ -126,7 +127,8 @@ def plan_run(settings: DictConfig, earlier: EarlierRun | None, ranks: int) -> Ru
         bytes_needed(settings, data, steps, "16")  # the smallest possible size, before training a teacher
     if needs_teacher and settings.teacher.checkpoint is None:
         try_features(loss, student, settings.teacher.network, data, seed=settings.seed)  # before training a teacher
-    teacher = find_teacher(settings, data, needed=needs_teacher or stage is not None)
+    features_alone = settings.distilled is None and not reads_logits(loss) and settings.mixup.get("score") != "teacher"
+    teacher = find_teacher(settings, data, needed=needs_teacher or stage is not None, any_classes=features_alone)
     digest = teacher.network.digest if teacher and (needs_teacher or stage) else None
     if earlier:
         earlier.check_teacher(digest)
@@ -159,7 +161,9 @@ def _resolve_auto(
     return with_values(settings, {"precision": precision, "trainer.precision": precision, "compile": compile})
 
 
-def find_teacher(settings: DictConfig, data: ArrayDataModule, *, needed: bool) -> teachers.Teacher | None:
+def find_teacher(
+    settings: DictConfig, data: ArrayDataModule, *, needed: bool, any_classes: bool = False
+) -> teachers.Teacher | None:
     """Load the teacher's checkpoint, or find the teacher in the cache, or train it; of an ensemble each member.
 
     Returns:
@@ -169,7 +173,7 @@ def find_teacher(settings: DictConfig, data: ArrayDataModule, *, needed: bool) -
     if "members" in node:
         return combine(settings, data, cache, lambda member: find_teacher(member, data, needed=needed))
     if node.checkpoint is not None:
-        return teachers.load(node, settings.trainer, data, cache)
+        return teachers.load(node, settings.trainer, data, cache, any_classes=any_classes)
     rate = {} if node.lr is None else {"lr": node.lr}
     optimizer = cast(DictConfig, OmegaConf.merge(node.optimizer, rate))
     dataset, digest = without_sampler(settings), None
@@ -223,6 +227,7 @@ def build_module(plan: RunPlan) -> DistillationModule:
         compile=settings.compile,
         cuda_graph=settings.cuda_graph,
         look_ahead=settings.teacher.look_ahead,
+        measure_teacher=plan.teacher is None or plan.teacher.has_classes,
         replay=plan.replay,
         task=data.task,
         example=example_of(data),
@@ -276,7 +281,7 @@ def _cost(node: DictConfig, network: nn.Module, data: ArrayDataModule) -> dict[s
 def _teacher_summary(plan: RunPlan, teacher: teachers.Teacher, fitted: Fitted) -> NetworkSummary:
     # A cached teacher has its test results; the score of a loaded teacher comes from the student's test.
     name = plan.data.task.score.name
-    measured = {"last": {name: fitted.test["last"][f"teacher_{name}"]}}
+    measured = {"last": {name: fitted.test["last"][f"teacher_{name}"]}} if teacher.has_classes else {}
     return NetworkSummary(
         **_cost(plan.settings.teacher.network, teacher.network.network, plan.data),
         test=teacher.fitted.test if teacher.fitted else measured,

@@ -16,7 +16,7 @@ from stkd_lightning.commands.training.pretrain import TRAINED, Recipe, find, get
 from stkd_lightning.data.description import DataDescription
 from stkd_lightning.data.module import ArrayDataModule
 from stkd_lightning.inference.about import name_of
-from stkd_lightning.models.build import build_network
+from stkd_lightning.models.build import build_network, classes_of
 from stkd_lightning.models.class_order import declared_classes, is_named_alike
 from stkd_lightning.models.feature_hooks import inner_network
 from stkd_lightning.models.input_adapter import AdaptedInput
@@ -25,6 +25,8 @@ from stkd_lightning.utilities.cache import remembered
 from stkd_lightning.utilities.console import print_rank_zero, warn
 from stkd_lightning.utilities.errors import InputError
 from stkd_lightning.utilities.paths import key_of
+
+OF_FEATURES = ("sp", "rkd", "pkt", "crd", "fitnet", "at", "nst", "vid", "reviewkd")
 
 
 @dataclass(frozen=True)
@@ -36,12 +38,14 @@ class Teacher:
         source: description of the source for tables and messages.
         checkpoint: file of the weights; ``None`` for a network built with its weights, and for several teachers.
         fitted: results of the teacher's training; ``None`` for a loaded teacher.
+        has_classes: whether its classes are the data's; otherwise its features alone teach, and it is not measured.
     """
 
     network: FrozenTeacher
     source: str
     checkpoint: str | None
     fitted: Fitted | None = None
+    has_classes: bool = True
 
 
 def freeze(network: nn.Module, trainer: DictConfig) -> FrozenTeacher:
@@ -50,8 +54,17 @@ def freeze(network: nn.Module, trainer: DictConfig) -> FrozenTeacher:
     return FrozenTeacher(network, dtype=best_dtype(network, device_type(trainer)) if automatic else None)
 
 
-def load(node: DictConfig, trainer: DictConfig, data: ArrayDataModule, cache: Path) -> Teacher:
+def load(
+    node: DictConfig, trainer: DictConfig, data: ArrayDataModule, cache: Path, *, any_classes: bool = False
+) -> Teacher:
     """Load the teacher from the checkpoint in the settings, or take a network that is built with its weights.
+
+    Args:
+        node: options of the teacher.
+        trainer: node with ``_target_``.
+        data: of the run.
+        cache: folder of scores.
+        any_classes: accept other classes than the data's, since its features alone are read.
 
     Raises:
         InputError: the weights cannot be read, do not fit the network or the data, or are at chance level.
@@ -73,17 +86,31 @@ def load(node: DictConfig, trainer: DictConfig, data: ArrayDataModule, cache: Pa
         input_size=node.input_size,
         mean=node.mean,
         std=node.std,
+        any_classes=True,
     )
+    classes = classes_of(network, data)
+    if classes != data.num_classes and not any_classes:
+        raise InputError(
+            f"teacher: {name_of(node.network)} has {classes} classes, {data.name} has {data.num_classes}; losses that "
+            f"read features alone learn from it: {', '.join(f'loss={name}' for name in OF_FEATURES)}"
+        )
     if isinstance(network, AdaptedInput):
         print_rank_zero(f"teacher: images are resized or normalized as in the teacher's training: {network.describe()}")
-    classes = declared_classes(inner_network(network)) if built else ()
-    if classes and not is_named_alike(classes, data.class_names):
-        own, needed = next(p for p in zip(classes, data.class_names, strict=True) if not is_named_alike(p[:1], p[1:]))
+    names = declared_classes(inner_network(network)) if built and classes == data.num_classes else ()
+    if names and not is_named_alike(names, data.class_names):
+        own, needed = next(p for p in zip(names, data.class_names, strict=True) if not is_named_alike(p[:1], p[1:]))
         print_rank_zero(f"teacher: its classes are taken in their order; they are named otherwise: {own}, not {needed}")
     teacher = freeze(network, trainer)
     source = described(node) if "run" in node else str(node.checkpoint)
+    checkpoint = None if built else str(Path(node.checkpoint).absolute())
+    if classes != data.num_classes:
+        print_rank_zero(
+            f"teacher: {name_of(node.network)} ({source}) has {classes} classes, {data.name} has {data.num_classes}; "
+            "its accuracy, agreement and divergence are left out, and its features alone teach"
+        )
+        return Teacher(teacher, source, checkpoint, has_classes=False)
     check_score(teacher, data, node, source, cache, rank_device(trainer), refuse=True)
-    return Teacher(teacher, source, None if built else str(Path(node.checkpoint).absolute()))
+    return Teacher(teacher, source, checkpoint)
 
 
 def obtain(node: DictConfig, recipe: Recipe, data: ArrayDataModule, cache: Path, *, needed: bool) -> Teacher | None:

@@ -26,7 +26,10 @@ def pareto(settings: Sequence[Setting], latency: Latency) -> Picture:
     students = [s.runs[0].summary.student for s in settings]
     points = list(zip(labels, students, map(_selected, settings), strict=True))
     teachers = {
-        network_key(t): (t, r.score(t.test["last"])) for s in settings for r in s.runs if (t := r.summary.teacher)
+        network_key(t): (t, r.score(t.test["last"]))
+        for s in settings
+        for r in s.runs
+        if (t := r.summary.teacher) and t.test
     }
     score = settings[0].runs[0].summary.score
     panels = [("parameters", "parameters"), ("flops", "operations for one image (FLOPs)")]
