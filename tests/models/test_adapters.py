@@ -164,6 +164,29 @@ def test_torchvision() -> None:
     assert declared(transformer) == InputSpec(224)
 
 
+@pytest.mark.parametrize(("pretrained", "chosen"), [(True, "V2"), ("DEFAULT", "V2"), ("IMAGENET1K_V1", "V1")])
+def test_torchvision_weights_have_names(pretrained: bool | str, chosen: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from torchvision import models
+
+    asked, state = [], models.get_model("resnet50").state_dict()
+
+    def downloaded(self: Any, *arguments: Any, **options: Any) -> Any:
+        asked.append(self.name)
+        return state
+
+    monkeypatch.setattr(models.ResNet50_Weights, "get_state_dict", downloaded)
+    network = torchvision_model("resnet50", 7, pretrained=pretrained)
+    assert asked == [f"IMAGENET1K_{chosen}"]
+    assert torch.equal(network.conv1.weight, state["conv1.weight"])
+    assert network.fc.out_features == 7
+    assert declared(network) == InputSpec(224, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+
+
+def test_unknown_torchvision_weights_get_the_nearest() -> None:
+    with pytest.raises(InputError, match=r"weights of torchvision's resnet50 'IMAGENET1K_V3': unknown; did you mean"):
+        torchvision_model("resnet50", 7, pretrained="IMAGENET1K_V3")
+
+
 def test_a_classifier_is_made_anew_only_for_another_class_count() -> None:
     network = create_model("MobileNetV2", num_classes=10)
     before = network.classifier[0].weight

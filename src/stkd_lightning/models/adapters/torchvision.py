@@ -9,21 +9,22 @@ from stkd_lightning.utilities.errors import InputError, unknown
 
 
 def torchvision_model(
-    name: str, num_classes: int, pretrained: bool = False, input_size: int | None = None, **options: Any
+    name: str, num_classes: int, pretrained: bool | str = False, input_size: int | None = None, **options: Any
 ) -> nn.Module:
     """Build a classifier of torchvision.
 
     Args:
         name: as in ``torchvision.models.list_models()``.
         num_classes: number of logits.
-        pretrained: start from torchvision's weights, with the normalization and image size they were trained with;
-            a new classifier replaces the old one if the number of classes differs.
+        pretrained: start from torchvision's weights, by their name, such as ``"IMAGENET1K_V2"``, or its best ones,
+            with the normalization and image size they were trained with; a new classifier replaces the old one if the
+            number of classes differs.
         input_size: side in pixels that images are resized to; ``None``: the size of pretrained weights or of a
             vision transformer, else that of the data.
         options: further arguments of the network.
 
     Raises:
-        InputError: torchvision has no classifier of this name.
+        InputError: torchvision has no classifier or no weights of this name.
     """
     from torchvision import models
     from torchvision.transforms._presets import ImageClassification
@@ -35,7 +36,7 @@ def torchvision_model(
         network = models.get_model(name, weights=None, num_classes=num_classes, **options)
         spec = InputSpec(getattr(network, "image_size", None))
     else:
-        weights = models.get_model_weights(name).DEFAULT
+        weights = weights_of(name, pretrained)
         network = models.get_model(name, weights=weights, **options)
         preset = weights.transforms()
         if not isinstance(preset, ImageClassification):
@@ -43,6 +44,20 @@ def torchvision_model(
         spec = InputSpec(preset.crop_size[0], tuple(preset.mean), tuple(preset.std))
         replace_classifier(network, num_classes)
     return declare(network, spec.overridden(size=input_size))
+
+
+def weights_of(name: str, pretrained: bool | str) -> Any:
+    """Return torchvision's weights of a network: those of a name, or the best ones.
+
+    Raises:
+        InputError: it has none of this name.
+    """
+    from torchvision import models
+
+    known = models.get_model_weights(name)
+    if pretrained is not True and pretrained not in known.__members__:
+        raise unknown(f"weights of torchvision's {name}", str(pretrained), known.__members__)
+    return known.DEFAULT if pretrained is True else known[str(pretrained)]
 
 
 def replace_classifier(network: nn.Module, num_classes: int) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from stkd_lightning.models.adapters.changed_output import ChangedOutput, with_output
+from stkd_lightning.models.adapters.torchvision import weights_of
 from stkd_lightning.models.input_adapter import InputSpec, declare
 from stkd_lightning.utilities.errors import InputError, unknown
 from stkd_lightning.utilities.image_size import Size
@@ -13,7 +14,7 @@ from stkd_lightning.utilities.image_size import Size
 def torchvision_segmentation_model(
     name: str,
     num_classes: int,
-    pretrained: bool = False,
+    pretrained: bool | str = False,
     auxiliary: bool = False,
     input_size: Size | None = None,
     **options: Any,
@@ -23,8 +24,8 @@ def torchvision_segmentation_model(
     Args:
         name: as in ``torchvision.models.list_models(module=torchvision.models.segmentation)``.
         num_classes: K.
-        pretrained: start from torchvision's weights, with the normalization they were trained with; new last
-            convolutions replace the old ones if the number of classes differs.
+        pretrained: start from torchvision's weights by their name, or its best ones, with the normalization they were
+            trained with; new last convolutions replace the old ones if the number of classes differs.
         auxiliary: keep the auxiliary head, whose scores are the output of the module ``aux_classifier``.
         input_size: size in pixels that images are resized to; ``None``: that of the data.
         options: further arguments of the network, such as ``weights_backbone="DEFAULT"``.
@@ -41,7 +42,7 @@ def torchvision_segmentation_model(
         raise InputError(f"torchvision segmentation network {name!r}: has no auxiliary head; set auxiliary=false")
     spec = InputSpec(input_size)
     if pretrained:
-        weights = models.get_model_weights(name).DEFAULT
+        weights = weights_of(name, pretrained)
         preset = weights.transforms()
         spec = spec.overridden(mean=tuple(preset.mean), std=tuple(preset.std))
         network = models.get_model(name, weights=weights, **options)
