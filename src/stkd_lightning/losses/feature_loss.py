@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from stkd_lightning.losses.base import Features, Loss, require_teacher
 from stkd_lightning.models.layers import Layers
 from stkd_lightning.models.probe import NetworkInspector
+from stkd_lightning.models.tokens import mean_of
 from stkd_lightning.tasks.types import ModelOutput
 from stkd_lightning.utilities.distributed import gather_with_gradient
 from stkd_lightning.utilities.dtypes import at_least_float32
@@ -136,15 +137,33 @@ class StagesLoss(FeatureLoss):
 
 
 class PairwiseLoss(FeatureLoss):
-    """Base class of losses over pairs of samples of the global batch; they read the pooled features by default."""
+    """Base class of losses over pairs of samples of the global batch; they read the pooled features by default.
+
+    Of a transformer's features ``(B, tokens, d)`` they read what the network classifies: the class token, or the mean.
+    """
 
     reads_one = True
     smallest_batch = 2
+    tokens: tuple[slice | None, slice | None] = (None, None)  # of student and teacher; set by ``prepare``
 
     @staticmethod
     def default_layers(layers: Layers) -> tuple[str, ...]:
         """Return the path of the pooled features."""
         return (layers.embedding,)
+
+    def prepare(self, student: NetworkInspector, teacher: NetworkInspector) -> None:
+        """Find the layers in both networks, their tokens, and build the parameters unless they already fit."""
+        super().prepare(student, teacher)
+        (own,), (other,) = self.features.student, self.features.teacher
+        self.tokens = student.tokens(own), teacher.tokens(other)
+
+    def _shapes(self, inspector: NetworkInspector, paths: tuple[str, ...]) -> Shapes:
+        shapes = zip(paths, super()._shapes(inspector, paths), strict=True)
+        return tuple(s if inspector.tokens(path) is None else torch.Size((s[0], s[2])) for path, s in shapes)
+
+    def pairs(self, student: ModelOutput, teacher: ModelOutput | None) -> list[tuple[Tensor, Tensor]]:
+        """Return the pair of features to compare, of transformers the mean of their tokens."""
+        return [(mean_of(s, self.tokens[0]), mean_of(t, self.tokens[1])) for s, t in super().pairs(student, teacher)]
 
     def samples(self, student: ModelOutput, teacher: ModelOutput | None) -> tuple[Tensor, Tensor]:
         """Return the flattened features of all ranks: ``(B, d_s)`` and ``(B, d_t)``."""

@@ -44,8 +44,8 @@ class SPLoss(PairwiseLoss):
     """``similarity_preserving`` over the global batch; term ``sp``.
 
     The default layer is the last stage's feature map, also in networks that transform it further before pooling (wrn,
-    ShuffleV2, MobileNetV2), as in RepDistiller. In the literature the term is added to cross-entropy with weight 3000
-    at batch 64.
+    ShuffleV2, MobileNetV2), as in RepDistiller; transformers, which have no stages, are read pooled. In the
+    literature the term is added to cross-entropy with weight 3000 at batch 64.
 
     Args:
         student_layers: module path; see ``FeatureLoss``.
@@ -56,8 +56,8 @@ class SPLoss(PairwiseLoss):
 
     @staticmethod
     def default_layers(layers: Layers) -> tuple[str, ...]:
-        """Return the last stage."""
-        return layers.stages[-1:]
+        """Return the last stage; of a network without stages, such as a transformer, the pooled features."""
+        return layers.stages[-1:] or (layers.embedding,)
 
     def forward(
         self,

@@ -20,7 +20,7 @@ def classifier_layers(recording: Recording, name: str) -> Layers:
     Raises:
         InputError: the network has no linear layer.
     """
-    calls = [c for c in recording.calls if c.shape and not isinstance(c.module, nn.Dropout)]
+    calls = [c for c in recording.calls if c.shape and not isinstance(c.module, nn.Dropout | nn.Softmax)]  # no maps
     maps: dict[tuple[int, ...], str] = {}
     for call in calls:
         if isinstance(call.module, nn.AdaptiveAvgPool2d | nn.AdaptiveMaxPool2d):

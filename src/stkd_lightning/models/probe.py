@@ -14,6 +14,7 @@ from stkd_lightning.models.feature_hooks import FeatureTap, inner_network
 from stkd_lightning.models.layers import Layers
 from stkd_lightning.models.recording import Recording, record
 from stkd_lightning.models.segmentation_layers import segmentation_layers
+from stkd_lightning.models.tokens import classified_tokens
 from stkd_lightning.utilities.errors import InputError
 
 LARGE = 224  # pixels; most classifiers are made for images of this side
@@ -65,6 +66,18 @@ class NetworkInspector:
             if not isinstance(features.get(path), Tensor):
                 raise InputError(f"feature {path!r} of {self.name}: is no tensor when the network is run")
         return tuple(features[path].shape for path in paths)
+
+    def tokens(self, path: str) -> slice | None:
+        """Return the tokens of a transformer's feature ``(B, tokens, d)`` that the network classifies by their mean.
+
+        Returns:
+            ``None`` for features of another shape, and where the network does not show it.
+        """
+        (shape,) = self.shapes([path])
+        if len(shape) != 3 or self.image.ndim != 4:
+            return None
+        noise = torch.randn(self.image.shape, generator=torch.Generator().manual_seed(0))
+        return classified_tokens(NetworkInspector(self.network, noise).record(keep=True), shape[1])
 
     def record(self, *, keep: bool = False) -> Recording:
         """Return the recording of a run of the inner network; see ``recording.record``."""
