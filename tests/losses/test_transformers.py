@@ -47,8 +47,8 @@ def transformer(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
 
 @pytest.mark.parametrize("loss", [SPLoss, RKDLoss, PKTLoss, CCKDLoss])
 def test_a_transformer_teaches_by_what_it_classifies(loss: Any, transformer: Any) -> None:
-    network, last, block = transformer
-    network.eval()
+    network: nn.Module = transformer[0].eval()
+    last, block = transformer[1:]
     read = DistillationModule(
         create_model("resnet8", num_classes=10), loss(), FrozenTeacher(network), example=IMAGES[:1]
     ).loss

@@ -108,9 +108,9 @@ def complete_diagnostics(
         teacher, diagnostics = teachers.get(run.group), run.diagnostics
         is_missing = diagnostics is None or (teacher and not diagnostics.has_teacher)
         is_short = diagnostics is not None and not diagnostics.is_whole and not in_time
-        is_short = is_short and (teacher is not None or not diagnostics.has_teacher)  # its teacher cannot be built here
+        would_lose = diagnostics is not None and diagnostics.has_teacher and teacher is None  # it cannot be built here
         is_unwanted = in_time and run.config.get("diagnostics") is False
-        if run.folder and (is_missing or is_short) and not is_unwanted:
+        if run.folder and (is_missing or (is_short and not would_lose)) and not is_unwanted:
             seconds = time_limit(run.summary.seconds) if in_time else None
             try:
                 diagnose_run(run, teacher, trust=trust, cache_dir=cache_dir, seconds=seconds)
