@@ -14,6 +14,7 @@ from stkd_lightning import DistillationModule, Mixup
 from stkd_lightning.callbacks import Checkpoints, Seeding
 from stkd_lightning.data import Augment, ImageFolderDataModule, loader
 from stkd_lightning.data.datasets import image_folder
+from stkd_lightning.data.datasets.digits import DigitsDataModule
 from stkd_lightning.data.decode import decode, decode_covering, decode_part, size_and_digest
 from stkd_lightning.data.integrity import is_intact
 from stkd_lightning.data.picture_split import FileSplit, PictureSplit
@@ -257,3 +258,27 @@ def test_classes_without_test_images_are_said(photos: Path, capsys: Any) -> None
     photo(photos / "test" / "bird" / "1.png", (50, 60), 9)
     with pytest.raises(InputError, match="class folders differ from those of the training images: bird"):
         module(photos).arrays  # noqa: B018
+
+
+@pytest.mark.parametrize("storage", ["prepared", "streamed"])
+@pytest.mark.parametrize("options", [{}, {"augment": None}])
+def test_file_names_are_those_of_the_images(storage: str, options: dict[str, Any], photos: Path) -> None:
+    """Also with a file that is left out, and when the prepared data are opened again."""
+    side = (32, 32) if options else (37, 37)
+    decoded = {
+        file: decode(file, (32, 32), side) for file in photos.rglob("*.*") if file.parts[-2:] != ("cat", "4.jpg")
+    }
+    (photos / "cat" / "4.jpg").write_bytes(b"no image")
+    for _ in range(2):
+        data = module(photos, storage=storage, on_error="skip", **options)
+        for name, split in data.arrays.splits.items():
+            for i in range(split.samples):
+                file = photos / data.file_name(name, i)
+                assert file.parent.name == data.class_names[int(split.labels[i])]
+                seen = split.pictures(torch.tensor([i]))[0].numpy().astype(float)
+                assert min(decoded, key=lambda other: np.abs(seen - decoded[other]).mean()) == file
+
+
+def test_file_names_of_data_without_files_are_empty(tmp_path: Path) -> None:
+    data = DigitsDataModule(cache_dir=tmp_path)
+    assert data.file_name("test", 0) == ""

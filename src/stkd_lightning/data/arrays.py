@@ -1,7 +1,7 @@
 """Whole splits as memory-mapped arrays: images uint8, clips int16."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
@@ -201,6 +201,7 @@ class Arrays:
         folder: folder of the files.
         stamps: size, time and inode of each file when it was opened.
         sample_rate: Hz of clips; ``None`` for images.
+        unreadable: by split, positions of files that were left out in the list of all files.
     """
 
     splits: Mapping[str, AnySplit]
@@ -213,6 +214,7 @@ class Arrays:
     folder: Path
     stamps: dict[str, Stamp]
     sample_rate: int | None = None
+    unreadable: Mapping[str, list[int]] = field(default_factory=dict)
 
     def check_unchanged(self) -> None:
         """Refuse files that changed after they were opened; their content is not read.

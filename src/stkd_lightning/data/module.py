@@ -345,13 +345,32 @@ class ArrayDataModule(L.LightningDataModule):
     def _evaluation_batch_size(self) -> int:
         return self._evaluation_size or max(self.batch_size, 256)
 
+    @property
+    def validation_split(self) -> str:
+        """Name of the split that holds the validation images."""
+        return "val" if "val" in self.arrays.splits else "train"
+
+    @property
+    def sample_split(self) -> str:
+        """Name of the split of ``sample``."""
+        return self.validation_split if self.has_validation else "test"
+
+    def file_name(self, split: str, index: int) -> str:
+        """Return the name of an image's file below ``data_dir``, or its path elsewhere; ``""`` without a file.
+
+        Args:
+            split: name of a split.
+            index: position in the split.
+        """
+        images = self.arrays.splits[split]
+        return images.name(index) if isinstance(images, FileSplit) else ""
+
     def val_dataloader(self) -> EvalLoader | list[EvalLoader]:
         """Return the validation images, without augmentation; an empty list if there are none."""
         if not self.has_validation:
             return []
-        if "val" in self.arrays.splits:
-            return self._evaluate("val")
-        return self._evaluate("train", self._train_and_held_out[1])
+        held_out = None if self.validation_split == "val" else self._train_and_held_out[1]
+        return self._evaluate(self.validation_split, held_out)
 
     def test_dataloader(self) -> EvalLoader:
         """Return the test images, without augmentation."""
@@ -359,7 +378,7 @@ class ArrayDataModule(L.LightningDataModule):
 
     def sample(self, size: int) -> Batches:
         """Return up to ``size`` random validation images, or test images if there are none; always the same images."""
-        name = "val" if "val" in self.arrays.splits else "train" if self.has_validation else "test"
+        name = self.sample_split
         split, _ = self._placed_split(name)
         device = split.inputs.device
         held_out = self._train_and_held_out[1] if name == "train" else np.arange(split.samples)

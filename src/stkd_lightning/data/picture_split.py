@@ -160,9 +160,13 @@ class FileSplit(NamedTuple):
         """Number of images."""
         return len(self.labels)
 
+    def name(self, i: int) -> str:
+        """Return the name of an image file: its path below the root, or the absolute path of a file elsewhere."""
+        return os.fsdecode(bytes(self.files[i]["path"]))
+
     def path(self, i: int) -> Path:
         """Return the path of an image file."""
-        return self.root / os.fsdecode(bytes(self.files[i]["path"]))
+        return self.root / self.name(i)
 
     def sides(self, i: int) -> tuple[int, int]:
         """Return height and width of an image, as they were when the files were listed."""

@@ -70,6 +70,9 @@ def _write_images(folder: Path, raw: RawData, digest: "hashlib._Hash", on_error:
         )
     sizes = {name: own.tolist() for name, (_, own) in written.items() if own is not None}
     facts: dict[str, Any] = {"mean": mean, "std": std} | ({"sizes": sizes} if sizes else {})
+    kinds = RawSplit | RawPictures | RawFiles
+    left_out = {name: sorted(s.unreadable) for name, s in raw.splits.items() if isinstance(s, kinds) and s.unreadable}
+    facts |= {"unreadable": left_out} if left_out else {}
     first = raw.splits["train"]
     if isinstance(first, RawPictures | RawFiles):
         digest.update(identity(first.view, streamed=isinstance(first, RawFiles)))

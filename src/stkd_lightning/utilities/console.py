@@ -1,5 +1,7 @@
 """Output to the terminal, from one process of a run. Text is printed as it is: nothing in it is markup."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
@@ -18,6 +20,16 @@ class PlainConsole(Console):
 
 
 console = PlainConsole(soft_wrap=True, markup=False, emoji=False, highlight=False)
+
+
+@contextmanager
+def silent() -> Iterator[None]:
+    """Print nothing within the context, where what is printed was said before."""
+    quiet, console.quiet = console.quiet, True
+    try:
+        yield
+    finally:
+        console.quiet = quiet
 
 
 def print_rank_zero(line: object) -> None:

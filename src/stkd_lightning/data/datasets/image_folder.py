@@ -18,14 +18,14 @@ from stkd_lightning.data.class_folders import (
 )
 from stkd_lightning.data.image_reading import image_split, pictures_of_unequal_sides
 from stkd_lightning.data.module import ArrayDataModule
-from stkd_lightning.data.picture_split import DECODERS, RawFiles, RawPictures, View
+from stkd_lightning.data.picture_split import DECODERS, FileSplit, RawFiles, RawPictures, View
 from stkd_lightning.data.split_folders import split_folders, visible_paths
 from stkd_lightning.data.tag_table import TableFiles
 from stkd_lightning.tasks.base import Task
 from stkd_lightning.tasks.tagging import Tagging
 from stkd_lightning.utilities import list_validation, validation
 from stkd_lightning.utilities.choices import ON_ERROR, STORAGES, OnError, Storage
-from stkd_lightning.utilities.console import print_rank_zero
+from stkd_lightning.utilities.console import print_rank_zero, silent
 from stkd_lightning.utilities.errors import InputError, unknown
 from stkd_lightning.utilities.image_size import Size, sides
 
@@ -276,6 +276,26 @@ class ImageFolderDataModule(ArrayDataModule):
                 f"{self.data_dir}: {layout}; {self.test_fraction:.0%} of each class are test images "
                 "(dataset.test_fraction)"
             )
+
+    @cached_property
+    def _read_files(self) -> dict[str, list[Path]]:
+        """The files of prepared images by split, in their order: they are listed again, as the arrays hold no names."""
+        with silent():
+            listed, _ = self._listed
+        files = {}
+        for split, each in listed.items():
+            kept = np.delete(np.arange(len(each.paths)), self.arrays.unreadable.get(split, []))
+            # Earlier versions did not write down which files they left out.
+            if np.array_equal(np.asarray(each.labels)[kept], self.arrays.splits[split].labels.numpy()):
+                files[split] = [each.paths[i] for i in kept]
+        return files
+
+    def file_name(self, split: str, index: int) -> str:
+        """Return the name of an image's file; see ``ArrayDataModule.file_name``."""
+        if isinstance(self.arrays.splits[split], FileSplit) or split not in self._read_files:
+            return super().file_name(split, index)
+        path = self._read_files[split][index]
+        return str(path.relative_to(self.data_dir) if path.is_relative_to(self.data_dir) else path.absolute())
 
     def read(self, folder: Path) -> RawData:
         """Read the splits."""
