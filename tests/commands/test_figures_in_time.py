@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from stkd_lightning.commands.diagnose import Extent, _teacher, time_limit, write
+from stkd_lightning.commands.diagnose import Extent, teacher_of, time_limit, write
 from stkd_lightning.commands.report import complete_diagnostics
 from stkd_lightning.data.datasets.digits import DigitsDataModule
 from stkd_lightning.models import create_model
@@ -101,6 +101,6 @@ def test_figures_compare_with_the_chosen_weights(data: DigitsDataModule, tmp_pat
         summary=SimpleNamespace(teacher_checkpoint=str(tmp_path / "both.pth")),
         folder=tmp_path,
     )
-    teacher = _teacher(run, data, trust=False)
+    teacher = teacher_of(run, data, trust=False)
     assert teacher is not None
     assert torch.equal(teacher.network.get_parameter("fc.weight"), trained["teacher"].fc.weight)

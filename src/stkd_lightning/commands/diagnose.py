@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from stkd_lightning.commands.local_data import load_local_data
-from stkd_lightning.data.batches import Batches, MaskBatchDataset
+from stkd_lightning.data.batches import BatchDataset, Batches, MaskBatchDataset
 from stkd_lightning.data.module import ArrayDataModule
 from stkd_lightning.distillation.module import DistillationModule
 from stkd_lightning.inference.load import checkpoint_file, load_student
@@ -21,6 +21,7 @@ from stkd_lightning.models.build import build_network
 from stkd_lightning.models.feature_hooks import logits_of
 from stkd_lightning.models.start import plain_without_start, without_start
 from stkd_lightning.models.weights import read_checkpoint
+from stkd_lightning.reporting.class_gallery import Pictures
 from stkd_lightning.reporting.diagnose import diagnose
 from stkd_lightning.reporting.diagnose_segmentation import diagnose_segmentation
 from stkd_lightning.reporting.diagnose_tagging import HeardNetwork, diagnose_tagging
@@ -97,11 +98,15 @@ def diagnose_run(
         raise InputError("the data have changed since the run")
     student = load_student(folder, trust=trust)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    write(student, _teacher(teacher, data, trust=trust), data, folder / FILE, device, Extent(seconds=seconds))
+    write(student, teacher_of(teacher, data, trust=trust), data, folder / FILE, device, Extent(seconds=seconds))
 
 
-def _teacher(run: Run | None, data: ArrayDataModule, *, trust: bool) -> FrozenTeacher | None:
-    """Build the teacher of a run."""
+def teacher_of(run: Run | None, data: ArrayDataModule, *, trust: bool) -> FrozenTeacher | None:
+    """Build the teacher of a run; ``None`` without a run.
+
+    Raises:
+        InputError: its weights are missing or damaged, or its class is not trusted.
+    """
     if run is None:
         return None
     node = run.config["teacher"]
@@ -117,6 +122,22 @@ def _teacher(run: Run | None, data: ArrayDataModule, *, trust: bool) -> FrozenTe
         std=node["std"],
     )
     return FrozenTeacher(network)
+
+
+def pictures_of(data: ArrayDataModule, name: str, sample: BatchDataset) -> Pictures:
+    """Return the pictures of a split of a classifier's data.
+
+    Args:
+        data: the data.
+        name: of the split.
+        sample: some images of the split.
+    """
+
+    def fetch(index: int) -> Tensor:
+        order = torch.tensor([index], device=sample.order.device)
+        return replace(sample, order=order)[0].inputs
+
+    return Pictures(fetch, lambda index: data.file_name(name, index), data.mean, data.std)
 
 
 def write(
@@ -165,7 +186,9 @@ def measure(
     elif isinstance(sample, MaskBatchDataset):
         diagnostics = diagnose_segmentation(*networks, batches, lambda indices: _single(sample, indices), **options)
     else:
-        diagnostics = diagnose(*networks, batches, **options)
+        assert isinstance(sample, BatchDataset)
+        pictures = pictures_of(data, data.sample_split, sample)
+        diagnostics = diagnose(*networks, batches, **options, pictures=pictures)
     student.train(training)
     return diagnostics
 

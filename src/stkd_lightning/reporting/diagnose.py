@@ -15,6 +15,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from stkd_lightning.losses.stkd import divergence_parts
+from stkd_lightning.reporting.class_gallery import Pictures, class_predictions
+from stkd_lightning.reporting.classified import Classified
 from stkd_lightning.reporting.diagnostics import GALLERY, TEMPERATURE, WEIGHTS, Array, Diagnostics
 from stkd_lightning.reporting.mixtures import teacher_on_mixtures
 from stkd_lightning.tasks.calibration import confidence_sums, reliability
@@ -37,6 +39,7 @@ def diagnose(
     mean: Iterable[float],
     std: Iterable[float],
     available: int | None = None,
+    pictures: Pictures | None = None,
 ) -> Diagnostics:
     """Measure a student and its teacher on images that they were not trained on.
 
@@ -49,14 +52,16 @@ def diagnose(
         mean: channel means of the normalization, to display images.
         std: channel standard deviations of the normalization.
         available: number of images in the sample; ``None``: the batches hold all of them.
+        pictures: of the images, by their indices in the batches; ``None``: wrong images are counted, but not shown.
     """
-    seen: dict[str, list[Tensor]] = {"student": [], "teacher": [], "labels": []}
+    seen: dict[str, list[Tensor]] = {"student": [], "teacher": [], "labels": [], "indices": []}
     virtual: dict[str, list[Tensor]] = defaultdict(list)
     gallery: dict[str, Tensor] = {}
     pairs = 0
     for batch in batches:
         images, targets = batch.images.to(device), batch.labels.to(device)
         seen["labels"].append(targets)
+        seen["indices"].append(torch.full_like(targets, -1) if batch.indices is None else batch.indices.to(device))
         seen["student"].append(student(images).float())
         if teacher is None:
             continue
@@ -69,6 +74,8 @@ def diagnose(
             gallery = gallery or _gallery(student, teacher, first, second, classes, _ToPixels(mean, std, device))
             pairs += len(first)
     labels, student_logits, teacher_logits = (_joined(seen[name]) for name in ("labels", "student", "teacher"))
+    compared = teacher_logits if len(teacher_logits) else None
+    classified = Classified.joined([Classified.of(_joined(seen["indices"]), labels, student_logits, compared)])
     empty = torch.zeros(0)
     return Diagnostics(
         images=np.asarray(len(labels)),
@@ -89,6 +96,7 @@ def diagnose(
         teacher_entropy=_numpy(_mean(virtual["entropy"])),
         teacher_top1=_numpy(_mean(virtual["top1"])),
         contradiction=_numpy(_mean(virtual["contradiction"])),
+        **vars(class_predictions(classified, pictures)),
     )
 
 

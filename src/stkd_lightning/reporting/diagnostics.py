@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from stkd_lightning.reporting.class_predictions import ClassPredictions
 from stkd_lightning.reporting.diagnostics_file import FILE, LIMIT, SIDE, Array, DiagnosticsFile, check_range
 from stkd_lightning.tasks.calibration import BINS
 
@@ -16,11 +17,11 @@ TEMPERATURE = 4.0  # of the compared distributions, independent of the method's 
 
 
 @dataclass(frozen=True)
-class Diagnostics(DiagnosticsFile):
+class Diagnostics(ClassPredictions, DiagnosticsFile):
     """Measurements of a student and its teacher; without a teacher, the arrays that need one are empty.
 
     K classes, L mixing weights, P virtual samples, G virtual samples in the gallery; divergences are
-    ``T**2 KL(teacher || student)`` in nats, T = 4.
+    ``T**2 KL(teacher || student)`` in nats, T = 4. Of the first class of each image see ``ClassPredictions``.
 
     Attributes:
         student_calibration: ``(3, 15)``; number of images, mean confidence and accuracy in each bin of confidence.
@@ -71,6 +72,11 @@ class Diagnostics(DiagnosticsFile):
         """True if the student was compared with a teacher."""
         return bool(self.divergence.size)
 
+    @property
+    def is_whole(self) -> bool:
+        """True if all images of the sample were measured, with their first classes, which older files lack."""
+        return super().is_whole and len(self.labels) == int(self.images)
+
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Return the shapes that the arrays must have to fit each other, by name."""
         classes, weights = self.num_classes, len(self.weights)
@@ -110,6 +116,7 @@ class Diagnostics(DiagnosticsFile):
             raise ValueError(f"shown has shape {pictures.shape}, not at most ({GALLERY}, 3, 3, {SIDE}, {SIDE})")
         if shown and (labels.min() < 0 or labels.max() >= classes):
             raise ValueError(f"shown_labels must be in [0, {classes})")
+        self.check_predictions(int(self.images), classes)
 
 
 def read_diagnostics(path: Path) -> Diagnostics:

@@ -21,6 +21,7 @@ D = TypeVar("D", bound="DiagnosticsFile")
 FILE = "diagnostics.npz"  # in a run's folder
 LIMIT = 256 * MIB  # bytes of the arrays
 SIDE = 4096  # largest side of a picture, in pixels
+NAMES = "_files"  # end of the names of arrays that hold names of files
 LARGEST, EPSILON = 1e12, 1e-3  # largest figure; rounding errors of a sum of shares
 
 
@@ -109,13 +110,14 @@ def _check(diagnostics: DiagnosticsFile) -> None:
         ValueError: names the array.
     """
     arrays: Mapping[str, Array] = vars(diagnostics)
-    for name, array in arrays.items():
+    numbers = {name: array for name, array in arrays.items() if not name.endswith(NAMES)}
+    for name, array in numbers.items():
         if array.dtype.kind not in "iuf":
             raise ValueError(f"{name} must hold numbers")
     for name, shape in {"images": (), "available": (), **diagnostics.shapes()}.items():
         if arrays[name].shape != shape:
             raise ValueError(f"{name} has shape {arrays[name].shape}, not {shape}")
-    for name, array in arrays.items():
+    for name, array in numbers.items():
         check_range(name, array, -LARGEST, LARGEST)
     diagnostics.check()
 
