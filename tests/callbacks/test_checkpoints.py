@@ -15,7 +15,7 @@ from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from torch import Tensor, nn
 
 from stkd_lightning import DistillationModule, Mixup
-from stkd_lightning.callbacks import EMA, Checkpoints, Seeding
+from stkd_lightning.callbacks import EMA, Checkpoints, LogEachEpoch, Seeding
 from stkd_lightning.callbacks.checkpoint_folder import newest_whole
 from stkd_lightning.data import DigitsDataModule
 from stkd_lightning.losses import CRDLoss, CrossEntropyLoss, FitNetLoss, STKDLoss, WeightedSum
@@ -73,7 +73,14 @@ def fit(
     module, data = distillation(loss), DigitsDataModule(**data_options)
     kept, metrics = Checkpoints(folder / "checkpoints", select=True), MetricsFile(folder)
     early = [EarlyStopping("val/accuracy", mode="max", patience=1)] if not patient else []
-    callbacks = [Seeding(5), *([EMA(0.9)] if ema else []), *([Ask(after)] if after else []), *early, kept]
+    callbacks = [
+        Seeding(5),
+        LogEachEpoch(),
+        *([EMA(0.9)] if ema else []),
+        *([Ask(after)] if after else []),
+        *early,
+        kept,
+    ]
     settings: dict[str, Any] = {"max_epochs": EPOCHS, "limit_train_batches": BATCHES, "log_every_n_steps": 4}
     trainer = L.Trainer(
         **{**settings, **options}, accelerator="cpu", logger=metrics, enable_progress_bar=False, callbacks=callbacks,

@@ -8,7 +8,7 @@ from hydra.utils import instantiate
 from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig, OmegaConf
 
-from stkd_lightning.callbacks import Checkpoints, Provenance, Seeding, Throughput
+from stkd_lightning.callbacks import Checkpoints, LogEachEpoch, Provenance, Seeding, Throughput
 from stkd_lightning.callbacks.checkpoint_folder import claimed
 from stkd_lightning.commands.config.run_folder import check_fresh
 from stkd_lightning.commands.diagnose import Extent, time_limit, write_diagnostics
@@ -100,7 +100,7 @@ def _trainer(plan: RunPlan) -> L.Trainer:
         score=data.task.score,
     )
     callbacks: list[Any] = [instantiate(node) for node in settings.callbacks.values()]
-    callbacks += [Throughput(), Provenance(plan.origin), Seeding(settings.seed), checkpoints]
+    callbacks += [LogEachEpoch(), Throughput(), Provenance(plan.origin), Seeding(settings.seed), checkpoints]
     callbacks = with_bar(settings.trainer, callbacks)
     return instantiate(settings.trainer, callbacks=callbacks, logger=loggers, default_root_dir=str(run_dir))
 
