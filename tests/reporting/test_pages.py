@@ -31,7 +31,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Run]:
 
 def test_what_pictures_there_are(runs: list[Run]) -> None:
     drawn = {p.name: p for p in pictures(settings(runs))}
-    assert list(drawn) == ["curves", "divergence", "mixtures", "similarity", "calibration", "gallery"]
+    of_classes = ["class_accuracy", "confusion", "outcomes"]
+    assert list(drawn) == ["curves", *of_classes, "divergence", "mixtures", "similarity", "calibration", "gallery"]
     for picture in drawn.values():
         assert png(picture.figure, 40).startswith(b"\x89PNG")
         assert picture.caption.endswith(".")
@@ -309,9 +310,9 @@ def test_large_metrics_are_no_damage(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The accuracies of a long run come from its summary; only its curves are left out."""
-    monkeypatch.setattr("stkd_lightning.reporting.run.CURVES", 10)
+    monkeypatch.setattr("stkd_lightning.reporting.curves.LIMIT", 10)
     one = written(run("kd", 0, 0.5), tmp_path / "one")
-    assert one.validation == {}
+    assert one.curves.validation == {}
     assert "too large for curves" in capsys.readouterr().out
 
 

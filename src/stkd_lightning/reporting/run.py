@@ -1,7 +1,6 @@
 """Read finished runs from their folders."""
 
 import csv
-import io
 import os
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -11,22 +10,19 @@ from pathlib import Path
 from typing import Any
 
 from stkd_lightning.inference.about import name_of
+from stkd_lightning.reporting.curves import LARGEST, Curves, read_curves
 from stkd_lightning.reporting.diagnostics import Diagnostics
 from stkd_lightning.reporting.diagnostics_file import FILE, D, DiagnosticsFile
 from stkd_lightning.reporting.run_options import OWN_SEEDS, ROUNDING, SEEDS, flat, result_options
 from stkd_lightning.reporting.segmentation_diagnostics import SegmentationDiagnostics
 from stkd_lightning.reporting.summary import Figures, NetworkSummary, RunSummary
 from stkd_lightning.reporting.tagging_diagnostics import TaggingDiagnostics
-from stkd_lightning.utilities.console import warn
 from stkd_lightning.utilities.errors import InputError, reason
 from stkd_lightning.utilities.text import printable
-from stkd_lightning.utilities.untrusted import MIB, read_bytes, read_json, read_yaml
+from stkd_lightning.utilities.untrusted import read_json, read_yaml
 
 SUMMARY, CONFIG, METRICS = "summary.json", "config.yaml", "metrics.csv"
-LARGEST = 1e12  # of a figure; larger ones cannot be drawn
-COLUMNS, EPOCHS, EPOCH = 1000, 20_000, 10_000_000  # most columns, most epochs and largest epoch of metrics.csv
 NAME = 200  # characters of a name
-CURVES = 64 * MIB  # largest metrics.csv that is read
 
 Network = tuple[str, int, int]  # name, parameters, FLOPs of one image; a method may add to both numbers
 Latency = Mapping[Network, float]  # milliseconds for one image
@@ -124,10 +120,10 @@ class Run:
         return found if found and found.num_classes == len(self.summary.data.class_names) else None
 
     @cached_property
-    def validation(self) -> dict[str, dict[int, float]]:
-        """The validation figures of ``metrics.csv``: by column, the last value of each epoch, counted from 1."""
+    def curves(self) -> Curves:
+        """The curves of ``metrics.csv``."""
         path = self.folder and self.folder / METRICS
-        return _validation(path) if path and os.path.lexists(path) else {}
+        return read_curves(path) if path and os.path.lexists(path) else Curves()
 
 
 @dataclass(frozen=True)
@@ -152,41 +148,6 @@ def _text(value: Any) -> str:
 def _name(text: str) -> str:
     """Return a name as tables and figures show it."""
     return printable(text[:NAME])
-
-
-def _validation(path: Path) -> dict[str, dict[int, float]]:
-    """Read the columns ``val/...`` of a metrics file.
-
-    Raises:
-        InputError, ValueError, LookupError, csv.Error: the file cannot be read, or has another form.
-    """
-    if path.is_file() and path.stat().st_size > CURVES:
-        warn(f"{path}: too large for curves ({path.stat().st_size // MIB} MiB)")
-        return {}
-    with io.TextIOWrapper(io.BytesIO(read_bytes(path, CURVES)), "utf-8", newline="") as text:
-        rows = csv.reader(text)
-        names = next(rows, [])
-        if len(names) > COLUMNS:
-            raise ValueError(f"more than {COLUMNS} columns")
-        columns: dict[str, dict[int, float]] = {name: {} for name in names if name.startswith("val/")}
-        for row in rows:
-            for name, cell in zip(names, row, strict=False):
-                if cell and name in columns and abs(value := float(cell)) <= LARGEST:  # NaN is left out
-                    columns[name][_epoch(row[names.index("epoch")])] = value
-            if len(row) > len(names) or any(len(values) > EPOCHS for values in columns.values()):
-                raise ValueError(f"row {rows.line_num} has too many cells, or there are more than {EPOCHS:,} epochs")
-    return columns
-
-
-def _epoch(cell: str) -> int:
-    """Return the epoch of a row, counted from 1.
-
-    Raises:
-        ValueError: not a whole number in a range that can be drawn.
-    """
-    if not 0 <= float(cell) <= EPOCH:
-        raise ValueError(f"epoch {cell[:20]}")
-    return int(float(cell)) + 1
 
 
 def _check_figures(summary: RunSummary) -> None:
@@ -221,7 +182,7 @@ def read_run(folder: Path) -> Run:
         run = replace(run, config=read_yaml(path) if os.path.lexists(path) else {})
         hash(run.group), len(run.options), len(run.overrides)
         path = folder / METRICS
-        len(run.validation)
+        len(run.curves.validation)
     except (ValueError, LookupError, TypeError, AttributeError, csv.Error) as error:  # InputError is a ValueError
         words = reason(error).removeprefix(f"{path}: ")
         raise InputError(f"{path}: damaged ({words})") from error

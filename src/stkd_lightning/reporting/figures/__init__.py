@@ -5,15 +5,20 @@ from statistics import fmean
 
 from stkd_lightning.reporting.figures.calibration import calibration
 from stkd_lightning.reporting.figures.category_similarity import category_similarity
+from stkd_lightning.reporting.figures.class_accuracy import class_accuracy
 from stkd_lightning.reporting.figures.class_scores import AVERAGE_PRECISION, IOU, class_scores
 from stkd_lightning.reporting.figures.clip_gallery import clip_gallery
+from stkd_lightning.reporting.figures.confusion import confusion
 from stkd_lightning.reporting.figures.curves import curves
 from stkd_lightning.reporting.figures.divergence import divergence
 from stkd_lightning.reporting.figures.fonts import escape_missing
 from stkd_lightning.reporting.figures.frame_similarity import frame_similarity
 from stkd_lightning.reporting.figures.gallery import gallery
+from stkd_lightning.reporting.figures.losses import losses, terms
 from stkd_lightning.reporting.figures.mask_gallery import mask_gallery
+from stkd_lightning.reporting.figures.mistakes import disagreements, mistakes
 from stkd_lightning.reporting.figures.mixtures import mixtures
+from stkd_lightning.reporting.figures.outcomes import outcomes
 from stkd_lightning.reporting.figures.pareto import pareto
 from stkd_lightning.reporting.figures.picture import Picture
 from stkd_lightning.reporting.figures.precision_recall import precision_recall
@@ -41,7 +46,14 @@ def pictures(settings: Sequence[Setting]) -> list[Picture]:
     with figure_style([*names, *(s.label for s in settings)]):
         drawn = [
             curves(shown),
+            losses(shown),
+            terms(ranked),
             *(sweep([s for s in settings if s.method == method]) for method in methods),
+            class_accuracy(shown),
+            confusion(ranked[0]),
+            mistakes(ranked[0]),
+            outcomes(shown),
+            disagreements(ranked[0]),
             divergence(shown),
             mixtures(shown),
             class_scores(shown, IOU),

@@ -2,10 +2,8 @@
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from stkd_lightning.reporting.figures.picture import Picture
-from stkd_lightning.reporting.figures.style import legend, new_figure, styles
+from stkd_lightning.reporting.figures.style import legend, new_figure, over_epochs, styles
 from stkd_lightning.reporting.grouping import Setting
 
 AGREEMENT = "val/agreement"
@@ -20,7 +18,9 @@ def curves(settings: Sequence[Setting]) -> Picture | None:
     score = settings[0].runs[0].summary.score
     titles = {f"val/{score.name}": f"validation {score.title}", AGREEMENT: "same top class as the teacher, %"}
     measured = {
-        column: [(s, values) for s in settings if (values := [v for r in s.runs if (v := r.validation.get(column))])]
+        column: [
+            (s, values) for s in settings if (values := [v for r in s.runs if (v := r.curves.validation.get(column))])
+        ]
         for column in titles
     }
     panels = [column for column, lines in measured.items() if lines]
@@ -31,12 +31,8 @@ def curves(settings: Sequence[Setting]) -> Picture | None:
     style_of = {id(s): style for s, style in zip(settings, styles(len(settings)), strict=True)}
     for axis, column in zip(axes, panels, strict=True):
         for setting, runs in measured[column]:
-            colour, line, _ = style_of[id(setting)]
-            epochs = sorted(set.intersection(*(set(values) for values in runs)))
             factor = 100 if column == AGREEMENT else score.factor
-            shown = factor * np.array([[values[epoch] for epoch in epochs] for values in runs])
-            axis.plot(epochs, shown.mean(0), line, color=colour, label=setting.label)
-            axis.fill_between(epochs, shown.min(0), shown.max(0), color=colour, alpha=0.15, linewidth=0)
+            over_epochs(axis, runs, style_of[id(setting)], setting.label, factor)
         axis.set_ylabel(titles[column])
     axes[-1].set_xlabel("epoch")
     axes[-1].xaxis.get_major_locator().set_params(integer=True)

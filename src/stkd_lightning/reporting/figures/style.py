@@ -3,7 +3,7 @@
 import io
 import re
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import cycle, islice
 from typing import Any
@@ -96,6 +96,24 @@ def mean_and_band(axis: Axes, x: Array, values: Sequence[Array], style: tuple[st
     (colour, line, mark), stacked = style, np.stack(values)
     axis.plot(x, stacked.mean(0), line, marker=mark, markersize=4, color=colour, label=label)
     axis.fill_between(x, stacked.min(0), stacked.max(0), color=colour, alpha=0.15, linewidth=0)
+
+
+def over_epochs(
+    axis: Axes, runs: Sequence[Mapping[int, float]], style: tuple[str, str, str], label: str, factor: float = 1.0
+) -> None:
+    """Draw the mean of runs over the epochs that all of them have, and a band from the lowest to the highest run.
+
+    Args:
+        axis: axis to draw on.
+        runs: value at each epoch, for each run.
+        style: colour, line style and marker; a single epoch is drawn as a marker.
+        label: label of the line in a legend.
+        factor: of the values.
+    """
+    epochs = np.array(sorted(set.intersection(*(set(run) for run in runs))))
+    values = [factor * np.array([run[epoch] for epoch in epochs]) for run in runs]
+    colour, line, mark = style
+    mean_and_band(axis, epochs, values, (colour, line, mark if len(epochs) == 1 else ""), label)
 
 
 def logarithmic(axis: Axes) -> None:
