@@ -42,10 +42,16 @@ def test_quickstart(command: Command, tmp_path: Path) -> None:
         assert content["stkd_lightning"]["config"]["loss"]["alpha"] == 0.9
 
     evaluated = command("evaluate", "checkpoint=run", "cache_dir=cache", "output=figures/best.json", "trainer=cpu",
-                        "corruptions=true")  # fmt: skip
+                        "corruptions=true", "figures=figures")  # fmt: skip
     assert evaluated.returncode == 0, evaluated.stderr
+    for name in ("calibration", "class_accuracy", "confusion", "mistakes", "outcomes", "disagreements"):
+        assert (tmp_path / "figures" / f"{name}.png").is_file()
     figures = json.loads((tmp_path / "figures" / "best.json").read_text())
     assert figures["accuracy"] == pytest.approx(student["test"]["selected"]["accuracy"])
+    assert figures["teacher_accuracy"] == pytest.approx(teacher["test"]["last"]["accuracy"], abs=0.01)
+    assert sum(figures["outcomes"].values()) == sum(row["images"] for row in figures["classes"]) == 450
+    assert figures["outcomes"]["both"] + figures["outcomes"]["only_student"] == round(450 * figures["accuracy"])
+    assert "student and teacher: both right" in evaluated.stdout
     distorted = figures["corruptions"]
     assert {name: len(each) for name, each in distorted.items()} == {"noise": 5, "blur": 5, "jpeg": 5}
     mean = sum(metrics["accuracy"] for each in distorted.values() for metrics in each) / 15

@@ -77,11 +77,8 @@ def test_evaluate_takes_windows_and_validation_images(command: Command, segmenta
     assert "val/miou" in smaller.stdout
 
 
-def test_evaluate_draws_the_calibration_of_a_classifier(command: Command, tmp_path: Path) -> None:
+def test_evaluate_refuses_windows_for_a_classifier(command: Command, tmp_path: Path) -> None:
     checkpoint(tmp_path / "run", dataset={"_target_": "stkd_lightning.data.DigitsDataModule"})
-    done = command("evaluate", "checkpoint=run", "figures=figures", "trainer=cpu")
-    assert done.returncode == 0, done.stderr
-    assert [path.name for path in (tmp_path / "figures").iterdir()] == ["calibration.png"]
     refused = command("evaluate", "checkpoint=run", "window=[64,64]")
     assert refused.returncode == 2
     assert (

@@ -3,17 +3,20 @@
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from rich import box
 from rich.table import Table
 
-from stkd_lightning.callbacks import ProgressBar
+from stkd_lightning.callbacks import FirstClasses, ProgressBar
 from stkd_lightning.commands.chosen_run import student_path
-from stkd_lightning.commands.evaluate_figures import write_figures
+from stkd_lightning.commands.class_results import class_results, print_classes
+from stkd_lightning.commands.evaluate_figures import SPLITS, write_class_figures, write_figures
 from stkd_lightning.commands.local_data import load_local_data
 from stkd_lightning.commands.robustness import check_distortable, mean_score, robustness, robustness_table
+from stkd_lightning.commands.run_teacher import run_teacher
 from stkd_lightning.commands.training.fit import quiet, with_bar
 from stkd_lightning.data.module import ArrayDataModule
 from stkd_lightning.distillation.module import DistillationModule
@@ -24,13 +27,13 @@ from stkd_lightning.inference.trust import check_trusted
 from stkd_lightning.losses.cross_entropy import CrossEntropyLoss
 from stkd_lightning.models.build import build_network
 from stkd_lightning.tasks.base import ClassMetric
+from stkd_lightning.tasks.classification import Classification
 from stkd_lightning.tasks.segmentation import Segmentation
 from stkd_lightning.tasks.segmentation_metrics import loggable
 from stkd_lightning.utilities.console import print_rank_zero
 from stkd_lightning.utilities.errors import InputError, unknown
 from stkd_lightning.utilities.files import write_json
 
-SPLITS = {"test": "test", "val": "validation"}  # their names in figures
 BATCH = 256  # images of a batch of a classifier; a segmentation network has the batches of its training
 
 
@@ -58,10 +61,13 @@ def evaluate(config: DictConfig) -> float:
     with building(path):
         network = OmegaConf.create(origin.network)
         student = build_network(network, data, checkpoint=str(path), compare_first=True)
-    module = DistillationModule(student, CrossEntropyLoss(), task=data.task)
-    trainer = instantiate(
-        config.trainer, callbacks=with_bar(config.trainer, [ProgressBar()]), logger=False, enable_checkpointing=False
-    )
+    classifies, needed = isinstance(data.task, Classification), config.with_teacher
+    is_compared = needed is True or (needed == "auto" and classifies and config.figures is not None)
+    teacher = run_teacher(path, data, needed, trust=config.trust) if is_compared else None
+    module = DistillationModule(student, CrossEntropyLoss(), teacher, task=data.task)
+    classes = FirstClasses()
+    callbacks = [*with_bar(config.trainer, [ProgressBar()]), *[classes] * classifies]
+    trainer = instantiate(config.trainer, callbacks=callbacks, logger=False, enable_checkpointing=False)
     loader = data.test_dataloader() if config.split == "test" else data.val_dataloader()
     if isinstance(loader, list):
         raise InputError(f"split=val: {data.name} has no validation samples (dataset.validation_fraction=0)")
@@ -74,18 +80,26 @@ def evaluate(config: DictConfig) -> float:
             print_rank_zero(f"{config.split}/{name}: {value:.4f}")
     if single is not None:
         print_rank_zero(_class_table(data.class_names, metrics, single))
-    found = robustness(trainer, module, loader, data.task.score) if config.corruptions else {}
+    images = classes.images() if classifies else None
+    if images is not None:
+        print_classes(images, data.class_names)
+    alone = DistillationModule(student, CrossEntropyLoss(), task=data.task)
+    found = robustness(trainer, alone, loader, data.task.score) if config.corruptions else {}
     if found:
         print_rank_zero(robustness_table(found, metrics, data.task.score))
         mean = mean_score(found, data.task.score)
         print_rank_zero(f"{config.split}/{data.task.score.name} on distorted images, mean: {mean:.4f}")
     if config.figures is not None:
         folder, device = Path(config.figures), trainer.strategy.root_device
-        files = write_figures(folder, student, data, loader, metrics, SPLITS[config.split], device)
+        if images is None:
+            files = write_figures(folder, student, data, loader, metrics, config.split, device)
+        else:
+            files = write_class_figures(folder, images, data, loader, config.split)
         print_rank_zero(f"{folder}: {', '.join(files)}")
     if config.output is not None:
         output = Path(config.output)
-        more = {"corruptions": found} if found else {}
+        more: dict[str, Any] = {"corruptions": found} if found else {}
+        more |= {} if images is None else class_results(images, data.class_names)
         output.parent.mkdir(parents=True, exist_ok=True)
         write_json(output, {"checkpoint": str(path), "split": config.split, "data": data.name, **metrics} | more)
     return float(metrics[data.task.score.name])

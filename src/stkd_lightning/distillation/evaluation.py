@@ -4,7 +4,7 @@ from typing import Any
 
 import lightning as L
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from stkd_lightning.tasks.base import Metrics, Task
 from stkd_lightning.tasks.types import Batch
@@ -39,7 +39,7 @@ class EvaluatedModule(L.LightningModule):
             self._teacher_outputs.begin_evaluation(stage, batches)
 
     @exact_float32()
-    def _evaluation_step(self, stage: str, batch: Any, batch_idx: int, dataloader_idx: int) -> None:
+    def _evaluation_step(self, stage: str, batch: Any, batch_idx: int, dataloader_idx: int) -> dict[str, Tensor]:
         batch = Batch(*batch)
         with torch.autocast(batch.inputs.device.type, enabled=False):
             student = self.task.infer(self, batch.inputs)
@@ -47,6 +47,7 @@ class EvaluatedModule(L.LightningModule):
         if self.measures_teacher:
             teacher = self._teacher_outputs.evaluation_logits(batch, stage, dataloader_idx, batch_idx)
         self.metrics.update(student, batch.labels, teacher)
+        return {"student": student} if teacher is None else {"student": student, "teacher": teacher}
 
     def _end_evaluation(self, stage: str) -> None:
         if self.measures_teacher and not self.trainer.sanity_checking:
@@ -73,9 +74,9 @@ class EvaluatedModule(L.LightningModule):
         """Give all ranks one student to measure."""
         self._begin_evaluation("test", self.trainer.num_test_batches)
 
-    def test_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
-        """Measure a batch."""
-        self._evaluation_step("test", batch, batch_idx, dataloader_idx)
+    def test_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> dict[str, Tensor]:
+        """Measure a batch, and return the logits of ``student`` and ``teacher`` for callbacks."""
+        return self._evaluation_step("test", batch, batch_idx, dataloader_idx)
 
     def on_test_epoch_end(self) -> None:
         """Log ``test/...``."""

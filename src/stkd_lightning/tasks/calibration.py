@@ -14,20 +14,26 @@ UNIT = 1 << 30  # of a confidence of 1 in the sums
 
 
 def confidence_sums(logits: Tensor, labels: Tensor, bins: int = BINS) -> Tensor:
+    """Bin predictions ``(N, K)`` with labels ``(N,)`` by their confidence; NaN counts as 0. See ``binned``."""
+    confidence = at_least_float32(logits).softmax(1).amax(1).nan_to_num(0)
+    return binned(confidence, logits.argmax(1) == labels, bins)
+
+
+def binned(shares: Tensor, is_right: Tensor, bins: int = BINS) -> Tensor:
     """Bin predictions by their confidence; a bin holds its upper edge, so that the last bin holds confidence 1.
 
     Args:
-        logits: ``(N, K)``.
-        labels: ``(N,)``.
+        shares: confidence of each prediction in [0, 1], ``(N,)``.
+        is_right: whether it is correct ``(N,)``.
         bins: number of bins.
 
     Returns:
         ``(3, bins)`` int64: number of predictions, sum of their confidence in units of ``1 / UNIT``, number of correct
-        ones. A confidence of NaN counts as 0.
+        ones.
     """
-    confidence = (at_least_float32(logits).softmax(1).amax(1).nan_to_num(0) * UNIT).long()
+    confidence = (shares * UNIT).long()
     index = ((confidence * bins - 1) // UNIT).clamp(0, bins - 1)
-    values = torch.stack([torch.ones_like(confidence), confidence, (logits.argmax(1) == labels).long()])
+    values = torch.stack([torch.ones_like(confidence), confidence, is_right.long()])
     return values.new_zeros(3, bins).index_add(1, index, values)
 
 

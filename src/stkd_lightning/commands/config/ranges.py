@@ -40,6 +40,7 @@ SINGLE: dict[str, Check] = {
     "window": list_validation.optional_sides,  # likewise
     "top": at_least_one,
     "corruptions": validation.switch,
+    "with_teacher": validation.automatic,  # of evaluate
 }
 
 # Within a group, options of the same name have the same range at any depth.

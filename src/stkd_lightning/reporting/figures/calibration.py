@@ -29,24 +29,26 @@ def calibration(settings: Sequence[Setting]) -> Picture | None:
         "Below the line a network is overconfident. The images were not used to train the students; a teacher loaded "
         f"from a checkpoint may have seen them. Images are binned by confidence; bins of fewer than {FEW} are left out."
     )
-    return Picture("calibration", "Calibration", caption, draw_calibration([(s.label, seeds) for s, seeds in measured]))
+    students = [(s.label, [d.student_calibration for d in seeds]) for s, seeds in measured]
+    teachers = [d.teacher_calibration for _, seeds in measured for d in seeds if d.has_teacher]
+    return Picture("calibration", "Calibration", caption, draw_calibration(students, teachers[:1]))
 
 
-def draw_calibration(students: Sequence[tuple[str, Sequence[Diagnostics]]]) -> Figure:
+def draw_calibration(students: Sequence[tuple[str, Sequence[np.ndarray]]], teacher: Sequence[np.ndarray]) -> Figure:
     """Draw accuracy over confidence for each student.
 
     Args:
-        students: label of each student, with the diagnostics of its seeds, which share one curve.
+        students: label of each student, with the bins ``(3, B)`` of its seeds, which share one curve.
+        teacher: bins of the teacher; empty without one.
     """
     figure = new_figure(3.4, ["teacher", *(label for label, _ in students)])
     axis = figure.subplots()
     axis.plot([0, 100], [0, 100], color=INK, linewidth=0.8, alpha=0.5)
     for (name, seeds), (colour, line, mark) in zip(students, styles(len(students)), strict=True):
-        x, y = _merged([d.student_calibration for d in seeds])
+        x, y = _merged(seeds)
         axis.plot(x, y, line, marker=mark, markersize=4, color=colour, label=name)
-    teachers = [d.teacher_calibration for _, seeds in students for d in seeds if d.has_teacher]
-    if teachers:
-        x, y = _merged(teachers[:1])
+    if teacher:
+        x, y = _merged(teacher)
         axis.plot(x, y, "-", marker="*", color=INK, label="teacher")
     axis.set_xlabel("confidence, %")
     axis.set_ylabel("accuracy, %")
