@@ -100,7 +100,14 @@ def test_an_offline_run_is_written_and_read_back(command: Command, tmp_path: Pat
     assert (facts["data"], facts["method"], facts["network"]) == ("digits", "stkd", "resnet8")
     assert facts["test"] == written["student"]["test"]["selected"]
     pictures = {p.name.split("_")[0] for p in (tmp_path / folder).rglob("media/images/pictures/*.png")}
-    assert pictures == {"curves", "divergence", "mixtures", "similarity", "calibration", "gallery"}
+    of_classes = {"class", "confusion", "mistakes", "outcomes", "losses", "terms"}
+    others = {"curves", "divergence", "mixtures", "similarity", "calibration", "gallery"}
+    assert pictures - {"disagreements"} == of_classes | others
+    (shown,) = (tmp_path / folder).rglob("classes*.table.json")
+    table = json.loads(shown.read_text())
+    assert table["columns"] == ["class", "images", "teacher", "stkd"]
+    assert [row[0] for row in table["data"]] == list("0123456789")
+    assert sum(row[1] for row in table["data"]) == written["images"]["validation"]
     (shown,) = (tmp_path / folder).rglob("networks*.table.json")
     table = json.loads(shown.read_text())
     assert [row[:2] for row in table["data"]] == [["teacher", "resnet20"], ["stkd", "resnet8"]]

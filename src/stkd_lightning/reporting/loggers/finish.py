@@ -13,9 +13,8 @@ from stkd_lightning.reporting.loggers.mlflow import finish_mlflow
 from stkd_lightning.reporting.loggers.tensorboard import finish_tensorboard
 from stkd_lightning.reporting.loggers.timeouts import call_with_timeout
 from stkd_lightning.reporting.loggers.wandb import FINISH, sync_command
-from stkd_lightning.reporting.loggers.wandb_run import keep_student, log_results
+from stkd_lightning.reporting.loggers.wandb_run import keep_student, log_results, rendered
 from stkd_lightning.reporting.run import Run
-from stkd_lightning.reporting.summary import RunSummary
 from stkd_lightning.utilities.console import print_rank_zero, warn
 from stkd_lightning.utilities.redaction import redacted
 
@@ -60,7 +59,7 @@ def finish(
     for logger in dashboards:
         if isinstance(logger, WandbLogger):
             keeps = run.folder if getattr(logger, "keeps", False) else None
-            _finish_wandb(logger, results, run.summary, figures, keeps)
+            _finish_wandb(logger, results, run, figures, keeps)
         elif not getattr(logger, "stopped", False):
             label = getattr(logger, "label", type(logger).__name__)
             if isinstance(logger, TensorBoardLogger):
@@ -94,17 +93,19 @@ def abandon() -> None:
 def _finish_wandb(
     logger: WandbLogger,
     results: dict[str, float],
-    summary: RunSummary,
+    finished: Run,
     figures: "Mapping[str, Figure]",
     run_dir: Path | None,
 ) -> None:
     run = logger.experiment
     offline, enabled, command = run.offline, not run.disabled, sync_command(run)
+    images: dict[str, Any] = {}
+    _warn("pictures", _fault(lambda: images.update(rendered(figures) if enabled else {})))
 
     def upload() -> None:
-        log_results(run, results, summary, figures)
+        log_results(run, results, finished, images)
         if run_dir:
-            keep_student(run, run_dir / "checkpoints", summary)
+            keep_student(run, run_dir / "checkpoints", finished.summary)
 
     limit = getattr(getattr(run, "settings", None), "finish_timeout", None)
     fault = _fault(call_with_timeout, upload, min(FINISH, limit or FINISH))

@@ -1,16 +1,21 @@
 """Contents of a W&B run beyond the training metrics: summaries, source, a table, figures, the student."""
 
+import math
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from stkd_lightning.reporting.class_counts import ClassCounts
+from stkd_lightning.reporting.diagnostics import Diagnostics
 from stkd_lightning.reporting.loggers.timeouts import call_with_timeout
+from stkd_lightning.reporting.run import Run
 from stkd_lightning.reporting.summary import RunSummary
 from stkd_lightning.tasks.segmentation_metrics import CLASS_IOU
 from stkd_lightning.tasks.tagging_metrics import CLASS_AP
 from stkd_lightning.utilities.files import BEST, LAST
 from stkd_lightning.utilities.redaction import redacted
+from stkd_lightning.utilities.text import printable
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -67,16 +72,25 @@ def _log_source(run: Any, folder: Path) -> None:
     call_with_timeout(lambda: run.log_artifact(artifact), 0)  # it contacts the server, which may be slow
 
 
-def log_results(run: Any, results: Mapping[str, float], summary: RunSummary, figures: "Mapping[str, Figure]") -> None:
-    """Log test results, the table of networks, and figures."""
+def rendered(figures: "Mapping[str, Figure]") -> dict[str, Any]:
+    """Return figures as W&B's images, by their names there; this takes time, but no server."""
     import wandb
+
+    return {f"pictures/{name}": wandb.Image(figure) for name, figure in figures.items()}
+
+
+def log_results(run: Any, results: Mapping[str, float], finished: Run, images: Mapping[str, Any]) -> None:
+    """Log test results, the tables of networks and classes, and images that ``rendered`` returned."""
+    import wandb
+
+    summary = finished.summary
 
     run.summary.update({**results, "summary": redacted(summary.to_plain())})
     if run.disabled:
         return
-    tables = {"networks": _networks(summary), **_classes(summary)}
+    tables = {"networks": _networks(summary), **(_classes(summary) or _class_accuracies(finished))}
     shown: dict[str, Any] = {name: wandb.Table(columns=columns, data=rows) for name, (columns, rows) in tables.items()}
-    run.log(shown | {f"pictures/{name}": wandb.Image(figure) for name, figure in figures.items()})
+    run.log(shown | dict(images))
 
 
 def _networks(summary: RunSummary) -> Rows:
@@ -97,6 +111,20 @@ def _classes(summary: RunSummary) -> dict[str, Rows]:
     names = dict.fromkeys(name for test in tests.values() for name in test if name.startswith(OF_CLASSES))
     rows = [[name.partition("/")[2], *(test.get(name) for test in tests.values())] for name in names]
     return {"classes": (["class", *tests], rows)} if rows else {}
+
+
+def _class_accuracies(run: Run) -> dict[str, Rows]:
+    """Return the table of a classifier's classes, of the images of its diagnostics; nothing without them."""
+    found = run.diagnostics_of(Diagnostics)
+    if found is None or not len(found.labels):
+        return {}
+    names = run.summary.data.class_names
+    networks = {"teacher": found.teacher_first, run.summary.loss: found.student_first}
+    counts = {label: ClassCounts.of(found.labels, first, len(names)) for label, first in networks.items() if len(first)}
+    images = next(iter(counts.values())).images.tolist()
+    accuracies = [[None if math.isnan(a) else a for a in each.accuracy.tolist()] for each in counts.values()]
+    rows = [list(row) for row in zip(map(printable, names), images, *accuracies, strict=True)]
+    return {"classes": (["class", "images", *counts], rows)}
 
 
 def keep_student(run: Any, folder: Path, summary: RunSummary) -> None:
