@@ -34,7 +34,7 @@ def of_torchvision() -> nn.Module:
 
 
 @pytest.fixture(params=["timm", "torchvision", "transformers"])
-def transformer(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
+def transformer(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[nn.Module, str, str]:
     """A network of a library, the path of its last tokens and the path of a block."""
     if request.param == "timm":
         return of_timm(), "norm", "blocks.0"
@@ -46,9 +46,9 @@ def transformer(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
 
 
 @pytest.mark.parametrize("loss", [SPLoss, RKDLoss, PKTLoss, CCKDLoss])
-def test_a_transformer_teaches_by_what_it_classifies(loss: Any, transformer: Any) -> None:
-    network: nn.Module = transformer[0].eval()
-    last, block = transformer[1:]
+def test_a_transformer_teaches_by_what_it_classifies(loss: Any, transformer: tuple[nn.Module, str, str]) -> None:
+    network, last, block = transformer
+    network.eval()
     read = DistillationModule(
         create_model("resnet8", num_classes=10), loss(), FrozenTeacher(network), example=IMAGES[:1]
     ).loss
