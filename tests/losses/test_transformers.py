@@ -49,7 +49,7 @@ def transformer(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[nn.Modu
 def test_a_transformer_teaches_by_what_it_classifies(loss: Any, transformer: tuple[nn.Module, str, str]) -> None:
     network, last, block = transformer
     network.eval()
-    read = DistillationModule(
+    read: Any = DistillationModule(
         create_model("resnet8", num_classes=10), loss(), FrozenTeacher(network), example=IMAGES[:1]
     ).loss
     (path,) = read.features.teacher
