@@ -41,7 +41,7 @@ def check_pictures(page: Page) -> None:
     boxes = page.evaluate(
         "[...document.querySelectorAll('figure svg')].map(s => [s.getBoundingClientRect().width, s.getBBox().height])"
     )
-    assert len(boxes) == 7
+    assert len(boxes) in (13, 14)  # no image may be right for the teacher only
     assert all(width > 250 and height > 100 for width, height in boxes)
     within = page.evaluate(
         "Promise.all([...document.querySelectorAll('image')].map(i => { const d = new Image();"
