@@ -12,10 +12,10 @@ from stkd_lightning.models.preactivation import Preactivation
 from stkd_lightning.models.weights import load_weights
 from stkd_lightning.tasks.base import Score, Task
 from stkd_lightning.tasks.classification import Classification
+from stkd_lightning.tasks.evaluation import measured
 from stkd_lightning.tasks.types import ModelOutput
 from stkd_lightning.teacher.inference_copy import InferenceCopy, compute_dtype
 from stkd_lightning.utilities.errors import InputError
-from stkd_lightning.utilities.float32 import exact_float32
 
 __all__ = ["FrozenTeacher", "check_accuracy", "default_min_accuracy", "load_weights"]
 
@@ -119,20 +119,15 @@ def default_min_accuracy(num_classes: int) -> float:
     return Classification().least_score(num_classes)
 
 
-@exact_float32()
 def score(teacher: FrozenTeacher, loader: Iterable[Any], device: torch.device, task: Task) -> float:
     """Return the teacher's score on a loader of ``(inputs, labels, ...)``, for example its accuracy in [0, 1].
 
     Raises:
         InputError: a logit is NaN or infinite.
     """
-    metrics = task.metrics().to(device)
-    for inputs, labels, *_ in loader:
-        logits = task.infer(lambda images: teacher(images, eager=True).logits, inputs.to(device))
-        if not bool(logits.isfinite().all()):
-            raise InputError("teacher: its logits are NaN or infinite; use another checkpoint or precision=32-true")
-        metrics.update(logits, labels.to(device))
-    return float(metrics.compute(with_teacher=False)[task.score.name])
+    refusal = "teacher: its logits are NaN or infinite; use another checkpoint or precision=32-true"
+    found = measured(lambda images: teacher(images, eager=True).logits, loader, device, task, refusal=refusal)
+    return found[task.score.name]
 
 
 def check_accuracy(value: float, *, minimum: float, source: str, score: Score | None = None) -> None:
