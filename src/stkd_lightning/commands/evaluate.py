@@ -14,7 +14,7 @@ from stkd_lightning.callbacks import FirstClasses, ProgressBar
 from stkd_lightning.commands.chosen_run import student_path
 from stkd_lightning.commands.class_results import class_results, print_classes
 from stkd_lightning.commands.evaluate_figures import SPLITS, write_class_figures, write_figures
-from stkd_lightning.commands.local_data import load_local_data
+from stkd_lightning.commands.local_data import check_classes, load_local_data
 from stkd_lightning.commands.robustness import check_distortable, mean_score, robustness, robustness_table
 from stkd_lightning.commands.run_teacher import run_teacher
 from stkd_lightning.commands.training.fit import quiet, with_bar
@@ -57,7 +57,7 @@ def evaluate(config: DictConfig) -> float:
     if not config.trust:
         check_trusted({"student": origin.network}, path)
     data = _data(origin, path, config)
-    _check_classes(data, origin.data.class_names, path)
+    check_classes(data, origin.data.class_names, path)
     with building(path):
         network = OmegaConf.create(origin.network)
         student = build_network(network, data, checkpoint=str(path), compare_first=True)
@@ -136,14 +136,3 @@ def _class_table(names: Sequence[str], metrics: Mapping[str, float], single: Cla
         value = metrics[f"{single.prefix}{loggable(name)}"]
         table.add_row(name, f"{100 * value:.2f}" if math.isfinite(value) else "")
     return table
-
-
-def _check_classes(data: ArrayDataModule, class_names: tuple[str, ...], path: Path) -> None:
-    if data.num_classes != len(class_names):
-        raise InputError(
-            f"checkpoint {path}: trained on {len(class_names)} classes, but {data.name} has {data.num_classes}"
-        )
-    if data.class_names != class_names:
-        differing = sorted(set(data.class_names) ^ set(class_names))
-        difference = ", ".join(differing[:5]) or "in another order"
-        raise InputError(f"checkpoint {path}: trained on other classes: {difference}")

@@ -10,6 +10,7 @@ from stkd_lightning.data.datasets.archive_module import OfficialDataModule
 from stkd_lightning.data.datasets.image_folder import ImageFolderDataModule
 from stkd_lightning.data.module import ArrayDataModule
 from stkd_lightning.inference.trust import check_trusted
+from stkd_lightning.utilities.errors import InputError
 
 
 def load_local_data(
@@ -51,3 +52,24 @@ def load_local_data(
     options |= {k: None for k in ("url", "md5") if k in dataset}  # an untrusted file must not choose a download
     options |= {"data_dir": data_dir} if data_dir is not None else {}
     return instantiate(OmegaConf.merge(OmegaConf.create(dataset), options))
+
+
+def check_classes(data: ArrayDataModule, class_names: tuple[str, ...], path: Path) -> None:
+    """Refuse data of other classes than those of a student.
+
+    Args:
+        data: of an evaluation.
+        class_names: of the student.
+        path: of its checkpoint.
+
+    Raises:
+        InputError: names the differing classes.
+    """
+    if data.num_classes != len(class_names):
+        raise InputError(
+            f"checkpoint {path}: trained on {len(class_names)} classes, but {data.name} has {data.num_classes}"
+        )
+    if data.class_names != class_names:
+        differing = sorted(set(data.class_names) ^ set(class_names))
+        difference = ", ".join(differing[:5]) or "in another order"
+        raise InputError(f"checkpoint {path}: trained on other classes: {difference}")
