@@ -1,4 +1,4 @@
-"""Shares of each class of the training images: for validation where there is no such split, and to train on."""
+"""Shares of each class of the training images: for validation where there is no such split, training, calibration."""
 
 from dataclasses import dataclass
 
@@ -95,3 +95,18 @@ def draw_share(labels: NDArray[np.int64], fraction: float, random: np.random.Gen
         for members in (np.flatnonzero(labels == label) for label in np.unique(labels))
     ]
     return np.sort(np.concatenate(drawn))
+
+
+def spread(labels: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+    """Choose samples at equal distances in the order of their classes, so that each class has its share.
+
+    Args:
+        labels: ``(N,)``.
+        count: of the samples; N or more chooses all.
+
+    Returns:
+        Sorted positions of the chosen samples.
+    """
+    count = min(count, len(labels))
+    places = (2 * np.arange(count) + 1) * len(labels) // (2 * count)
+    return np.sort(np.argsort(labels, kind="stable")[places])

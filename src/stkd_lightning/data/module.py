@@ -15,7 +15,7 @@ from stkd_lightning.data.arrays import FORMAT, AnySplit, Arrays, MaskedSplit, Ra
 from stkd_lightning.data.augment import Augmentation, CropAndFlip
 from stkd_lightning.data.batches import Batches, Normalize, samples_of
 from stkd_lightning.data.clip_arrays import ClipSplit
-from stkd_lightning.data.holdout import TrainingParts, divide
+from stkd_lightning.data.holdout import TrainingParts, divide, spread
 from stkd_lightning.data.loader import EvalLoader, TrainLoader
 from stkd_lightning.data.picture_split import FileSplit, PictureSplit
 from stkd_lightning.data.prepare import prepare
@@ -389,3 +389,12 @@ class ArrayDataModule(L.LightningDataModule):
     def plain_train_dataloader(self) -> EvalLoader:
         """Return the training images without augmentation."""
         return self._evaluate("train", self._train_and_held_out[0])
+
+    def calibration_dataloader(self, count: int) -> EvalLoader:
+        """Return training images without augmentation, evenly spread over the classes; always the same images.
+
+        Args:
+            count: of the images; fewer if the training has fewer.
+        """
+        indices = self._train_and_held_out[0]
+        return self._evaluate("train", indices[spread(self._sample_classes()[indices], count)])
