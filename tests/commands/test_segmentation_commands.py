@@ -8,8 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
+from stkd_lightning import load_student
 from stkd_lightning.commands.cache_entries import find_entries
 from stkd_lightning.commands.diagnose import diagnose_run
 from stkd_lightning.commands.image_list import NamedImage
@@ -164,6 +166,22 @@ def test_export_of_segmentation_is_predicted_with(command: Command, segmentation
             np.asarray(Image.open(tmp_path / f"of_{name}" / "masks" / f"{i}.png")) for name in ("exported", "run")
         )
         assert (one == other).mean() > 0.99  # rounding may turn a pixel
+
+
+def test_int8_segmenter_is_measured_by_its_miou(command: Command, segmentation: Path, tmp_path: Path) -> None:
+    """The images have two sizes, and the file takes others."""
+    done = command(
+        "export", f"checkpoint={segmentation / 'run'}", "format=onnx_int8", "output=exported", "max_drop=100"
+    )
+    assert done.returncode == 0, done.stderr
+    assert "calibrated on 12 training images of image_mask_folder\nmIoU on 4 test images" in done.stdout
+    found = json.loads((tmp_path / "exported" / "student.json").read_text())["quantization"]
+    test = summary(segmentation)["student"]["test"]["selected"]
+    assert found["float32"]["miou"] == pytest.approx(test["miou"], abs=1e-3)
+    assert "| this file, quantized |" in (tmp_path / "exported" / "README.md").read_text()
+    exported, student = load_student(tmp_path / "exported"), load_student(segmentation / "run")
+    images = torch.randn(3, 3, 43, 61)
+    assert (exported(images).argmax(1) == student(images).argmax(1)).float().mean() > 0.9
 
 
 def test_report_of_a_segmentation_run(command: Command, segmentation: Path, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 import soundfile
 import torch
 from PIL import Image
+from sklearn.metrics import average_precision_score
 
 from stkd_lightning import load_student
 from stkd_lightning.commands.cache_entries import find_entries
@@ -131,6 +132,29 @@ def test_exported_tagger_is_predicted_with(front_end: str, command: Command, tag
     assert found.returncode == 0, found.stderr
     none = command("predict", *arguments, "output=a.json", "frames=true")
     assert (none.returncode, "others give no frames" in none.stderr) == (2, True)
+
+
+def test_int8_tagger_begins_behind_its_front_end(command: Command, tagging: Path, tmp_path: Path) -> None:
+    arguments = [f"checkpoint={tagging / 'run'}", "format=onnx_int8", "output=exported", "max_drop=100"]
+    inside = command("export", *arguments)
+    assert inside.returncode == 2, inside.stdout
+    assert inside.stderr.count("\n") == 1
+    assert "front_end=inside: format=onnx_int8 loses too much of spectra in 8 bits; set front_end=out" in inside.stderr
+    done = command("export", *arguments, "front_end=outside")
+    assert done.returncode == 0, done.stderr
+    assert "calibrated on 32 training clips of audio_folder" in done.stdout
+    found = json.loads((tmp_path / "exported" / "student.json").read_text())["quantization"]
+    exported, student = load_student(tmp_path / "exported"), load_student(tagging / "run")
+    with (tagging / "data" / "labels.csv").open(newline="") as file:
+        tags = {row["file"]: row["tags"] for row in csv.DictReader(file) if row["split"] == "test"}
+    labels = np.array([[tag in present for tag in TAGS] for present in tags.values()])
+    for name, network in (("float32", student), ("quantized", exported)):  # clips as they are, without padding
+        logits = torch.cat([network(student.preprocess(tagging / "data" / clip)) for clip in tags])
+        expected = average_precision_score(labels.ravel(), logits.numpy().ravel())
+        assert found[name]["micro_auprc"] == pytest.approx(expected, abs=1e-5)
+    for seconds in (0.3, 1.7):
+        clip = torch.from_numpy(tones(["low"], seconds, 3))[None]
+        torch.testing.assert_close(exported(clip), student(clip), rtol=0.2, atol=0.2)
 
 
 def test_settings_of_an_export_choose_no_code(command: Command, tagging: Path, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from stkd_lightning.utilities.image_size import shape_of, sides
 from stkd_lightning.utilities.text import first_and_more
 
 LARGEST = 1024  # pixels of a side; with larger images the rounds take minutes
-ROUNDS, FEW_ROUNDS, FEW_PIXELS = 30, 5, 2**17  # fewer rounds for images of more pixels
+ROUNDS, FEW_ROUNDS, FEW_VALUES = 30, 5, 3 * 2**17  # fewer rounds for inputs of more values
 
 
 def measure(runs: Sequence[Run], *, trust: bool) -> Latency:
@@ -56,12 +56,16 @@ def measure(runs: Sequence[Run], *, trust: bool) -> Latency:
 
 
 def _latencies(networks: dict[str, nn.Module], image: Tensor) -> dict[str, float]:
-    rounds = ROUNDS if image[0, 0].numel() <= FEW_PIXELS else FEW_ROUNDS
     try:
-        return latencies(networks, image, rounds=rounds)
+        return latencies(networks, image, rounds=rounds_for(image))
     except Exception as error:  # a device or a network can raise anything
         warn(f"times for inputs {tuple(image.shape)} not measured ({reason(error)})")
         return {}
+
+
+def rounds_for(inputs: Tensor) -> int:
+    """Return the number of rounds in which networks are measured with a batch."""
+    return ROUNDS if inputs.numel() <= FEW_VALUES else FEW_ROUNDS
 
 
 def _networks(runs: Sequence[Run]) -> Iterator[tuple[Network, Any, dict[str, Any], Run]]:

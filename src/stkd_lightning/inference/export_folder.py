@@ -9,6 +9,7 @@ from omegaconf import OmegaConf
 
 from stkd_lightning.inference.formats.base import INSIDE, Format
 from stkd_lightning.inference.front_end import complete
+from stkd_lightning.inference.quantization import Quantization
 from stkd_lightning.inference.student import Student
 from stkd_lightning.inference.student_info import StudentFacts, checked
 from stkd_lightning.inference.student_kinds import student_for
@@ -67,7 +68,13 @@ def load_export(folder: Path, *, trust: bool) -> Student:
     return student_for(complete(export_format.read(path, facts), facts), facts)
 
 
-def write_facts(folder: Path, export_format: Format, facts: StudentFacts, comparison: dict[str, Any]) -> None:
+def write_facts(
+    folder: Path,
+    export_format: Format,
+    facts: StudentFacts,
+    comparison: dict[str, Any],
+    quantization: Quantization | None = None,
+) -> None:
     """Write ``student.json``.
 
     Args:
@@ -75,9 +82,11 @@ def write_facts(folder: Path, export_format: Format, facts: StudentFacts, compar
         export_format: format of the export.
         facts: of its student.
         comparison: images and largest difference of the comparison with the checkpoint.
+        quantization: figures of a quantized file.
     """
     files = sorted([INSIDE, *(path.name for path in folder.iterdir())])
     content = {MARK: LAYOUT, "format": export_format.name, "files": files, "comparison": comparison}
+    content |= {} if quantization is None else {"quantization": quantization.plain()}
     write_json(folder / INSIDE, {**content, "student": dataclasses.asdict(facts)})
 
 

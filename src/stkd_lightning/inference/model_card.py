@@ -9,6 +9,7 @@ import yaml
 
 from stkd_lightning.inference.card_wording import wording
 from stkd_lightning.inference.formats.base import Format, input_words
+from stkd_lightning.inference.quantization import Quantization
 from stkd_lightning.inference.student_info import StudentFacts
 from stkd_lightning.tasks.base import ClassMetric
 from stkd_lightning.utilities.image_size import shape_of
@@ -16,9 +17,16 @@ from stkd_lightning.utilities.text import markdown
 
 SHOWN_CLASSES = 20
 SHOWN_CHARACTERS = 100  # of a class name
+ROLES = {"teacher": "teacher", "alone": "the same network, without a teacher"}  # other networks of the figures
 
 
-def card(facts: StudentFacts, export_format: Format, comparison: dict[str, Any], repository: str | None) -> str:
+def card(
+    facts: StudentFacts,
+    export_format: Format,
+    comparison: dict[str, Any],
+    repository: str | None,
+    quantization: Quantization | None = None,
+) -> str:
     """Return the card of an export.
 
     Args:
@@ -26,29 +34,31 @@ def card(facts: StudentFacts, export_format: Format, comparison: dict[str, Any],
         export_format: format of the export.
         comparison: as in ``student.json``.
         repository: name on the hub, if it is known.
+        quantization: figures of a quantized file.
     """
+    metadata = yaml.safe_dump(header(facts, quantization), sort_keys=False, allow_unicode=True)
     parts = [
-        f"---\n# license: (yours to choose)\n{yaml.safe_dump(header(facts), sort_keys=False, allow_unicode=True)}---\n",
+        f"---\n# license: (yours to choose)\n{metadata}---\n",
         f"# {markdown(_title(facts))}\n",
         f"{_origin(facts)}\n",
-        f"## Figures\n\n{_figures(facts)}\n",
+        f"## Figures\n\n{_figures(facts, quantization)}\n",
         f"## Use\n\n{_use(facts, export_format, repository or _example(facts))}\n",
         f"## {'Clips' if facts.sample_rate else 'Images'}\n\n{_images(facts)}\n",
         f"## Training\n\n{_training(facts)}\n",
-        f"## Limits\n\n{_limits(facts, export_format, comparison)}",
+        f"## Limits\n\n{_limits(facts, export_format, comparison, quantization)}",
     ]
     return "\n".join(parts)
 
 
-def header(facts: StudentFacts) -> dict[str, Any]:
-    """Return the metadata at the top of the card."""
-    data, figures = _data(facts), facts.about.get("student") or {}
-    words = wording(facts)
+def header(facts: StudentFacts, quantization: Quantization | None = None) -> dict[str, Any]:
+    """Return the metadata at the top of the card; of a quantized file with its own figures."""
+    data, words = _data(facts), wording(facts)
+    test = (facts.about.get("student") or {}).get("test", {}) if quantization is None else quantization.quantized
     tags = [words.tag, "pytorch", *(["knowledge-distillation"] if "teacher" in facts.about else [])]
     metrics = [
-        {"type": name, "name": label, "value": round(figures["test"][name], 6)}
+        {"type": name, "name": label, "value": round(test[name], 6)}
         for name, label in words.metrics.items()
-        if name in figures.get("test", {})
+        if name in test
     ]
     content: dict[str, Any] = {
         "library_name": "stkd-lightning",
@@ -94,10 +104,19 @@ def _origin(facts: StudentFacts) -> str:
     return f"{wording(facts).network.format(classes=facts.num_classes)}, {how}, with stkd-lightning."
 
 
-def _figures(facts: StudentFacts) -> str:
+def _rows(facts: StudentFacts, quantization: Quantization | None) -> list[tuple[str, Any]]:
+    """Return the networks of the table of figures by name; of a quantized file the student in both precisions."""
+    rows = [(words, facts.about.get(role)) for role, words in ROLES.items()]
+    student = facts.about.get("student") or {}
+    if quantization is None:
+        return [*rows, ("this student", student)]
+    exact, quantized = ({**student, "test": test} for test in (quantization.float32, quantization.quantized))
+    return [*rows, ("this student, in float32", exact), ("this file, quantized", quantized)]
+
+
+def _figures(facts: StudentFacts, quantization: Quantization | None) -> str:
     """Return a table of the teacher, the same network without a teacher, and the student, in percent."""
-    rows = [("teacher", facts.about.get("teacher")), ("this student", facts.about.get("student"))]
-    rows[1:1] = [("the same network, without a teacher", facts.about.get("alone"))]
+    rows = _rows(facts, quantization)
     count = facts.about.get("test_images")
     score, columns = next(iter(wording(facts).metrics.values())), wording(facts).columns
     selected = {"selected": f"the student with the best validation {score}", "last": "the student of the last epoch"}
@@ -122,7 +141,8 @@ def _figures(facts: StudentFacts) -> str:
     size = "x".join(map(str, shape_of(len(facts.mean), facts.image_size)[-2:]))
     unit = " samples" if facts.sample_rate else ""
     lines.append(f"\n(MFLOPs of one {kind} of {size}{unit}, two for each multiply-add.)")
-    return "\n".join(lines + _classes(facts, rows))
+    sizes = [] if quantization is None else [f"\nSize, and time on {quantization.processor}:\n", quantization.table()]
+    return "\n".join(lines + _classes(facts, rows) + sizes)
 
 
 def _classes(facts: StudentFacts, rows: Sequence[tuple[str, Any]]) -> list[str]:
@@ -204,12 +224,22 @@ def _settings(node: Any, prefix: str = "") -> str:
     return ", ".join(filter(None, words))
 
 
-def _limits(facts: StudentFacts, export_format: Format, comparison: dict[str, Any]) -> str:
+def _limits(
+    facts: StudentFacts, export_format: Format, comparison: dict[str, Any], quantization: Quantization | None
+) -> str:
+    exact = (
+        f"compared with the checkpoint on {markdown(comparison['images'])}: "
+        f"logits differ by {comparison['largest_difference']:.1e} at most"
+    )
+    computes = (
+        f"computes in float32 and was {exact}"
+        if quantization is None
+        else f"computes in 8 bits. Before it was quantized, it was {exact}. It was calibrated on "
+        f"{markdown(quantization.calibration)}; {markdown(quantization.comparison)}"
+    )
     return (
         f"- It was evaluated only on {markdown(_data(facts))}; on other kinds of images {wording(facts).limits}.\n"
         "- It learns the mistakes of its teacher and of its training images, and may prefer some classes.\n"
         "- The figures come from a single run; another seed gives other figures.\n"
-        f"- `{export_format.file}` computes in float32 and was compared with the checkpoint on "
-        f"{markdown(comparison['images'])}: "
-        f"logits differ by {comparison['largest_difference']:.1e} at most.\n"
+        f"- `{export_format.file}` {computes}.\n"
     )

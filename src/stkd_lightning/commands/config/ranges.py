@@ -41,6 +41,7 @@ SINGLE: dict[str, Check] = {
     "top": at_least_one,
     "corruptions": validation.switch,
     "with_teacher": validation.automatic,  # of evaluate
+    "max_drop": validation.non_negative,
 }
 
 # Within a group, options of the same name have the same range at any depth.
@@ -150,6 +151,7 @@ RANGES: dict[str, dict[str, Check]] = {
         "reload_dataloaders_every_n_epochs": validation.whole,
     },
     "optimizer": {"lr": validation.positive},
+    "format": {"calibration_images": partial(at_least_one, maximum=2**20), "reduce_range": validation.switch},
 }
 
 

@@ -2,7 +2,8 @@
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import ClassVar
@@ -68,6 +69,24 @@ def need(name: str, packages: Iterable[str]) -> None:
     except ImportError as error:
         missing = error.name or reason(error)
         raise InputError(f"format={name}: {missing} is not installed: pip install 'stkd-lightning[export]'") from error
+
+
+@contextmanager
+def expressing(name: str, student: Student) -> Iterator[None]:
+    """Turn any error of an exporter, except one of the disk or the data, into one line.
+
+    Raises:
+        InputError: the format cannot express the student's network.
+    """
+    try:
+        yield
+    except (InputError, OSError):
+        raise
+    except Exception as error:  # exporters can raise anything for a network that they do not support
+        network = student.about.get("name", "this network")
+        raise InputError(
+            f"format={name}: cannot express {network} ({reason(error)}); format=safetensors can"
+        ) from error
 
 
 def example(facts: StudentFacts) -> Tensor:
