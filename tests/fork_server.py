@@ -23,14 +23,14 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn
 
-# Each module that commands import, except those that read the environment at import: wandb, huggingface_hub.
+# Each module that commands import, except wandb, which reads the environment at import.
 IMPORTED = ("hydra", "torch", "lightning.pytorch", "torchmetrics", "sklearn.datasets", "matplotlib.figure",
             *(f"stkd_lightning.commands.{name}"
               for name in ("train", "evaluate", "predict", "export", "report", "cache")),
             "stkd_lightning.losses", "stkd_lightning.models", "stkd_lightning.data")  # fmt: skip
 # A process reads these before its first line, or a library of IMPORTED reads them at import.
-READ_AT_IMPORT = ("CUDA_", "HOME", "HYDRA_", "LANG", "LC_", "LD_", "LOCAL_RANK", "MKL_", "MPL", "OMP_", "OPENBLAS_",
-                  "PYTHON", "RANK", "SLURM_", "TORCH_", "XDG_")  # fmt: skip
+READ_AT_IMPORT = ("CUDA_", "HF_", "HOME", "HYDRA_", "LANG", "LC_", "LD_", "LOCAL_RANK", "MKL_", "MPL", "OMP_",
+                  "OPENBLAS_", "PYTHON", "RANK", "SLURM_", "TORCH_", "XDG_")  # fmt: skip
 LONGEST_REQUEST = 1 << 17  # bytes
 
 
