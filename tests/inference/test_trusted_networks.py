@@ -1,12 +1,15 @@
 """Networks that an untrusted file may name: those of the project and its adapters, by plain names."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
+from omegaconf import OmegaConf
 
+from stkd_lightning.commands.config.compose import composed, composing
 from stkd_lightning.inference.trust import check_trusted
 from stkd_lightning.utilities.errors import InputError
+from stkd_lightning.utilities.paths import conf_dir
 
 MODELS = "stkd_lightning.models"
 SMP = {
@@ -37,6 +40,18 @@ def test_networks_with_other_texts_are_refused(node: dict[str, Any]) -> None:
 
 PHOTOS = {"_target_": "stkd_lightning.data.ImageFolderDataModule", "storage": "streamed", "image_size": [32, 48]}
 AUGMENT = {"_target_": "stkd_lightning.data.Augment", "crop_scale": [0.08, 1.0], "policy": "trivial", "plain": False}
+
+
+DATASETS = sorted(p.stem for p in (conf_dir() / "dataset").glob("[!_]*.yaml"))
+
+
+@pytest.mark.parametrize("name", DATASETS)
+def test_data_sets_of_the_project_are_trusted(name: str) -> None:
+    with composing():
+        dataset = composed("train", [f"dataset={name}", "cache_dir=cache"]).dataset
+    node = cast(dict[str, Any], OmegaConf.to_container(dataset, resolve=True))
+    named = {option: "name" for option in node if option.endswith(("_dir", "_folder", "_file"))}
+    check_trusted({"dataset": node | named}, FILE)
 
 
 def test_photographs_and_their_augmentation_are_trusted() -> None:

@@ -13,7 +13,7 @@ REUSING = ("stkd_lightning.models.reuse_classifier", "stkd_lightning.models.spir
 HEARING = ("stkd_lightning.models.cnn", "stkd_lightning.models.crnn")
 SEEN = tuple(
     f"stkd_lightning.data.{name}DataModule"
-    for name in ("CIFAR10", "CIFAR100", "CINIC10", "TinyImageNet", "ImageFolder", "Digits")
+    for name in ("CIFAR10", "CIFAR100", "CINIC10", "TinyImageNet", "ImageNet", "ImageFolder", "Digits")
 )
 PARTS = dict.fromkeys(REUSING, ("student", "teacher")) | dict.fromkeys(HEARING, ("front_end",))
 HUGGING_FACE = "stkd_lightning.models.huggingface_model"
@@ -45,7 +45,7 @@ WORDS = {"_target_", "name", "encoder", "resident", "weights", "weights_key", "d
          "train_folder", "val_folder", "test_folder", "sampler", "on_error", "class_weights", "class_names",
          "classes_file", "images_folder", "masks_folder", "sequences", "test_sequences", "proximity", "student_cut",
          "teacher_cut", "revision", "head", "kind", "pooling", "labels", "classes", "level", "storage",
-         "policy"}  # fmt: skip
+         "policy", "unlabeled_dir"}  # fmt: skip
 LISTS = {"image_size", "evaluation_resize", "crop_scale", "crop_ratio", "crop", "scale", "window", "class_weights",
          "class_names", "sequences", "test_sequences", "proximity"}  # fmt: skip
 

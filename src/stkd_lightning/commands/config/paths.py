@@ -11,7 +11,7 @@ from omegaconf.errors import OmegaConfBaseException
 from stkd_lightning.commands.config.teachers import BUILT, teachers_of
 
 PATHS = ("cache_dir", "data_dir", "checkpoint", "images", "output", "figures", "runs", "dataset.data_dir",
-         "dataset.cache_dir", "student.checkpoint", "student.weights")  # fmt: skip
+         "dataset.unlabeled_dir", "dataset.cache_dir", "student.checkpoint", "student.weights")  # fmt: skip
 OF_TEACHERS = ("checkpoint", "run", "network.weights")
 
 
