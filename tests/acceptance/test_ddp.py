@@ -19,6 +19,7 @@ def test_two_ranks_leave_one_run(fresh_command: Command, tmp_path: Path) -> None
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("teacher: training") == done.stdout.count("student: training") == 1
     assert done.stdout.count("top-1") == done.stdout.count("summary.json") == 1
+    assert (tmp_path / "run" / "diagnostics.npz").is_file()  # made by the first rank alone
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert 0 < summary["student"]["test"]["last"]["accuracy"] <= 1
     assert {p.name for p in tmp_path.iterdir()} == {"run", "cache"}

@@ -9,6 +9,7 @@ from torchmetrics.utilities.distributed import gather_all_tensors
 
 from stkd_lightning.utilities.distributed import world
 from stkd_lightning.utilities.dtypes import at_least_float32
+from stkd_lightning.utilities.errors import InputError
 
 
 class Classified(NamedTuple):
@@ -49,6 +50,8 @@ class Classified(NamedTuple):
     @classmethod
     def joined(cls, parts: Sequence["Classified"]) -> "Classified":
         """Return the images of batches, at least one, on the CPU; those of all ranks, which all must call it."""
+        if not parts:
+            raise InputError("an evaluation has fewer images than ranks; use trainer.devices=1")
         joined = [torch.cat(tensors) for tensors in zip(*parts, strict=True)]
         if world()[1] > 1:
             joined = [torch.cat(gather_all_tensors(tensor)) for tensor in joined]

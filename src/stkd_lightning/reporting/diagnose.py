@@ -75,7 +75,9 @@ def diagnose(
             pairs += len(first)
     labels, student_logits, teacher_logits = (_joined(seen[name]) for name in ("labels", "student", "teacher"))
     compared = teacher_logits if len(teacher_logits) else None
-    classified = Classified.joined([Classified.of(_joined(seen["indices"]), labels, student_logits, compared)])
+    # Not joined over ranks: the first rank alone makes diagnostics.
+    parts = Classified.of(_joined(seen["indices"]), labels, student_logits, compared)
+    classified = Classified(*(part.cpu() for part in parts))
     empty = torch.zeros(0)
     return Diagnostics(
         images=np.asarray(len(labels)),
