@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
+from omegaconf import OmegaConf
 from torch import Tensor, nn
 from tqdm import tqdm
 
@@ -19,7 +20,7 @@ from stkd_lightning.inference.trust import check_trusted
 from stkd_lightning.models.audio.tagger import Tagger
 from stkd_lightning.models.build import build_network
 from stkd_lightning.models.feature_hooks import logits_of
-from stkd_lightning.models.start import plain_without_start, without_start
+from stkd_lightning.models.start import facts_of, plain_without_start
 from stkd_lightning.models.weights import read_checkpoint
 from stkd_lightning.reporting.class_gallery import Pictures
 from stkd_lightning.reporting.diagnose import diagnose
@@ -109,13 +110,16 @@ def teacher_of(run: Run | None, data: ArrayDataModule, *, trust: bool) -> Frozen
     """
     if run is None:
         return None
-    node = run.config["teacher"]
+    node, checkpoint = run.config["teacher"], run.summary.teacher_checkpoint
+    # A file that does not say what input its network expects leaves it to the library's weights.
+    told = checkpoint is None or bool(facts_of(read_checkpoint(checkpoint)))
+    plain = plain_without_start(node["network"]) if told else node["network"]
     if not trust:
-        check_trusted({"teacher": plain_without_start(node["network"])}, cast(Path, run.folder) / "config.yaml")
+        check_trusted({"teacher": plain}, cast(Path, run.folder) / "config.yaml")
     network = build_network(
-        without_start(node["network"]),
+        OmegaConf.create(plain),
         data,
-        checkpoint=run.summary.teacher_checkpoint,
+        checkpoint=checkpoint,
         checkpoint_key=node.get("checkpoint_key"),
         input_size=node["input_size"],
         mean=node["mean"],
