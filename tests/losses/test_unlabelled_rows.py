@@ -4,10 +4,15 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from torch import nn
 
+from stkd_lightning import DistillationModule
 from stkd_lightning.losses import CrossEntropyLoss, DKDLoss, KDLoss, Loss, STKDLoss, WeightedSum, softened_kl
+from stkd_lightning.models import create_model
 from stkd_lightning.tasks.classification import Classification
 from stkd_lightning.tasks.types import UNLABELLED, MixedTarget, ModelOutput
+from stkd_lightning.teacher import FrozenTeacher
+from stkd_lightning.utilities.errors import UndefinedError
 from tests.losses.properties import waves
 
 TASK = Classification(unlabelled=True)
@@ -74,6 +79,19 @@ def test_no_labelled_row_gives_zero_with_finite_gradients() -> None:
     (gradient,) = torch.autograd.grad(value, student)
     assert value == 0
     assert torch.equal(gradient, torch.zeros_like(gradient))
+
+
+class OwnLoss(nn.Module):
+    """A module that says nothing of labels."""
+
+
+@pytest.mark.parametrize("loss", [DKDLoss(), OwnLoss(), WeightedSum({"kd": KDLoss(), "own": OwnLoss()})])
+def test_a_module_refuses_losses_that_read_labels(loss: nn.Module) -> None:
+    teacher = FrozenTeacher(create_model("resnet8", num_classes=5))
+    student = create_model("resnet8", num_classes=5)
+    with pytest.raises(UndefinedError, match="reads the label of each image"):
+        DistillationModule(student, loss, teacher, task=TASK)
+    DistillationModule(student, KDLoss(), teacher, task=TASK)
 
 
 def test_losses_say_if_they_read_labels() -> None:

@@ -14,6 +14,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from stkd_lightning.data.batches import ResidentBatch
 from stkd_lightning.distillation.evaluation import EvaluatedModule
+from stkd_lightning.distillation.label_checks import check_unlabelled
 from stkd_lightning.distillation.mixing import Mixing, check_mixable, check_order
 from stkd_lightning.distillation.optimizers import OptimizerFactory, cifar_sgd, clip_gradients, with_rate_factors
 from stkd_lightning.distillation.step import TrainingStep
@@ -106,6 +107,8 @@ class DistillationModule(EvaluatedModule):
         if teacher is None and getattr(loss, "needs_teacher", True):
             raise ValueError(f"{type(loss).__name__} needs a teacher: pass teacher=FrozenTeacher(network)")
         check_mixable(loss, mixup)
+        if isinstance(task, Classification) and task.unlabelled:
+            check_unlabelled(loss, mixup)
         if mixup is not None:
             check_order(mixup, look_ahead=look_ahead, replay=replay is not None, teacher=teacher is not None)
         if teacher is not None and isinstance(loss, Loss):

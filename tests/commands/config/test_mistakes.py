@@ -216,7 +216,7 @@ RUNTIME = [
     ),
     (
         [*DIGITS, "loss=ce", "dataset.unlabeled_ratio=1", "dataset.train_fraction=0.5"],
-        "dataset.unlabeled_ratio: loss=ce learns nothing from unlabelled images; set 0",
+        "dataset.unlabeled_ratio: a loss without a teacher learns nothing from unlabelled images",
     ),
     (
         [*DIGITS, "loss=stkd", "mixup.partner=other_class", "dataset.unlabeled_ratio=1"],

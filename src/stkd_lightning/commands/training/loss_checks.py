@@ -6,7 +6,8 @@ from torch import nn
 
 from stkd_lightning.commands.config.compose import with_values
 from stkd_lightning.data.module import ArrayDataModule
-from stkd_lightning.distillation.mixing import Mixing, check_inputs, check_mixable, check_order
+from stkd_lightning.distillation.label_checks import check_unlabelled
+from stkd_lightning.distillation.mixing import check_inputs, check_mixable, check_order
 from stkd_lightning.losses.base import Features, Loss
 from stkd_lightning.losses.weighted_sum import WeightedSum
 from stkd_lightning.models.build import build_network, example_of
@@ -37,7 +38,7 @@ def check_loss(config: DictConfig) -> None:
     mixup, taught = instantiate(config.mixup), getattr(loss, "needs_teacher", True)
     check_mixable(loss, mixup, batch_rows(config.dataset.batch_size, config.dataset.get("unlabeled_ratio")))
     if config.dataset.get("unlabeled_ratio"):
-        check_unlabelled(loss, mixup, config.method)
+        check_unlabelled(loss, mixup)
     check_order(mixup, look_ahead=config.teacher.look_ahead, replay=config.teacher.replay, teacher=taught)
     if "members" in config.teacher and (_reads_layers(loss) or (config.distilled and "teacher" in config.distilled)):
         raise UndefinedError(
@@ -48,25 +49,6 @@ def check_loss(config: DictConfig) -> None:
     smallest, size = getattr(loss, "smallest_batch", 1), config.dataset.batch_size
     if size < smallest:
         raise InputError(f"dataset.batch_size={size}: loss={config.method} compares samples; the nearest is {smallest}")
-
-
-def check_unlabelled(loss: nn.Module, mixup: Mixing | None, method: str) -> None:
-    """Refuse unlabelled images for a loss or a way to mix that needs the label of each image.
-
-    Raises:
-        UndefinedError: names the loss or the option.
-    """
-    parts = [part for part in loss.modules() if hasattr(part, "needs_labels") and not isinstance(part, WeightedSum)]
-    needing = next((part for part in parts or [loss] if getattr(part, "needs_labels", True)), None)
-    if needing is not None:
-        raise UndefinedError(
-            f"dataset.unlabeled_ratio: {type(needing).__name__} reads the label of each image, which unlabelled ones "
-            "have not; loss=kd, stkd or sp can use them"
-        )
-    if not getattr(loss, "needs_teacher", True):
-        raise UndefinedError(f"dataset.unlabeled_ratio: loss={method} learns nothing from unlabelled images; set 0")
-    if mixup is not None and mixup.partner == "other_class":
-        raise UndefinedError("mixup.partner=other_class: unlabelled images have no class; set mixup.partner=any")
 
 
 def _reads_layers(loss: nn.Module) -> bool:
