@@ -10,6 +10,7 @@ from stkd_lightning.data.datasets.archive_module import OfficialDataModule
 from stkd_lightning.data.datasets.image_folder import ImageFolderDataModule
 from stkd_lightning.data.module import ArrayDataModule
 from stkd_lightning.inference.trust import check_trusted
+from stkd_lightning.utilities.console import print_rank_zero
 from stkd_lightning.utilities.errors import InputError
 
 
@@ -47,6 +48,12 @@ def load_local_data(
         options["download"] = download
     if isinstance(cls, type) and issubclass(cls, ImageFolderDataModule) and "storage" not in dataset:
         options["storage"] = "prepared"  # as all earlier versions did
+    if dataset.get("unlabeled_ratio"):
+        options["unlabeled_ratio"] = 0.0  # nothing is trained
+    unlabelled = dataset.get("unlabeled_dir")
+    if unlabelled is not None and not Path(unlabelled).expanduser().is_dir():
+        print_rank_zero(f"dataset.unlabeled_dir={unlabelled}: no such folder; the run's unlabelled images are left out")
+        options["unlabeled_dir"] = None
     sizes = {"batch_size": batch_size, "evaluation_batch_size": evaluation_batch_size}
     options |= {name: size for name, size in sizes.items() if size is not None}
     options |= {k: None for k in ("url", "md5") if k in dataset}  # an untrusted file must not choose a download
