@@ -91,6 +91,8 @@ def check_trusted(parts: dict[str, Any], path: Path) -> None:
         for option, value in part.items():
             if option == "config" and part["_target_"] == HUGGING_FACE:
                 continue
+            if part["_target_"] == HUGGING_FACE and isinstance(option, str) and _fetches(option) and value:
+                raise InputError(f"checkpoint {path}: its option {option} names a hub; trust=true allows it")
             if not isinstance(option, str) or (option.startswith("_") and option != "_target_"):
                 raise InputError(f"checkpoint {path}: its option {option!r} is not plain; trust=true allows it")
             augments = option == "augment" and isinstance(value, dict) and value.get("_target_") == AUGMENT
@@ -106,12 +108,12 @@ def check_trusted(parts: dict[str, Any], path: Path) -> None:
 
 def _is_architecture(config: Any) -> bool:
     """Return whether a configuration of Hugging Face has plain values only, and names nothing to fetch."""
-    if not isinstance(config, dict) or config.get("use_pretrained_backbone") or "model_type" not in config:
+    if not isinstance(config, dict) or "model_type" not in config:
         return False
     nodes: list[Any] = [config]
     for node in nodes:  # it grows
         if isinstance(node, dict):
-            if not all(isinstance(k, str) and not k.startswith("_") for k in node):
+            if any(not isinstance(k, str) or k.startswith("_") or (_fetches(k) and v) for k, v in node.items()):
                 return False
             nodes += node.values()
         elif isinstance(node, list):
@@ -119,6 +121,11 @@ def _is_architecture(config: Any) -> bool:
         elif isinstance(node, str) and any(sign in node for sign in (":", "/", "${")):
             return False
     return True
+
+
+def _fetches(option: str) -> bool:
+    """Return whether an option of a configuration names code or weights that a library would fetch."""
+    return option in ("auto_map", "name_or_path", "model_args") or "pretrained" in option
 
 
 def _is_plain(option: str, value: Any) -> bool:

@@ -8,15 +8,17 @@ from torch import Tensor, nn
 from stkd_lightning.models.logits import logits_of
 from stkd_lightning.utilities.errors import InputError
 
+KEY = "stkd_class_names"  # an attribute that no other class has
+
 
 def declare_classes(network: nn.Module, names: Sequence[str]) -> None:
     """Store the names of a network's classes on it, in the order of its logits."""
-    vars(network)["class_names"] = tuple(names)
+    vars(network)[KEY] = tuple(names)
 
 
 def declared_classes(network: nn.Module) -> tuple[str, ...]:
     """Return the names of a network's classes; empty if it declares none."""
-    return vars(network).get("class_names", ())
+    return vars(network).get(KEY, ())
 
 
 def is_named_alike(left: Sequence[str], right: Sequence[str]) -> bool:

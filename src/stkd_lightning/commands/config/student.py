@@ -25,5 +25,6 @@ def check_start(student: DictConfig) -> None:
     check_exists(Path(validation.path("student.checkpoint", checkpoint)))
     if not isinstance(key, str | None):
         raise InputError(f"student.checkpoint_key={key}: must be a name, such as student")
-    if student.get("weights") is not None:
-        raise InputError("student.checkpoint: student.weights is set, too; set only one of them")
+    for other in ("weights", "pretrained"):
+        if student.get(other):
+            raise InputError(f"student.checkpoint: student.{other} is set, too; set only one of them")

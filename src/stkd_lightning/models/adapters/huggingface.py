@@ -15,7 +15,16 @@ from stkd_lightning.models.input_adapter import InputSpec, declare
 from stkd_lightning.utilities.errors import InputError, reason, unknown
 
 # Of a configuration: where it comes from, and names of classes, which are those of the data in a run.
-LEFT_OUT = ("_name_or_path", "architectures", "dtype", "id2label", "label2id", "torch_dtype", "transformers_version")
+LEFT_OUT = (
+    "_name_or_path",
+    "architectures",
+    "auto_map",
+    "dtype",
+    "id2label",
+    "label2id",
+    "torch_dtype",
+    "transformers_version",
+)
 
 
 def huggingface_model(
@@ -58,7 +67,7 @@ def huggingface_model(
         if not pretrained:
             # Networks whose positions are learned take images of one size.
             size = getattr(settings, "image_size", None) if hasattr(settings, "num_attention_heads") else None
-            network = transformers.AutoModelForImageClassification.from_config(settings)
+            network = transformers.AutoModelForImageClassification.from_config(settings, trust_remote_code=False)
             return declare(network, InputSpec(size).overridden(size=input_size))
         network, read = transformers.AutoModelForImageClassification.from_pretrained(
             _place(name),
