@@ -14,6 +14,7 @@ from stkd_lightning.utilities.text import printable, shortened
 
 TRAINING, VALIDATION = "train/loss", "val/cross_entropy"
 TITLES = {TRAINING: "training loss", VALIDATION: "validation\ncross-entropy, nats"}
+BESIDE = {TRAINING, "train/temperature"}  # the sum, and what losses log beside their terms
 MOST_SETTINGS, MOST_TERMS = 4, 8  # in the figure of the terms
 
 
@@ -65,7 +66,8 @@ def terms(settings: Sequence[Setting]) -> Picture | None:
     axes = figure.subplots(len(measured), 1, sharex=True, squeeze=False)[:, 0]
     drawn: dict[object, Line2D] = {}
     for axis, (setting, found) in zip(axes, measured, strict=True):
-        over_epochs(axis, _runs(setting, TRAINING), (INK, "-", "o"), "sum")
+        if total := _runs(setting, TRAINING):
+            over_epochs(axis, total, (INK, "-", "o"), "sum")
         for name, runs in found.items():
             over_epochs(axis, runs, style_of[name], printable(name))
         axis.set_title(shortened(setting.label, 70), fontsize=9, loc="left")
@@ -86,7 +88,7 @@ def _runs(setting: Setting, column: str) -> list[Curve]:
 
 def _terms(setting: Setting) -> dict[str, list[Curve]]:
     """Return the curves of the terms that every run of a setting has, without their sum, by name."""
-    shared = set.intersection(*(set(run.curves.training) for run in setting.runs)) - {TRAINING}
+    shared = set.intersection(*(set(run.curves.training) for run in setting.runs)) - BESIDE
     return {name.removeprefix("train/"): _runs(setting, name) for name in sorted(shared)[:MOST_TERMS]}
 
 
