@@ -257,8 +257,8 @@ class ArrayDataModule(L.LightningDataModule):
             raise InputError(f"{option}: needs data with a class for each image, not {self.task.name}; set 0")
         if not len(self._training_parts.unlabelled):
             raise InputError(
-                f"{option}: there are no unlabelled images; set dataset.unlabeled_dir=FOLDER (image_folder), or "
-                "dataset.train_fraction below 1 for the images that it leaves"
+                f"{option}: there are no unlabelled images; set dataset.unlabeled_dir=FOLDER (image_folder, imagenet), "
+                "or dataset.train_fraction below 1 for the images that it leaves"
             )
         return Unlabelled(self._training_parts.unlabelled, count, self.seed)
 
