@@ -23,7 +23,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn
 
-# Each module that commands import, except wandb, which reads the environment at import.
+# Each module that commands import, except wandb, which reads the environment at import. Lightning imports
+# huggingface_hub where transformers is installed.
 IMPORTED = ("hydra", "torch", "lightning.pytorch", "torchmetrics", "sklearn.datasets", "matplotlib.figure",
             *(f"stkd_lightning.commands.{name}"
               for name in ("train", "evaluate", "predict", "export", "report", "cache")),
