@@ -34,7 +34,12 @@ def commands() -> list[str]:
 @pytest.mark.parametrize("arguments", commands())
 def test_commands_compose(arguments: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    for file in ("t.pth", "resnet56.pth", "outputs/2026-01-31/12-00-00/checkpoints/best.ckpt"):  # that some read
+    for file in (
+        "t.pth",
+        "resnet56.pth",
+        "resnet20.safetensors",
+        "outputs/2026-01-31/12-00-00/checkpoints/best.ckpt",
+    ):  # that some read
         (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / file).touch()
     with composing():

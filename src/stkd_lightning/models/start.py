@@ -64,4 +64,5 @@ def plain_without_start(node: Mapping[str, Any]) -> dict[str, Any]:
     left_out = START if DIGEST in node else ()
     kept = {k: v for k, v in node.items() if k not in left_out}
     inner = {k: plain_without_start(v) for k, v in kept.items() if isinstance(v, dict)}
-    return kept | inner | {k: v for k, v in UNSET.items() if k in kept}
+    # A node in place of a file stays, so that an untrusted one is seen.
+    return kept | inner | {k: v for k, v in UNSET.items() if k in kept and not isinstance(kept[k], dict | list)}

@@ -225,7 +225,7 @@ RUNTIME = [
     ([*DIGITS, "loss=kd", "dataset.unlabeled_ratio=1"], "dataset.unlabeled_ratio=1.0: there are no unlabelled images"),
     (
         ["trainer.devices=2", "dataset.batch_size=14", "dataset.unlabeled_ratio=1.5"],
-        "dataset.batch_size=14 with dataset.unlabeled_ratio=1.5: must be a multiple of the 2 ranks; the nearest is",
+        "dataset.unlabeled_ratio=1.5: 2 ranks cannot share a batch of 35 images; the nearest batch size is 12",
     ),
     ([*DIGITS, "loss=crd", "mixup=beta"], "mixup: CRDLoss is not defined on virtual samples; train with mixup=none"),
     ([*DIGITS, "loss=pkt", "teacher.replay=true"], "teacher.replay=true: PKTLoss reads features of the teacher"),

@@ -25,7 +25,9 @@ def test_synchronized_batch_norm_is_refused_on_cpus(overrides: list[str]) -> Non
 
 
 def test_batch_that_ranks_cannot_share_is_refused() -> None:
-    with pytest.raises(InputError, match=r"^dataset.batch_size=33: must be a multiple of the 2 ranks$"):
+    with pytest.raises(
+        InputError, match=r"^dataset.batch_size=33: must be a multiple of the 2 ranks; the nearest is 32$"
+    ):
         try_settings(settings(*ON_CPUS, "dataset.batch_size=33"))
 
 

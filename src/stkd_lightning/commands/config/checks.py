@@ -111,6 +111,9 @@ def _check_packages(loggers: DictConfig) -> None:
             raise InputError(f"logger={name}: its package is not installed; run pip install 'stkd-lightning[{name}]'")
 
 
+NEAR = 1024  # largest change of a batch size that is proposed
+
+
 def check_shared(dataset: DictConfig, ranks: int) -> None:
     """Refuse batches that the ranks cannot share equally.
 
@@ -120,11 +123,17 @@ def check_shared(dataset: DictConfig, ranks: int) -> None:
     size, ratio = dataset.get("batch_size"), dataset.get("unlabeled_ratio")
     if not isinstance(size, int) or batch_rows(size, ratio) % ranks == 0:
         return
-    near = sorted(range(1, 2 * size + 2 * ranks), key=lambda other: abs(other - size))
-    nearest = next(other for other in near if batch_rows(other, ratio) % ranks == 0)
-    added = f" with dataset.unlabeled_ratio={ratio}" if ratio else ""
+    if not ratio:
+        nearest = max(ranks, round(size / ranks) * ranks)
+        raise InputError(
+            f"dataset.batch_size={size}: must be a multiple of the {ranks} ranks; the nearest is {nearest}"
+        )
+    near = (other for distance in range(1, NEAR) for other in (size - distance, size + distance) if other > 0)
+    shared = next((other for other in near if batch_rows(other, ratio) % ranks == 0), None)
+    advice = "set 0" if shared is None else f"the nearest batch size is {shared}"
     raise InputError(
-        f"dataset.batch_size={size}{added}: must be a multiple of the {ranks} ranks; the nearest is {nearest}"
+        f"dataset.unlabeled_ratio={ratio}: {ranks} ranks cannot share a batch of {batch_rows(size, ratio)} images; "
+        f"{advice}"
     )
 
 
