@@ -32,6 +32,7 @@ from stkd_lightning.commands.config.compose import composed, composing
 from stkd_lightning.commands.training.precision import best_dtype
 from stkd_lightning.data.batches import ResidentBatch
 from stkd_lightning.distillation.optimizers import cifar_sgd
+from stkd_lightning.models.start import without_start
 from stkd_lightning.tasks import Classification, Segmentation, Tagging, Task
 from stkd_lightning.tasks.types import Batch
 from stkd_lightning.teacher import FrozenTeacher
@@ -128,7 +129,7 @@ class Training:
         config.num_classes, config.num_samples = workload.classes, workload.samples
         seeded(0)
         size = {"image_size": 32} if "image_size" in (config.distilled or {}) else {}
-        student = instantiate(config.distilled or config.student, **size)
+        student = instantiate(without_start(config.distilled or config.student), **size)
         teacher = FrozenTeacher(instantiate(config.teacher.network))
         views = {name: value for name, value in NORMALIZATION.items() if name in config.mixup}
         loss, mixup = instantiate(config.loss), instantiate(config.mixup, **views)

@@ -22,7 +22,7 @@ seeds: [0, 1]
 settings: [experiment=quickstart, baseline=false, teacher.max_epochs=4, teacher.min_accuracy=0, trainer.max_epochs=2]
 parts:
   digits: {words: "Digits, resnet20 → resnet8", settings: [dataset=digits], published: {KD: 97.5}}
-  folder: {words: Another, settings: [dataset=image_folder, dataset.data_dir=nowhere]}
+  folder: {words: Another, settings: [dataset=image_folder, dataset.train_folder=nowhere]}
 rows:
   CE: [loss=ce]
   KD: [loss=kd]
