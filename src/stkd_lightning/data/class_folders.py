@@ -3,6 +3,7 @@
 import os
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -91,8 +92,10 @@ def with_unlabelled(splits: Mapping[str, Listed], folder: Path) -> Listed:
     found = images_below(folder)
     if not found.images:
         raise InputError(f"dataset.unlabeled_dir={folder}: contains no image")
-    labelled = {path.resolve() for listed in splits.values() for path in listed.paths}
-    if (twice := next((path for path in found.images if path.resolve() in labelled), None)) is not None:
+    resolved = cache(os.path.realpath)  # of folders; to resolve each of a million files takes minutes
+    labelled = {(resolved(path.parent), path.name) for listed in splits.values() for path in listed.paths}
+    twice = next((path for path in found.images if (resolved(path.parent), path.name) in labelled), None)
+    if twice is not None:
         raise InputError(
             f"dataset.unlabeled_dir={folder}: {twice} is a labelled image; name a folder without labelled images"
         )
