@@ -49,6 +49,15 @@ def classified(settings: Sequence[Setting]) -> list[tuple[Setting, list[Diagnost
     return [(setting, seeds) for setting, seeds in found if seeds]
 
 
+def first_classified(setting: Setting) -> tuple[int, Diagnostics] | None:
+    """Return the first seed of a setting whose diagnostics hold the classes of images, and these diagnostics."""
+    for run in setting.runs:
+        diagnostics = run.diagnostics_of(Diagnostics)
+        if diagnostics and len(diagnostics.labels):
+            return run.seed, diagnostics
+    return None
+
+
 def split_of(settings: Sequence[Setting]) -> str:
     """Return the name of the split of the images in the diagnostics."""
     return "validation" if settings[0].runs[0].summary.student.validation else "test"

@@ -8,7 +8,7 @@ from matplotlib.ticker import MaxNLocator
 
 from stkd_lightning.reporting.class_counts import Confused, confused_pairs, confusion_matrix
 from stkd_lightning.reporting.class_predictions import ClassPredictions
-from stkd_lightning.reporting.figures.class_accuracy import classified, split_of
+from stkd_lightning.reporting.figures.class_accuracy import first_classified, split_of
 from stkd_lightning.reporting.figures.picture import Picture
 from stkd_lightning.reporting.figures.style import COLOURS, INK, legend, new_figure
 from stkd_lightning.reporting.grouping import Setting
@@ -23,21 +23,23 @@ def confusion(setting: Setting) -> Picture | None:
     """Draw the classes that a student confuses.
 
     Args:
-        setting: setting of the student; its first seed is drawn.
+        setting: setting of the student; its first seed with diagnostics is drawn.
 
     Returns:
         The figure; ``None`` without diagnostics that hold the classes of images, and of many classes without a mistake.
     """
-    measured, names = classified([setting]), setting.runs[0].summary.data.class_names
-    if not measured or (figure := draw_confusion(measured[0][1][0], names)) is None:
+    names = setting.runs[0].summary.data.class_names
+    if (measured := first_classified(setting)) is None:
         return None
-    predictions, run = measured[0][1][0], setting.runs[0]
+    seed, predictions = measured
+    if (figure := draw_confusion(predictions, names)) is None:
+        return None
     words = (
         "Rows: true class; columns: class of the student. Numbers are images, colours their share in the row."
         if len(names) <= MATRIX
         else f"The {MOST} most frequent mistakes: true class → class of the student. In brackets: images of the class."
     )
-    caption = f"{len(predictions.labels):,} {split_of([setting])} images; student of {setting.label}, seed {run.seed}. "
+    caption = f"{len(predictions.labels):,} {split_of([setting])} images; student of {setting.label}, seed {seed}. "
     return Picture("confusion", "Confused classes", caption + words, figure)
 
 

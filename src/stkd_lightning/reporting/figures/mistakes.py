@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from stkd_lightning.reporting.class_predictions import ImageGallery
-from stkd_lightning.reporting.figures.class_accuracy import classified, split_of
+from stkd_lightning.reporting.figures.class_accuracy import first_classified, split_of
 from stkd_lightning.reporting.figures.picture import Picture
 from stkd_lightning.reporting.figures.style import COLOURS, WIDTH, new_figure
 from stkd_lightning.reporting.grouping import Setting
@@ -22,42 +22,36 @@ def mistakes(setting: Setting) -> Picture | None:
     """Draw the images to whose wrong class the student gives the highest probability.
 
     Args:
-        setting: setting of the student; its first seed is drawn.
+        setting: setting of the student; its first seed with diagnostics is drawn.
 
     Returns:
         The figure; ``None`` without diagnostics that hold such images.
     """
-    measured = classified([setting])
-    if not measured or not len(gallery := measured[0][1][0].wrong):
+    if (measured := first_classified(setting)) is None or not len(gallery := measured[1].wrong):
         return None
     caption = (
-        f"The {split_of([setting])} images to whose wrong class the student ({setting.label}, seed "
-        f"{setting.runs[0].seed}) gives the highest probability; such images may be mislabelled. Below each: the true "
-        f"class, then the student's with its probability.{file_names(gallery)}"
+        f"The {split_of([setting])} images to whose wrong class the student ({setting.label}, seed {measured[0]}) "
+        "gives the highest probability; such images may be mislabelled. Below each: the true class, then the "
+        "student's with its probability."
     )
-    names = setting.runs[0].summary.data.class_names
-    return Picture("mistakes", "Most wrong images", caption, draw_images(gallery, names))
+    return _picture("mistakes", "Most wrong images", caption, gallery, setting, taught=False)
 
 
 def disagreements(setting: Setting) -> Picture | None:
-    """Draw images that only the teacher has right.
-
-    Args:
-        setting: setting of the student; its first seed is drawn.
-
-    Returns:
-        The figure; ``None`` without diagnostics that hold such images.
-    """
-    measured = classified([setting])
-    if not measured or not len(gallery := measured[0][1][0].lost):
+    """Draw images that only the teacher has right; arguments and result as in ``mistakes``."""
+    if (measured := first_classified(setting)) is None or not len(gallery := measured[1].lost):
         return None
     caption = (
         f"The {split_of([setting])} images that the teacher has right and the student ({setting.label}, seed "
-        f"{setting.runs[0].seed}) wrong, those of the largest KL(teacher || student) first. Below each: the true class "
-        f"with the teacher's probability, then the student's class with its probability.{file_names(gallery)}"
+        f"{measured[0]}) wrong, those of the largest KL(teacher || student) first. Below each: the true class with the "
+        "teacher's probability, then the student's class with its probability."
     )
+    return _picture("disagreements", "Right for the teacher only", caption, gallery, setting, taught=True)
+
+
+def _picture(name: str, title: str, caption: str, gallery: ImageGallery, setting: Setting, *, taught: bool) -> Picture:
     names = setting.runs[0].summary.data.class_names
-    return Picture("disagreements", "Right for the teacher only", caption, draw_images(gallery, names, taught=True))
+    return Picture(name, title, caption + file_names(gallery), draw_images(gallery, names, taught=taught))
 
 
 def file_names(gallery: ImageGallery) -> str:
