@@ -1,43 +1,35 @@
-"""The base of all data modules: prepared arrays, held-out validation images, and loaders."""
+"""The base of all data modules: held-out validation images, and loaders of prepared data."""
 
-import os
-from abc import abstractmethod
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
-import lightning as L
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from stkd_lightning.data.arrays import FORMAT, AnySplit, Arrays, MaskedSplit, RawData
+from stkd_lightning.data.arrays import AnySplit
 from stkd_lightning.data.augment import Augmentation, CropAndFlip
 from stkd_lightning.data.batches import Batches, Normalize, samples_of
-from stkd_lightning.data.clip_arrays import ClipSplit
 from stkd_lightning.data.holdout import TrainingParts, divide, spread
 from stkd_lightning.data.loader import EvalLoader, TrainLoader
-from stkd_lightning.data.picture_split import FileSplit, PictureSplit
-from stkd_lightning.data.prepare import prepare
-from stkd_lightning.data.resident import fits
+from stkd_lightning.data.picture_split import FileSplit
+from stkd_lightning.data.prepared_module import PreparedDataModule
+from stkd_lightning.data.resident import placed
 from stkd_lightning.data.sampling import checked, order_of
-from stkd_lightning.data.transforms import Augment, ResizedCrops, ShiftedAndTransformed
-from stkd_lightning.data.unlabelled import Unlabelled
+from stkd_lightning.data.transforms import Augment, augmentation_of
+from stkd_lightning.data.unlabelled import chosen, without_labels
 from stkd_lightning.tasks.base import Task
 from stkd_lightning.tasks.classification import Classification
-from stkd_lightning.tasks.types import UNLABELLED
 from stkd_lightning.utilities import validation
 from stkd_lightning.utilities.batch_rows import batch_rows
-from stkd_lightning.utilities.choices import OnError, Sampler
-from stkd_lightning.utilities.console import print_rank_zero
-from stkd_lightning.utilities.distributed import world
+from stkd_lightning.utilities.choices import Sampler
 from stkd_lightning.utilities.errors import InputError
-from stkd_lightning.utilities.image_size import Size, size_of
-from stkd_lightning.utilities.paths import cache_root, key_of
+from stkd_lightning.utilities.paths import cache_root
 from stkd_lightning.utilities.random import generator
 
 
-class ArrayDataModule(L.LightningDataModule):
+class ArrayDataModule(PreparedDataModule):
     """Base of the data modules: images of one size, prepared once as memory-mapped arrays.
 
     Args:
@@ -119,99 +111,10 @@ class ArrayDataModule(L.LightningDataModule):
         self._placed: dict[str, tuple[torch.device, AnySplit, int]] = {}
         self.cache = cache_root(cache_dir) / "data"
 
-    name: str  # short name for folders in the cache
-    on_error: OnError | None = None  # what becomes of images that cannot be read; None: refused, without an option
-
     @property
     def task(self) -> Task:
         """The task that the data are for."""
         return Classification(unlabelled=self.unlabeled_ratio > 0)
-
-    @abstractmethod
-    def locate(self) -> Path:
-        """Return the folder of the official files; download them if they are missing."""
-
-    @abstractmethod
-    def stamps(self, folder: Path) -> list[Path]:
-        """Return the files and folders whose size or modification time changes with the data."""
-
-    @abstractmethod
-    def read(self, folder: Path) -> RawData:
-        """Read the official files."""
-
-    def read_resized(self, folder: Path) -> RawData:
-        """Read the official files in the size in which they are prepared."""
-        return self.read(folder)
-
-    def options(self) -> dict[str, object]:
-        """Return the options that change the prepared arrays."""
-        return {}
-
-    def evaluation_options(self) -> list[object]:
-        """Return further options that change a network's score on the data."""
-        return []
-
-    @cached_property
-    def arrays(self) -> Arrays:
-        """The prepared data; the first access prepares them if they are not in the cache."""
-        folder = self.locate()
-        stats = [(os.path.relpath(p, folder), p.stat()) for p in self.stamps(folder)]  # a table may name any file
-        stamp = [[p, s.st_size, s.st_mtime_ns] for p, s in stats]
-        key = key_of([FORMAT, self.name, str(folder.resolve()), stamp, self.options()])
-        return prepare(self.cache / f"{self.name}-{key}", lambda: self.read_resized(folder), on_error=self.on_error)
-
-    def prepare_data(self) -> None:
-        """Download and prepare missing data; Lightning calls this on one process of each machine."""
-        self.arrays  # noqa: B018
-
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        """Names in the order of the labels."""
-        return self.arrays.class_names
-
-    @property
-    def num_classes(self) -> int:
-        """Number of classes."""
-        return len(self.arrays.class_names)
-
-    @property
-    def superclasses(self) -> tuple[int, ...] | None:
-        """Index of each class's superclass, in the order of the labels; ``None`` if the data set has none."""
-        return self.arrays.superclasses
-
-    @property
-    def superclass_names(self) -> tuple[str, ...] | None:
-        """Names of the superclasses, in the order of their indices."""
-        return self.arrays.superclass_names
-
-    @property
-    def mean(self) -> tuple[float, ...]:
-        """Mean of each channel of the training images, in units of 1."""
-        return self.arrays.mean
-
-    @property
-    def std(self) -> tuple[float, ...]:
-        """Standard deviation of each channel of the training images, in units of 1."""
-        return self.arrays.std
-
-    @property
-    def input_shape(self) -> tuple[int, ...]:
-        """Shape of a training sample: ``(C, H, W)`` of an image."""
-        train = self.arrays.splits["train"]
-        if isinstance(train, PictureSplit | FileSplit):
-            return 3, *train.view.size
-        return tuple(train.inputs.shape[1:])
-
-    @property
-    def image_size(self) -> Size:
-        """Side of square images in pixels; height and width of others."""
-        height, width = self.input_shape[1:]
-        return size_of(height, width)
-
-    @property
-    def evaluation_resize(self) -> tuple[int, int] | None:
-        """Height and width that an image covers before its centre is cropped; ``None``: the image size."""
-        return None
 
     @property
     def image_counts(self) -> dict[str, int]:
@@ -244,24 +147,6 @@ class ArrayDataModule(L.LightningDataModule):
             self.train_seed,
         )
 
-    def _unlabelled(self) -> Unlabelled | None:
-        """Return the images that join each batch without a label; ``None`` if there are none.
-
-        Raises:
-            InputError: they are asked for, but there are none.
-        """
-        count, option = self.batch_rows - self.batch_size, f"dataset.unlabeled_ratio={self.unlabeled_ratio}"
-        if not count:
-            return None
-        if not isinstance(self.task, Classification):
-            raise InputError(f"{option}: needs data with a class for each image, not {self.task.name}; set 0")
-        if not len(self._training_parts.unlabelled):
-            raise InputError(
-                f"{option}: there are no unlabelled images; set dataset.unlabeled_dir=FOLDER (image_folder, imagenet), "
-                "or dataset.train_fraction below 1 for the images that it leaves"
-            )
-        return Unlabelled(self._training_parts.unlabelled, count, self.seed)
-
     def _sample_classes(self) -> NDArray[np.int64]:
         """Return the classes of the training images ``(N,)``, of each of which a share is held out."""
         return self.arrays.splits["train"].labels.numpy()
@@ -274,50 +159,30 @@ class ArrayDataModule(L.LightningDataModule):
     @property
     def augmentation(self) -> Augmentation:
         """The augmentation of training images."""
-        shift = CropAndFlip(min(self.input_shape[1:]) // 8 if self.padding is None else self.padding, self.flip)
-        if self.augment is None:
-            return shift
-        if self.augment.plain:
-            shift = CropAndFlip(0, False)
-        if self.augment.crop_scale is None:
-            transform = self.augment.transform(self.mean, flip=False)
-            return shift if transform is None else ShiftedAndTransformed(shift, transform)
+        padding = min(self.input_shape[1:]) // 8 if self.padding is None else self.padding
         height, width = self.input_shape[1:]
-        return ResizedCrops((height, width), self.augment, self.augment.transform(self.mean, flip=shift.flip))
+        return augmentation_of(self.augment, CropAndFlip(padding, self.flip), (height, width), self.mean)
 
     def _placed_split(self, name: str) -> tuple[AnySplit, int]:
         """Return a split on the training device if it fits, and the number of processes that make its batches."""
         device = torch.device("cpu") if self.trainer is None else self.trainer.strategy.root_device
         if name not in self._placed or self._placed[name][0] != device:
+            batched = name != "train" or not self.augmentation.per_image
             split = self.arrays.splits[name]
-            pictures = isinstance(split, PictureSplit | FileSplit)
-            quick = not pictures and (name != "train" or not self.augmentation.per_image)
-            automatic = self.resident == "auto"
-            resident = fits(split, device) and quick if automatic else bool(self.resident)
-            if not resident and automatic and quick:
-                size = split.inputs.nbytes / 2**30
-                print_rank_zero(
-                    f"dataset: the {name} samples, {size:.1f} GiB, do not fit on {device}; worker processes read them"
-                )
-            on_device = resident and quick and device.type == "cuda"  # other images are made on the CPU, as by workers
-            target = device if on_device else torch.device("cpu")
-            self._placed[name] = device, split.to(target), 0 if resident else self._workers()
+            self._placed[name] = device, *placed(name, split, device, self.resident, self.workers, batched)
         _, split, workers = self._placed[name]
         return split, workers
-
-    def _workers(self) -> int:
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        return min(8, max(1, cores // world()[1])) if self.workers is None else self.workers
 
     def train_dataloader(self) -> TrainLoader:
         """Return augmented training batches."""
         indices = self._train_and_held_out[0]
         order = order_of(self.sampler, self.sampler_groups, self.arrays, indices, batch_size=self.batch_size)
         split, workers = self._placed_split("train")
-        unlabelled = self._unlabelled()
-        if unlabelled is not None and not isinstance(split, MaskedSplit | ClipSplit):
-            hidden = torch.from_numpy(unlabelled.indices).to(split.labels.device)
-            split = split._replace(labels=split.labels.index_fill(0, hidden, UNLABELLED))
+        count = self.batch_rows - self.batch_size
+        unlabelled = None
+        if count:
+            unlabelled = chosen(self._training_parts.unlabelled, count, self.seed, self.unlabeled_ratio, self.task)
+            split = without_labels(split, unlabelled.indices)
         return TrainLoader(
             split,
             indices,

@@ -12,7 +12,7 @@ from torch import Tensor
 from torchvision.transforms import RandomResizedCrop, v2
 
 from stkd_lightning.data.arrays import Split
-from stkd_lightning.data.augment import CropAndFlip
+from stkd_lightning.data.augment import Augmentation, CropAndFlip
 from stkd_lightning.data.decode import Box
 from stkd_lightning.utilities import list_validation, validation
 from stkd_lightning.utilities.choices import POLICIES, Policy
@@ -168,6 +168,27 @@ class ShiftedAndTransformed:
     def labels(self, split: Split, indices: Tensor, draws: tuple[Tensor, ...]) -> Tensor:
         """Return the labels of the split."""
         return split.labels.index_select(0, indices)
+
+
+def augmentation_of(
+    settings: Augment | None, shift: CropAndFlip, size: tuple[int, int], mean: Sequence[float]
+) -> Augmentation:
+    """Return the augmentation of training images.
+
+    Args:
+        settings: ``None``: the shift alone.
+        shift: shifts and mirrors the images.
+        size: height and width of the samples.
+        mean: of each channel, in units of 1.
+    """
+    if settings is None:
+        return shift
+    if settings.plain:
+        shift = CropAndFlip(0, False)
+    if settings.crop_scale is None:
+        transform = settings.transform(mean, flip=False)
+        return shift if transform is None else ShiftedAndTransformed(shift, transform)
+    return ResizedCrops(size, settings, settings.transform(mean, flip=shift.flip))
 
 
 def sample_seeds(indices: NDArray[np.int64], seed: int, epoch: int) -> Tensor:

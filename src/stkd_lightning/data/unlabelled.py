@@ -3,8 +3,15 @@
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
+from stkd_lightning.data.arrays import AnySplit, MaskedSplit
+from stkd_lightning.data.clip_arrays import ClipSplit
+from stkd_lightning.tasks.base import Task
+from stkd_lightning.tasks.classification import Classification
+from stkd_lightning.tasks.types import UNLABELLED
+from stkd_lightning.utilities.errors import InputError
 from stkd_lightning.utilities.random import generator
 
 
@@ -54,3 +61,35 @@ class Unlabelled:
         permutations = [generator(self.seed, "unlabelled", r).permutation(self.indices) for r in rounds]
         start = first - rounds[0] * len(self.indices)
         return np.concatenate(permutations)[start : start + number]
+
+
+def chosen(indices: NDArray[np.int64], count: int, seed: int, ratio: float, task: Task) -> Unlabelled:
+    """Return the unlabelled images of a training.
+
+    Args:
+        indices: their positions in the split.
+        count: number of them in each global batch, above 0.
+        seed: of their order.
+        ratio: ``dataset.unlabeled_ratio``, for messages.
+        task: of the data.
+
+    Raises:
+        InputError: there are none, or the task has no class for each image.
+    """
+    option = f"dataset.unlabeled_ratio={ratio}"
+    if not isinstance(task, Classification):
+        raise InputError(f"{option}: needs data with a class for each image, not {task.name}; set 0")
+    if not len(indices):
+        raise InputError(
+            f"{option}: there are no unlabelled images; set dataset.unlabeled_dir=FOLDER (image_folder, imagenet), "
+            "or dataset.train_fraction below 1 for the images that it leaves"
+        )
+    return Unlabelled(indices, count, seed)
+
+
+def without_labels(split: AnySplit, indices: NDArray[np.int64]) -> AnySplit:
+    """Return a split in which the images at some positions have no label; the split itself stays."""
+    if isinstance(split, MaskedSplit | ClipSplit):
+        raise TypeError(f"{type(split).__name__} has no label for each image")
+    hidden = torch.from_numpy(indices).to(split.labels.device)
+    return split._replace(labels=split.labels.index_fill(0, hidden, UNLABELLED))
