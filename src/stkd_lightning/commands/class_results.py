@@ -1,4 +1,4 @@
-"""What an evaluation says of single classes and images of a classifier: on the terminal and as tables."""
+"""Results of single classes and images of a classifier: on the terminal and as tables."""
 
 import csv
 import io

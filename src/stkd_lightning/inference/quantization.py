@@ -8,7 +8,7 @@ from stkd_lightning.tasks.base import Score
 
 @dataclass(frozen=True)
 class Quantization:
-    """What a student loses and gains in a quantized file.
+    """The losses and gains of a student in a quantized file.
 
     Attributes:
         calibration: images that set the ranges of the integers, in words.
@@ -43,7 +43,7 @@ class Quantization:
 
     @property
     def processor(self) -> str:
-        """What the times were measured on, in words."""
+        """The processor that the times were measured on, in words."""
         return f"the CPU with {self.threads} thread{'s' if self.threads > 1 else ''}"
 
     @property
